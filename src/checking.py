@@ -1,0 +1,127 @@
+"""Open every picture of a split once, with all cores: hash, letterbox and pack the sound ones, name the others."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.decode import BadPicture, content_hash, decode
+from src.files import atomic
+from src.folders import Split
+from src.letterbox import letterbox
+from src.manifest import PackWriter, manifest_rows
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the pictures are and which of them are taken."""
+
+    root: str  # folder of train, val and test
+    on_bad: str  # stop: a bad picture ends the stage; skip: it is left out
+    min_side: int  # pixels; smaller pictures are refused
+    max_pixels: int  # height x width; larger pictures are refused undecoded
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The input of every network."""
+
+    height: int  # pixels
+    width: int  # pixels
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of one file: pixels and hash, or the reason why not."""
+
+    path: str  # relative to the data root
+    name: str  # its class
+    pixels: bytes  # H x W x 3, letterboxed; empty if refused
+    hash: str  # of the picture before letterboxing
+    reason: str  # empty if the picture is sound
+
+
+class Duplicates:
+    """Remembers every picture's hash, to refuse one that stands in two splits or under two classes.
+
+    The same pixels in train and test make the test lie; under two classes they make one of the labels lie. The
+    same picture twice in one class of one split is only counted.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[str, str]] = {}  # hash -> path, class
+        self.repeated = 0
+
+    def refuse(self, checked: Checked) -> str:
+        """The reason to refuse a sound picture, or nothing; to be asked in the order train, val, test."""
+        path, name = self.first.setdefault(checked.hash, (checked.path, checked.name))
+        if path == checked.path:
+            return ""
+        if name == checked.name and path.partition("/")[0] == checked.path.partition("/")[0]:
+            self.repeated += 1
+            return ""
+        return f"the same pixels as {path}"
+
+
+def check_split(
+    root: Path,
+    split: Split,
+    data: DataSettings,
+    images: ImageSettings,
+    seen: Duplicates,
+    manifest: Path,
+    pack: Path,
+) -> tuple[Counter[str], list[tuple[str, str]]]:
+    """Write one split's manifest and pack; returns the pictures per class and the (path, reason) of the refused."""
+    counts, bad = Counter(), []
+    with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
+        rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, images.height, images.width)
+        for checked in tqdm(
+            check_files(root, split.files, data, images), split.name, len(split.files), disable=None
+        ):
+            reason = checked.reason or seen.refuse(checked)
+            if reason:
+                bad.append((checked.path, reason))
+                continue
+            rows.writerow([checked.path, checked.name, checked.hash])
+            pictures.append(checked.pixels)
+            counts[checked.name] += 1
+        pictures.write_header()
+    return counts, bad
+
+
+def check_files(
+    root: Path, files: list[tuple[str, str]], data: DataSettings, images: ImageSettings
+) -> Iterator[Checked]:
+    """What came of each file of (path, class), in their order; read by one process per core."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(partial(check_file, root, data, images), files, chunksize=16)
+
+
+def check_file(root: Path, data: DataSettings, images: ImageSettings, file: tuple[str, str]) -> Checked:
+    """Read, verify, decode, hash and letterbox one file."""
+    path, name = file
+    try:
+        image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
+    except BadPicture as bad:
+        return Checked(path, name, b"", "", str(bad))
+    return Checked(
+        path, name, letterbox(image, images.height, images.width).tobytes(), content_hash(image), ""
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file or of what a link points to."""
+    if path.is_symlink() and not path.exists():
+        raise BadPicture("a link to nothing")
+    if not path.is_file():
+        raise BadPicture("not a file; pictures lie directly in the class folder")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPicture(f"cannot be read: {error.strerror}") from None

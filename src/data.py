@@ -1,0 +1,66 @@
+"""A pack with its targets and weights -> an epoch's batches, seeded.
+
+N pictures, B pictures in a batch, C classes, H height, W width in pixels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from src.augment import Augment, augment_each
+from src.batch import Batch
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """All that the batches of any epoch are made of."""
+
+    pack: np.ndarray  # uint8 (N, H, W, 3), mapped from its file
+    targets: np.ndarray  # float32 (N, C)
+    weights: np.ndarray  # (N,)
+    augment: Augment
+    batch_size: int
+    seed: int
+    workers: int  # processes that augment
+
+    def epoch(self, epoch: int) -> Iterable[Batch]:
+        """The batches of one epoch in an order drawn from (seed, epoch); the last, smaller one is dropped."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pack))
+        batches = [
+            order[start : start + self.batch_size].tolist()
+            for start in range(0, len(order) - self.batch_size + 1, self.batch_size)
+        ]
+        return DataLoader(
+            Epoch(self, epoch),
+            batch_sampler=batches,
+            collate_fn=as_is,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def as_is(batch: Batch) -> Batch:
+    """What the loader is to make of a batch that is one already."""
+    return batch
+
+
+@dataclass(frozen=True)
+class Epoch(Dataset):
+    """The view of one epoch on a training set, which the loader's workers index."""
+
+    data: TrainingSet
+    epoch: int
+
+    def __getitems__(self, numbers: list[int]) -> Batch:
+        data = self.data
+        images = torch.from_numpy(data.pack[numbers]).permute(
+            0, 3, 1, 2
+        )  # (B, 3, H, W), its bytes as in the pack
+        return Batch(
+            augment_each(images, data.augment, data.seed, self.epoch, numbers),
+            torch.from_numpy(data.targets[numbers]),
+            torch.from_numpy(data.weights[numbers]).float(),
+        )

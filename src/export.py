@@ -1,0 +1,85 @@
+"""The network in a file that needs nothing beside it: bytes of a picture in, probabilities out.
+
+N pictures, C classes, H height, W width in pixels.
+"""
+
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.batch import unit_range
+from src.checkpoint import Facts
+from src.errors import UserError
+from src.files import atomic
+from src.letterbox import RULE
+from src.losses import Base
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """When an exported file may ship."""
+
+    tolerance: float  # largest difference of a probability between the file and the model
+    pictures: int  # of the test split that are compared
+
+
+class Deployed(nn.Module):
+    """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), the normalising layer inside."""
+
+    def __init__(self, model: nn.Module, base: Base):
+        super().__init__()
+        self.model, self.base = model, base
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.base.probs(self.model(unit_range(images)))
+
+
+def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) -> None:
+    """Trace and freeze the model into a TorchScript file with `facts.json` beside the code.
+
+    facts.json: classes in the order of the probabilities, height and width of the input in pixels, the letterbox
+    rule, and how the probabilities were made (softmax or bce).
+    """
+    example = torch.zeros(2, 3, facts.height, facts.width, dtype=torch.uint8)
+    about = {
+        "classes": facts.classes,
+        "height": facts.height,
+        "width": facts.width,
+        "letterbox": RULE,
+        "base": facts.base,
+        "arch": facts.arch,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # TorchScript works in torch 2.14; torch.export follows
+        traced = torch.jit.freeze(torch.jit.trace(Deployed(model.cpu().eval(), base).eval(), example))
+        buffer = BytesIO()
+        torch.jit.save(
+            traced, buffer, _extra_files={"facts.json": json.dumps(about, indent=2, ensure_ascii=False)}
+        )
+    with atomic(path, "wb") as file:
+        file.write(buffer.getvalue())
+
+
+def spread(count: int, wanted: int) -> np.ndarray:
+    """`wanted` row numbers, or all if there are fewer, evenly over `count` rows: every class gets its share."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
+
+
+def run_demo(demo: Path, network: Path, pictures: list[Path], classes: tuple[str, ...]) -> np.ndarray:
+    """Probabilities (N, C) that the demo's own process reads out of the network's file for picture files (N,)."""
+    command = [sys.executable, str(demo), "--all", str(network), *map(str, pictures)]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if result.returncode:
+        raise UserError(f"{network}: {demo} failed on it: {' '.join(result.stderr.split())}")
+    rows = [json.loads(line)["probabilities"] for line in result.stdout.splitlines()]
+    return np.array([[row[name] for name in classes] for row in rows])

@@ -1,0 +1,23 @@
+"""Letterbox: a picture resized to fit inside the network's input with its aspect ratio kept, black around it.
+
+`demos/classifier.py` carries the same rule, since it travels alone; a test compares the two byte for byte.
+"""
+
+from PIL import Image
+
+RULE = "RGB, EXIF orientation applied, Pillow bilinear to fit, centred, the rest black"
+
+
+def letterbox_box(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int, int, int]:
+    """Where a picture comes to lie: left, top, width, height in pixels of the input."""
+    scale = min(into_width / width, into_height / height)
+    to_width, to_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return (into_width - to_width) // 2, (into_height - to_height) // 2, to_width, to_height
+
+
+def letterbox(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The RGB picture inside an RGB picture of exactly `width` x `height` pixels."""
+    left, top, to_width, to_height = letterbox_box(*image.size, width, height)
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(image.resize((to_width, to_height), Image.Resampling.BILINEAR), (left, top))
+    return canvas

@@ -1,0 +1,76 @@
+"""Open every picture once: refuse what cannot be trusted, list and pack the rest.
+
+params  data, images
+reads   ${data.root}/{train,val,test}           <class>/<picture>
+writes  data/manifest/classes.json               the classes of train, sorted
+        data/manifest/{train,val,test}.csv       path, class, hash
+        data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed
+        data/bad_images.csv                      path, reason
+        data/models/teachers/classes.json        the same classes, beside every teacher
+        metrics/data.json
+run     python -m stages.check_images [--preflight: look at params.yaml and the folders, open nothing]
+"""
+
+import sys
+from pathlib import Path
+
+from src.checking import DataSettings, Duplicates, ImageSettings, check_split
+from src.errors import UserError, run
+from src.files import write_json
+from src.folders import scan
+from src.manifest import CLASSES, manifest_path, pack_path, write_bad_images
+from src.params import read
+
+BAD = Path("data/bad_images.csv")
+TEACHER_CLASSES = Path("data/models/teachers/classes.json")
+METRICS = Path("metrics/data.json")
+OWN = Path("data/train")  # where a user's own pictures lie if they lie inside the project
+DEMO = "data/demo"
+
+
+def main() -> None:
+    data, images = read(DataSettings, "data"), read(ImageSettings, "images")
+    root = Path(data.root)
+    if OWN.exists() and data.root == DEMO:
+        print(
+            f"ATTENTION: {OWN} exists but data.root is {DEMO}: this run uses the demo's digits, not your pictures"
+        )
+    if "--preflight" in sys.argv[1:] and data.root == DEMO and not root.exists():
+        return  # make_demo will write it
+    splits, classes, warnings = scan(root)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    if "--preflight" in sys.argv[1:]:
+        return
+
+    write_json(CLASSES, classes)
+    write_json(TEACHER_CLASSES, classes)
+    seen, bad, counts = Duplicates(), [], {}
+    for split in splits:
+        paths = manifest_path(split.name), pack_path(split.name)
+        counts[split.name], refused = check_split(root, split, data, images, seen, *paths)
+        bad += refused
+        print(
+            f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, {split.hidden} hidden"
+        )
+    write_bad_images(BAD, bad)
+    if seen.repeated:
+        print(f"warning: {seen.repeated} pictures stand twice in the same class of the same split")
+    if bad and data.on_bad == "stop":
+        path, reason = bad[0]
+        raise UserError(
+            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (mend or remove them, or leave them "
+            "out with data.on_bad: skip)"
+        )
+    for name in classes:
+        if not counts["train"][name]:
+            raise UserError(f"{root / 'train' / name}: no sound picture is left (see {BAD})")
+    for split in splits:
+        if not counts[split.name]:
+            raise UserError(f"{root / split.name}: no sound picture is left (see {BAD})")
+    totals = {name: count.total() for name, count in counts.items()}
+    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(bad)}})
+
+
+if __name__ == "__main__":
+    run(main)

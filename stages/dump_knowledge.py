@@ -1,0 +1,65 @@
+"""Write down what every teacher believes of the training pictures, seen plain, without augmentation.
+
+params  knowledge, device, threads
+reads   data/models/teachers      NAME.safetensors; a teacher that is no longer listed is removed there
+        data/external             distill*.txt, knowledge from elsewhere
+        data/manifest/classes.json
+        data/manifest/{train,val}.csv
+        data/packed/{train,val}.npy
+writes  data/distill              distill_NAME.txt: path, a probability per class
+        data/label.txt            the same with the labels, 1 for the true class
+run     python -m stages.dump_knowledge
+"""
+
+from pathlib import Path
+
+from src.checkpoint import load_model
+from src.errors import UserError, run
+from src.knowledge import PATTERN, Knowledge, KnowledgeSettings, read_knowledge, write_knowledge
+from src.losses import BASES
+from src.manifest import read_manifest, read_pack
+from src.params import read
+from src.predict import predict_probs
+from src.runtime import start
+
+TEACHERS = Path("data/models/teachers")
+EXTERNAL = Path("data/external")
+DISTILL = Path("data/distill")
+LABELS = Path("data/label.txt")
+
+
+def main() -> None:
+    settings = read(KnowledgeSettings, "knowledge")
+    device = start(read(str, "device"), read(int, "threads"), seed=0)
+    train, val = read_manifest("train"), read_manifest("val")
+    DISTILL.mkdir(parents=True, exist_ok=True)
+
+    for path in TEACHERS.glob("*.safetensors"):
+        if path.stem not in settings.teachers:
+            path.unlink()
+    for name in settings.teachers:
+        model, facts = load_model(TEACHERS / f"{name}.safetensors")
+        model.to(device)
+        on_val = predict_probs(model, read_pack("val"), BASES[facts.base], settings.batch_size, device)
+        accuracy = float((on_val.argmax(axis=1) == val.labels).mean())
+        if accuracy < settings.min_accuracy:
+            raise UserError(
+                f"teacher {name}: accuracy {accuracy:.4f} on val is below knowledge.min_accuracy "
+                f"{settings.min_accuracy} (train it better, or take it out of knowledge.teachers)"
+            )
+        probs = predict_probs(model, read_pack("train"), BASES[facts.base], settings.batch_size, device)
+        write_knowledge(
+            DISTILL / f"distill_{name}.txt", Knowledge(facts.base, probs), train.paths, train.classes
+        )
+        print(
+            f"teacher {name}: accuracy {accuracy:.4f} on val, {(probs.argmax(axis=1) == train.labels).mean():.4f} on train"
+        )
+    for path in sorted(EXTERNAL.glob(PATTERN)):
+        knowledge = read_knowledge(path, train.paths, train.classes)
+        write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
+    truth = Knowledge("softmax", train.one_hot())
+    write_knowledge(LABELS, truth, train.paths, train.classes)
+
+
+if __name__ == "__main__":
+    run(main)

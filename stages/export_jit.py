@@ -1,0 +1,59 @@
+"""Write the student as TorchScript, and let it ship only if the demo agrees with the model on real test pictures.
+
+params  export, data.root, threads
+reads   data/models/student.safetensors
+        data/manifest/classes.json
+        data/manifest/test.csv
+        data/packed/test.npy
+        ${data.root}/test               the picture files themselves
+        demos/classifier.py             reads the file and the pictures in a process of its own
+writes  data/export                     student.pt
+        metrics/export.json
+run     python -m stages.export_jit
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from src.checkpoint import load_model
+from src.errors import UserError, run
+from src.export import ExportSettings, run_demo, spread, write_torchscript
+from src.files import write_json
+from src.losses import BASES
+from src.manifest import read_manifest, read_pack
+from src.params import read
+from src.predict import predict_probs
+from src.runtime import start
+
+STUDENT = Path("data/models/student.safetensors")
+DEMO = Path("demos/classifier.py")
+EXPORT = Path("data/export/student.pt")
+METRICS = Path("metrics/export.json")
+
+
+def main() -> None:
+    settings = read(ExportSettings, "export")
+    device = start("cpu", read(int, "threads"), seed=0)
+    model, facts = load_model(STUDENT)
+    write_torchscript(EXPORT, model, BASES[facts.base], facts)
+
+    test = read_manifest("test")
+    rows = spread(len(test.paths), settings.pictures)
+    measured = predict_probs(model, read_pack("test")[rows], BASES[facts.base], settings.pictures, device)
+    files = [Path(read(str, "data.root")) / test.paths[row] for row in rows]
+    shipped = run_demo(DEMO, EXPORT, files, facts.classes)
+    difference = float(np.abs(measured - shipped).max())
+    if not difference <= settings.tolerance:
+        EXPORT.unlink()
+        worst = files[int(np.abs(measured - shipped).max(axis=1).argmax())]
+        raise UserError(
+            f"{EXPORT}: differs from the model by {difference:.3g} on {worst}, export.tolerance is "
+            f"{settings.tolerance:g} (refused; if the pictures changed: dvc repro)"
+        )
+    write_json(METRICS, {"export": {"max_difference": float(f"{difference:.3g}"), "pictures": len(rows)}})
+    print(f"{EXPORT}: {len(rows)} test pictures, largest difference of a probability {difference:.3g}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""Weigh every training picture by how sure the teachers are of its true class.
+
+params  curriculum
+reads   data/distill              distill_NAME.txt: path, a probability per class
+        data/manifest/classes.json
+        data/manifest/train.csv
+writes  data/curriculum.txt       path, weight; all 1 where nobody teaches
+run     python -m stages.make_curriculum
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from src.curriculum import CurriculumSettings, curriculum_weights, write_weights
+from src.errors import run
+from src.knowledge import read_folder, truth_probs
+from src.manifest import read_manifest
+from src.params import read
+
+DISTILL = Path("data/distill")
+CURRICULUM = Path("data/curriculum.txt")
+
+
+def main() -> None:
+    settings = read(CurriculumSettings, "curriculum")
+    train = read_manifest("train")
+    knowledge = read_folder(DISTILL, train.paths, train.classes)
+    weights = curriculum_weights(truth_probs(knowledge, train.labels), settings)
+    write_weights(CURRICULUM, train.paths, weights)
+    values, counts = np.unique(weights, return_counts=True)
+    print(
+        f"{CURRICULUM}: "
+        + ", ".join(f"{n} pictures of weight {w:g}" for w, n in zip(values, counts, strict=True))
+    )
+
+
+if __name__ == "__main__":
+    run(main)

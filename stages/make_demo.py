@@ -1,0 +1,25 @@
+"""Write scikit-learn's handwritten digits as a small data set of pictures: few to learn from, many to test on.
+
+params  demo
+writes  data/demo              {train,val,test}/<digit>/<number>.png, grey, 8 x 8 pixels
+run     python -m stages.make_demo
+"""
+
+from pathlib import Path
+
+from src.demo import DemoSettings, split_digits, write_pictures
+from src.errors import run
+from src.params import read
+
+DEMO = Path("data/demo")
+
+
+def main() -> None:
+    settings = read(DemoSettings, "demo")
+    splits = split_digits(settings)
+    write_pictures(DEMO, splits)
+    print(f"{DEMO}: " + ", ".join(f"{len(rows)} {split}" for split, rows in splits.items()))
+
+
+if __name__ == "__main__":
+    run(main)

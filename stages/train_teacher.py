@@ -1,0 +1,71 @@
+"""Train one teacher on the labels.
+
+params  teacher.NAME, device, threads, workers
+reads   data/manifest/classes.json
+        data/manifest/{train,val}.csv
+        data/packed/{train,val}.npy
+writes  data/models/teachers/NAME.safetensors    the weights of the best epoch on val
+        metrics/teacher/NAME.json
+        plots/teacher/NAME.csv                   a row per epoch
+run     python -m stages.train_teacher NAME
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from src.augment import build_augment
+from src.checkpoint import facts_of, save_weights
+from src.curves import Curves
+from src.data import TrainingSet
+from src.errors import run
+from src.files import write_json
+from src.losses import build_loss
+from src.manifest import read_manifest, read_pack
+from src.models import build_model
+from src.params import read
+from src.runtime import start
+from src.settings import TeacherSettings
+from src.training import Validation, fit
+
+WEIGHTS = "data/models/teachers/{}.safetensors"
+METRICS = "metrics/teacher/{}.json"
+CURVES = "plots/teacher/{}.csv"
+
+
+def main() -> None:
+    name = sys.argv[1]
+    key = f"teacher.{name}"
+    settings = read(TeacherSettings, f"teacher.{name}")
+    device = start(read(str, "device"), read(int, "threads"), settings.seed)
+    train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
+
+    model = build_model(settings.arch, len(train.classes), settings.pretrained, key)
+    loss = build_loss(settings.loss, settings.weighting)
+    data = TrainingSet(
+        pack=pack,
+        targets=train.one_hot(),
+        weights=np.ones(len(pack)),
+        augment=build_augment(settings.augment),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        workers=read(int, "workers"),
+    )
+    validation = Validation(
+        pack=read_pack("val"),
+        targets=val.one_hot(),
+        base=loss.base,
+        batch_size=settings.batch_size,
+        device=device,
+    )
+    best = fit(model, loss, data, validation, settings, Curves(Path(CURVES.format(name)), key), key)
+    params = asdict(settings)
+    facts = facts_of(model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params)
+    save_weights(Path(WEIGHTS.format(name)), model, facts)
+    write_json(Path(METRICS.format(name)), {"teacher": {name: best.metrics()}})
+
+
+if __name__ == "__main__":
+    run(main)
