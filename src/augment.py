@@ -63,3 +63,8 @@ def augment_each(images: Tensor, augment: Augment, seed: int, epoch: int, number
             )
             augmented.append(augment(image))
     return torch.stack(augmented)
+
+
+def seed_generator(*key: int) -> None:
+    """Seed torch's CPU generator from several numbers; torch.manual_seed would format a traceback for CUDA each time."""
+    torch.default_generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
