@@ -1,7 +1,7 @@
 """Classify pictures with an exported network. Needs torch and Pillow; everything else is in the file.
 
-    python demos/classifier.py data/export/student.pt PICTURE...           class and probability of each picture
-    python demos/classifier.py --all data/export/student.pt PICTURE...     one JSON line each, every class's probability
+    python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each python
+    demos/classifier.py --all data/export/student.pt PICTURE...   every class's probability, as JSON lines
 
 Copy this file beside your own program: `load` and `classify` are all it takes.
 """
@@ -18,7 +18,7 @@ GREY16 = [value >> 8 for value in range(65536)]
 
 
 def load(path):
-    """The network of a TorchScript file, and its facts: classes, height, width in pixels, letterbox rule, base."""
+    """The network of a file and its facts: classes, height and width in pixels, letterbox rule, base."""
     extra = {"facts.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.9 and later announce TorchScript's successor
@@ -39,7 +39,7 @@ def to_rgb(image):
 
 
 def letterbox(image, height, width):
-    """The RGB picture resized to fit, centred on black: the rule that the training pictures were packed by."""
+    """The RGB picture resized to fit, centred on black: as the training pictures were packed."""
     scale = min(width / image.width, height / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     canvas = Image.new("RGB", (width, height))
@@ -84,7 +84,9 @@ def main():
             continue
         best = max(range(len(probs)), key=probs.__getitem__)
         if arguments.all:
-            print(json.dumps({"path": path, "probabilities": dict(zip(facts["classes"], probs))}))
+            print(
+                json.dumps({"path": path, "probabilities": dict(zip(facts["classes"], probs, strict=True))})
+            )
         else:
             print(f"{path}: {facts['classes'][best]} {probs[best]:.4f}")
     sys.exit(1 if failed else 0)

@@ -1,7 +1,8 @@
 """The names of all networks that can be built, known without importing torch.
 
-torchvision's have their own name, timm's are `timm/NAME` or `timm/NAME.TAG`. Importing the two libraries takes
-over 6 s of CPU; their sources name every network after a `@register_model` line, which takes 0.02 s to read.
+torchvision's have their own name, timm's are `timm/NAME` or `timm/NAME.TAG`. Importing the two libraries
+takes over 6 s of CPU; their sources name every network after a `@register_model` line, which takes 0.02 s to
+read.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Open every picture of a split once, with all cores: hash, letterbox and pack the sound ones, name the others."""
+"""Open every picture once, with all cores: hash, letterbox and pack the sound ones, name the others."""
 
 import os
 from collections import Counter
@@ -49,8 +49,8 @@ class Checked:
 class Duplicates:
     """Remembers every picture's hash, to refuse one that stands in two splits or under two classes.
 
-    The same pixels in train and test make the test lie; under two classes they make one of the labels lie. The
-    same picture twice in one class of one split is only counted.
+    The same pixels in train and test make the test lie; under two classes they make one of the labels lie.
+    The same picture twice in one class of one split is only counted.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ def check_split(
     manifest: Path,
     pack: Path,
 ) -> tuple[Counter[str], list[tuple[str, str]]]:
-    """Write one split's manifest and pack; returns the pictures per class and the (path, reason) of the refused."""
+    """Write a split's manifest and pack; returns pictures per class and (path, reason) of the refused."""
     counts, bad = Counter(), []
     with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
         rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, images.height, images.width)

@@ -1,4 +1,4 @@
-"""The learning curves: a CSV row per epoch, on disk as soon as the epoch ends, and the same in TensorBoard."""
+"""The learning curves: a CSV row per epoch, on disk when the epoch ends, and the same in TensorBoard."""
 
 import csv
 import os

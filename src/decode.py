@@ -23,9 +23,9 @@ class BadPicture(Exception):
 def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
     """The picture in `content` as RGB, upright as its EXIF orientation says; the first frame of an animation.
 
-    BadPicture where it is empty, not a picture, broken, truncated, under `min_side` pixels wide or high, or over
-    `max_pixels` = H x W. Transparent pixels are laid on black, the colour of the padding; 16-bit grey is scaled
-    to 8 bits.
+    BadPicture where it is empty, not a picture, broken, truncated, under `min_side` pixels wide or high, or
+    over `max_pixels` = H x W. Transparent pixels are laid on black, the colour of the padding; 16-bit grey is
+    scaled to 8 bits.
     """
     if not content:
         raise BadPicture("empty file")
@@ -94,7 +94,7 @@ def reason(kind: str, error: Exception) -> str:
 
 
 def content_hash(image: Image.Image) -> str:
-    """A hash of the size and the RGB pixels, as 32 hexadecimal digits: what training sees, not the metadata."""
+    """A hash of the size and the RGB pixels, 32 hexadecimal digits: what training sees, no metadata."""
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())
     return digest.hexdigest()

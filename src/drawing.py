@@ -15,7 +15,7 @@ MOST_NUMBERS = 20  # classes up to which each cell's count can be read
 
 
 def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """One confusion matrix (C, C) per model beside each other: colour = share of the true class, number = count."""
+    """A confusion matrix (C, C) per model, side by side: colour = share of the true class, number = count."""
     side = max(4.0, 0.45 * min(len(classes), 40) + 1.5)  # inches
     figure, axes = plt.subplots(
         1, len(counts), figsize=(side * len(counts), side), squeeze=False, layout="constrained"

@@ -45,8 +45,8 @@ class Deployed(nn.Module):
 def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) -> None:
     """Trace and freeze the model into a TorchScript file with `facts.json` beside the code.
 
-    facts.json: classes in the order of the probabilities, height and width of the input in pixels, the letterbox
-    rule, and how the probabilities were made (softmax or bce).
+    facts.json: classes in the order of the probabilities, height and width of the input in pixels, the
+    letterbox rule, and how the probabilities were made (softmax or bce).
     """
     example = torch.zeros(2, 3, facts.height, facts.width, dtype=torch.uint8)
     about = {
@@ -71,12 +71,12 @@ def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) ->
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
-    """`wanted` row numbers, or all if there are fewer, evenly over `count` rows: every class gets its share."""
+    """`wanted` row numbers, or all if there are fewer, evenly over `count` rows, so over all classes."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
 
 
 def run_demo(demo: Path, network: Path, pictures: list[Path], classes: tuple[str, ...]) -> np.ndarray:
-    """Probabilities (N, C) that the demo's own process reads out of the network's file for picture files (N,)."""
+    """Probabilities (N, C) that the demo's own process makes of picture files (N,) with a network's file."""
     command = [sys.executable, str(demo), "--all", str(network), *map(str, pictures)]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if result.returncode:

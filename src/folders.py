@@ -1,4 +1,4 @@
-"""The user's folders: which classes there are and which files lie in them. Nothing is opened, nothing written."""
+"""The user's folders: which classes there are, which files lie in them. No file is opened or written."""
 
 import os
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Split:
 
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
-    """The three splits, the classes of train in order, and warnings; a UserError for folders that cannot work."""
+    """The three splits, the classes of train in order, warnings; a UserError for folders that cannot work."""
     if not root.is_dir():
         raise UserError(
             f"{root}: no such folder (set data.root to the folder that holds train, val and test)"
@@ -79,7 +79,7 @@ def check_classes(root: Path, found: dict[str, list[str]], classes: tuple[str, .
 
 
 def scan_split(root: Path, split: str, classes: list[str]) -> Split:
-    """Every entry of every class folder that is not hidden; what is no sound picture is found when it is opened."""
+    """Every entry of every class folder but the hidden; what is no picture is found when it is opened."""
     files, hidden = [], 0
     for name in classes:
         for entry in os.scandir(root / split / name):

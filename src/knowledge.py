@@ -1,7 +1,7 @@
 """The format of the knowledge files: what a teacher believes of every training picture.
 
-First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, a row per picture, probabilities with 9
-significant digits, paths relative to the data root. N pictures, C classes.
+First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, a row per picture, probabilities
+with 9 significant digits, paths relative to the data root. N pictures, C classes.
 """
 
 import csv
@@ -49,9 +49,9 @@ def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], clas
 def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> Knowledge:
     """The file's probabilities in the order of `paths` (N,) and `classes` (C,).
 
-    UserError with file and line where the header names other classes, a row is broken, a probability is not in
-    [0, 1], a softmax row does not sum to 1, or a picture is missing or listed twice. Rows of pictures that are not
-    in `paths` are left out, their number printed.
+    UserError with file and line where the header names other classes, a row is broken, a probability is not
+    in [0, 1], a softmax row does not sum to 1, or a picture is missing or listed twice. Rows of pictures that
+    are not in `paths` are left out, their number printed.
     """
     with open(path, encoding="utf-8", newline="") as file:
         first = file.readline()
@@ -75,8 +75,8 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
     missing = [name for name in paths if name not in rows]
     if missing:
         raise UserError(
-            f"{path}: {len(missing)} of {len(paths)} training pictures are missing, first {', '.join(missing[:3])} "
-            "(make the file anew: dvc repro -f dump_knowledge)"
+            f"{path}: {len(missing)} of {len(paths)} training pictures are missing, first "
+            f"{', '.join(missing[:3])} (make the file anew: dvc repro -f dump_knowledge)"
         )
     if extra:
         print(f"warning: {path}: {extra} rows of pictures that are not in train were left out")
@@ -97,7 +97,7 @@ def check_header(path: Path, line: int, header: list[str], classes: Sequence[str
         names = ", ".join(name.removeprefix("p_") for name in header[1:6])
         raise UserError(
             f"{path}: line {line}: probabilities of {len(header) - 1} classes ({names}, ...), data/train has "
-            f"{len(classes)} ({', '.join(classes[:5])}, ...) (the header must be path, then p_<class> in that order)"
+            f"{len(classes)} ({', '.join(classes[:5])}, ...) (header: path, then p_<class> in that order)"
         )
 
 
@@ -125,7 +125,8 @@ def checked_base(path: Path, base: str, probs: np.ndarray, paths: Sequence[str])
     if base == "softmax" and errors.max() > SUM_TOLERANCE:
         worst = int(errors.argmax())
         raise UserError(
-            f"{path}: {paths[worst]}: a softmax row must sum to 1 within {SUM_TOLERANCE}, got {probs[worst].sum():.6g}"
+            f"{path}: {paths[worst]}: a softmax row must sum to 1 within {SUM_TOLERANCE}, "
+            f"got {probs[worst].sum():.6g} (name base=bce in line 1 if each stands for itself)"
         )
     return base or ("softmax" if errors.max() <= SUM_TOLERANCE else "bce")
 
@@ -154,7 +155,8 @@ def soften(knowledge: Knowledge, temperature: float) -> Knowledge:
 def average(knowledge: Sequence[Knowledge], base: str, temperature: float) -> np.ndarray:
     """The mean (N, C) of all teachers' softened probabilities, as a student of `base` takes them.
 
-    For a softmax student the rows of a bce teacher are normalised to sum 1; a bce student takes all as they are.
+    For a softmax student the rows of a bce teacher are normalised to sum 1; a bce student takes all as they
+    are.
     """
     softened = [soften(one, temperature) for one in knowledge]
     return np.mean([one.probs if base == "bce" else normalised(one) for one in softened], axis=0)

@@ -1,7 +1,7 @@
 """Losses as data: a base says how logits become probabilities and terms, weightings say which terms count.
 
-A recipe such as `bce+ohm` names at most one base and any weightings; their order does not matter, and no base means
-bce. N pictures in the batch, C classes.
+A recipe such as `bce+ohm` names at most one base and any weightings; their order does not matter, and no base
+means bce. N pictures in the batch, C classes.
 """
 
 from collections.abc import Callable
@@ -62,8 +62,9 @@ class OhmSettings:
 class Ohm(nn.Module):
     """Learn from the hardest alone: factor 1 for the share of largest losses in the batch, 0 for the rest.
 
-    A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example Mining,
-    2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0 do not count.
+    A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
+    Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0 do
+    not count.
     """
 
     def __init__(self, settings: OhmSettings):

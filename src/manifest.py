@@ -1,8 +1,8 @@
 """The format of the manifests and packs: one type, one reader, one writer.
 
-A manifest is CSV `path,class,hash`, one row per sound picture, paths relative to the data root. A pack is the .npy
-array of the same rows, letterboxed: uint8 (N, H, W, 3), RGB.
-N pictures, C classes, H height, W width in pixels.
+A manifest is CSV `path,class,hash`, one row per sound picture, paths relative to the data root. A pack is the
+.npy array of the same rows, letterboxed: uint8 (N, H, W, 3), RGB. N pictures, C classes, H height, W width in
+pixels.
 """
 
 import csv

@@ -15,8 +15,8 @@ TOP = 5  # top-5 accuracy says something where there are more classes than that
 def summary(predictions: Predictions) -> dict[str, float]:
     """The figures of one model, shares in [0, 1].
 
-    accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is the mean
-    over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum 1.
+    accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is
+    the mean over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum 1.
     """
     labels, probs, classes = predictions.labels, predictions.probs, np.arange(len(predictions.classes))
     correct = int((predictions.predicted == labels).sum())

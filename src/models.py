@@ -1,4 +1,4 @@
-"""Networks by name, out of torchvision (`resnet18`) and timm (`timm/resnet10t`), their first layer normalising.
+"""Networks by name, from torchvision (`resnet18`) and timm (`timm/resnet10t`), the first layer normalising.
 
 N pictures, C classes, H height, W width in pixels.
 """
@@ -38,8 +38,9 @@ class Normalize(nn.Module):
 def build_model(arch: str, num_classes: int, pretrained: str, key: str) -> nn.Sequential:
     """Images (N, 3, H, W) in [0, 1] -> logits (N, C): a normalising layer and the network.
 
-    `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file in the
-    library's layout; mean and std are those of the weights. A UserError names `key`, the section of params.yaml.
+    `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file in
+    the library's layout; mean and std are those of the weights. A UserError names `key`, the section of
+    params.yaml.
     """
     net = build_net(arch, num_classes, pretrained == LIBRARY_WEIGHTS, key)
     if pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS):
@@ -65,7 +66,7 @@ def build_net(arch: str, num_classes: int, download: bool, key: str) -> nn.Modul
         text = " ".join(str(error).split())[:200]
         raise UserError(
             f"params.yaml: {key}.pretrained: the weights of {arch} cannot be had: {text} (set none or a path)"
-        )
+        ) from None
 
 
 def load_pretrained(net: nn.Module, path: Path, key: str) -> None:
@@ -88,8 +89,8 @@ def load_state(net: nn.Module, state: dict[str, Tensor], source: str, key: str) 
     wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
     if wrong:
         raise UserError(
-            f"params.yaml: {key}.pretrained: {source} does not fit the network: {len(wrong)} tensors are missing, "
-            f"unknown or of another shape, first {wrong[0]} (name the architecture that the file was made for)"
+            f"params.yaml: {key}.pretrained: {source} does not fit the network: {len(wrong)} tensors are "
+            f"missing, unknown or of another shape, first {wrong[0]} (name the file's own architecture)"
         )
     fitting = {name: tensor for name, tensor in state.items() if name in own and name not in others}
     net.load_state_dict(fitting, strict=False)

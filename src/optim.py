@@ -32,7 +32,7 @@ def step_boundaries(epochs: int, warmup: int) -> tuple[int, ...]:
 def step_factor(
     time: float, warmup: int, warmup_factor: float, factors: tuple[float, ...], boundaries: tuple[int, ...]
 ) -> float:
-    """`warmup_factor` before epoch w, then one of `factors`, the next at each boundary (one less than factors)."""
+    """`warmup_factor` before epoch w, then the first of `factors`, and the next at each boundary."""
     if time < warmup:
         return warmup_factor
     return factors[sum(time >= boundary for boundary in boundaries)]
@@ -41,7 +41,8 @@ def step_factor(
 def onecycle_factor(time: float, epochs: int, warmup: int) -> float:
     """A cosine up from 1/25 to 1 over the warm-up, then a cosine down to 4e-6 at the end.
 
-    L. N. Smith, N. Topin, Super-Convergence, 2017, arXiv:1708.07120, with torch's numbers; momentum stays as it is.
+    L. N. Smith, N. Topin, Super-Convergence, 2017, arXiv:1708.07120, with torch's numbers; momentum stays as
+    it is.
     """
     if time < warmup:
         return cosine(START, 1, time / warmup)

@@ -1,8 +1,8 @@
 """Typed values out of params.yaml, after the whole file was checked against params.schema.json.
 
-The file is read by ruamel.yaml as DVC reads it, so that both see one value; every stage checks all of it before it
-touches data, and names all problems at once. Rules within one field stand in the schema, rules across fields with
-the settings' dataclass.
+The file is read by ruamel.yaml as DVC reads it, so that both see one value; every stage checks all of it
+before it touches data, and names all problems at once. Rules within one field stand in the schema, rules
+across fields with the settings' dataclass.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ def require(holds: bool, rule: str, got: Any) -> None:
 
 
 def read(kind: type[T], key: str) -> T:
-    """The value at `key` (words joined by dots) as `kind`: bool, int, float, str, tuple[X, ...] or a dataclass."""
+    """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass."""
     value: Any = checked_params()
     for word in key.split("."):
         if word not in value:
@@ -69,7 +69,7 @@ def checked_params() -> dict[str, Any]:
 
 @cache
 def parse(text: str, schema: str) -> dict[str, Any]:
-    """The mapping that `text` holds, checked against `schema`; the file is read once for every key, parsed once."""
+    """The mapping that `text` holds, checked against `schema`; parsed once, however many keys are read."""
     try:
         params = YAML(typ="safe").load(text)
     except MarkedYAMLError as error:
@@ -115,9 +115,11 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
     elif error.validator == "required":
         for name in error.validator_value:
             if name not in value and f"'{name}'" in error.message:
-                yield f"{prefix}{name}: missing ({rule['properties'][name].get('description', 'see params.yaml')})"
+                meaning = rule["properties"][name].get("description", "git diff params.yaml shows what went")
+                yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
-        yield f"{key}: must be {one_of(error.validator_value)}, got {value!r}{nearest(str(value), error.validator_value)}"
+        choices = error.validator_value
+        yield f"{key}: must be {one_of(choices)}, got {value!r}{nearest(str(value), choices)}"
     elif error.validator == "format" and error.validator_value == "architecture":
         yield f"{key}: unknown network {value!r}{nearest(value, known_architectures())}"
     else:
@@ -125,7 +127,7 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
 
 
 def rule_in_words(rule: dict[str, Any]) -> str:
-    """What a value must be, from its schema: the schema's own words where it has some, else type and range."""
+    """What a value must be: the schema's own words where it has a pattern or a list, else type and range."""
     if "description" in rule and ("pattern" in rule or "items" in rule):
         return rule["description"]
     kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}

@@ -13,7 +13,7 @@ from src.losses import Base
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, pack: np.ndarray, batch_size: int, device: torch.device) -> Tensor:
-    """Logits (N, C) float32 on the CPU for a pack uint8 (N, H, W, 3); leaves the network in evaluation mode."""
+    """Logits (N, C) float32, on the CPU, of a pack uint8 (N, H, W, 3); puts the network in eval mode."""
     model.eval()
     logits = []
     for start in range(0, len(pack), batch_size):

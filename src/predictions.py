@@ -1,4 +1,4 @@
-"""The format of the predictions: CSV `path,label,prediction,p_<class>,...`, a row per picture, in manifest order.
+"""The format of the predictions: CSV `path,label,prediction,p_<class>,...`, rows in manifest order.
 
 N pictures, C classes.
 """
@@ -29,7 +29,7 @@ class Predictions:
 
 
 def rounded(probs: np.ndarray) -> np.ndarray:
-    """Probabilities as a file with 9 significant digits holds them, so that metrics can be made from either."""
+    """Probabilities as a file with 9 significant digits holds them: metrics of either are the same."""
     return np.array([[float(f"{p:.9g}") for p in row] for row in probs])
 
 

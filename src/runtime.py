@@ -8,7 +8,7 @@ from src.errors import UserError
 
 
 def start(device: str, threads: int, seed: int) -> torch.device:
-    """Choose the device, set the threads, seed torch; `auto` says what it took, `cuda` is never silently the CPU."""
+    """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
     chosen = torch.device(

@@ -27,7 +27,7 @@ def sample_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
 def distilled(
     truth: np.ndarray, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
 ) -> np.ndarray:
-    """Targets (N, C) float32: (1 - share) * truth + share * the teachers' mean; `truth` where nobody teaches."""
+    """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` where nobody teaches."""
     if settings.share == 0:
         return truth
     if not knowledge:

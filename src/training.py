@@ -134,7 +134,8 @@ def fit(
     steps = len(data.pack) // settings.batch_size
     if not steps:
         raise UserError(
-            f"params.yaml: {key}.batch_size: {settings.batch_size} is more than the {len(data.pack)} training pictures"
+            f"params.yaml: {key}.batch_size: must be at most the {len(data.pack)} training pictures, "
+            f"got {settings.batch_size}"
         )
     model.to(validation.device)
     optimizer = build_optimizer(settings.optimizer, model, settings.lr, settings.weight_decay)
@@ -168,11 +169,11 @@ def fit(
 
 
 def check_finite(losses: Tensor, epoch: int, key: str) -> None:
-    """Stop at a loss (steps,) that is no number any more, before it reaches the best weights or the curves."""
+    """Stop at a loss (steps,) that is not finite, before it reaches the best weights or the curves."""
     broken = (~losses.isfinite()).nonzero()
     if len(broken):
         step = int(broken[0])
         raise UserError(
-            f"params.yaml: {key}.lr: the loss became {losses[step].item()} in step {step + 1} of epoch {epoch} "
-            "(a lower lr or a longer warmup mostly helps)"
+            f"params.yaml: {key}.lr: the loss became {losses[step].item()} in step {step + 1} of epoch "
+            f"{epoch} (a lower lr or a longer warmup mostly helps)"
         )

@@ -32,9 +32,7 @@ def main() -> None:
     data, images = read(DataSettings, "data"), read(ImageSettings, "images")
     root = Path(data.root)
     if OWN.exists() and data.root == DEMO:
-        print(
-            f"ATTENTION: {OWN} exists but data.root is {DEMO}: this run uses the demo's digits, not your pictures"
-        )
+        print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo's digits, not yours")
     if "--preflight" in sys.argv[1:] and data.root == DEMO and not root.exists():
         return  # make_demo will write it
     splits, classes, warnings = scan(root)
@@ -51,7 +49,8 @@ def main() -> None:
         counts[split.name], refused = check_split(root, split, data, images, seen, *paths)
         bad += refused
         print(
-            f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, {split.hidden} hidden"
+            f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, "
+            f"{split.hidden} hidden files passed over"
         )
     write_bad_images(BAD, bad)
     if seen.repeated:
@@ -59,8 +58,8 @@ def main() -> None:
     if bad and data.on_bad == "stop":
         path, reason = bad[0]
         raise UserError(
-            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (mend or remove them, or leave them "
-            "out with data.on_bad: skip)"
+            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (mend or remove them, or "
+            "leave them out with data.on_bad: skip)"
         )
     for name in classes:
         if not counts["train"][name]:

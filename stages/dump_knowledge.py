@@ -51,9 +51,8 @@ def main() -> None:
         write_knowledge(
             DISTILL / f"distill_{name}.txt", Knowledge(facts.base, probs), train.paths, train.classes
         )
-        print(
-            f"teacher {name}: accuracy {accuracy:.4f} on val, {(probs.argmax(axis=1) == train.labels).mean():.4f} on train"
-        )
+        on_train = (probs.argmax(axis=1) == train.labels).mean()
+        print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
     for path in sorted(EXTERNAL.glob(PATTERN)):
         knowledge = read_knowledge(path, train.paths, train.classes)
         write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)

@@ -90,7 +90,8 @@ def evaluate(
     write_json(outputs.metrics, {split: figures[weights.stem] | rest})
     own = models[weights.stem]
     names = [
-        (own.classes[label], own.classes[predicted]) for label, predicted in zip(own.labels, own.predicted)
+        (own.classes[label], own.classes[predicted])
+        for label, predicted in zip(own.labels, own.predicted, strict=True)
     ]
     write_table(outputs.confusion, ("label", "prediction"), names)
     rows = [(name, *row.values()) for name, predictions in models.items() for row in per_class(predictions)]

@@ -1,4 +1,4 @@
-"""Write the student as TorchScript, and let it ship only if the demo agrees with the model on real test pictures.
+"""Write the student as TorchScript; it ships only if the demo agrees with the model on real test pictures.
 
 params  export, data.root, threads
 reads   data/models/student.safetensors

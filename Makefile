@@ -1,0 +1,58 @@
+# Dojo's commands. Each makes .venv first if it is not there; `make help` lists them.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+SPLIT ?= test
+WEIGHTS ?= data/models/student.safetensors
+BASE ?= main
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test quick lint evaluate experiments check-lock ci-metrics tensorboard lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: .venv/.installed  ## make .venv and install requirements.txt
+
+.venv/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"error: Python {v}: 3.11 or newer is needed (make PYTHON=python3.12 ...)")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
+	@python -m stages.check_images --preflight
+	dvc repro
+
+test: install  ## all tests (about 10 minutes)
+	python -m pytest -q
+
+quick: install  ## the quick tests (about a minute)
+	python -m pytest -q -m "not slow"
+
+lint: install  ## style and format
+	ruff check .
+	ruff format --check .
+
+evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
+	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
+
+experiments: install  ## one table of all experiments; SEEDS=1: mean and sd over the seeds
+	@python -m src.experiments $(if $(SEEDS),--seeds)
+
+check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
+	@dvc repro --dry --allow-missing | tee .dvc/tmp/check-lock.txt
+	@tail -n 1 .dvc/tmp/check-lock.txt | grep -qx 'Data and pipelines are up to date.' \
+		|| { echo 'error: dvc.lock: not true for these files (make repro, then commit dvc.lock, metrics and plots)' >&2; exit 1; }
+
+ci-metrics: repro  ## rerun what changed; the metrics beside those of the BASE branch, as markdown
+	@python -m src.experiments --base $(BASE)
+
+tensorboard: install  ## the curves of running trainings in a browser
+	tensorboard --logdir tensorboard
+
+lock: install  ## write requirements.txt anew from requirements.in
+	uv pip compile --quiet --universal --python-version 3.11 requirements.in -o requirements.txt
+
+clean:  ## remove .venv and scratch folders; data, cache and results stay
+	rm -rf .venv .scratch tensorboard .pytest_cache .ruff_cache
