@@ -45,8 +45,9 @@ check-lock: install  ## prove that dvc.lock belongs to these sources, params and
 	@tail -n 1 .dvc/tmp/check-lock.txt | grep -qx 'Data and pipelines are up to date.' \
 		|| { echo 'error: dvc.lock: not true for these files (make repro, then commit dvc.lock, metrics and plots)' >&2; exit 1; }
 
-ci-metrics: repro  ## rerun what changed; the metrics beside those of the BASE branch, as markdown
-	@python -m src.experiments --base $(BASE)
+ci-metrics: install  ## rerun what changed, then print what it did to the metrics of BASE, as markdown
+	@$(MAKE) --no-print-directory repro >&2
+	@dvc metrics diff --md $(BASE)
 
 tensorboard: install  ## the curves of running trainings in a browser
 	tensorboard --logdir tensorboard

@@ -29,7 +29,7 @@ def load(path):
 def to_rgb(image):
     """A picture of any mode as RGB: 16-bit grey scaled to 8 bits, transparent pixels laid on black."""
     if image.mode.startswith("I;16"):
-        return image.point(GREY16, "L").convert("RGB")
+        return image.convert("I").point(GREY16, "L").convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits ({image.mode}) have no known range")
     if image.has_transparency_data:

@@ -37,9 +37,7 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
             return to_rgb(ImageOps.exif_transpose(opened(content)))
         except BadPicture:
             raise
-        except (
-            Exception
-        ) as error:  # a broken file was seen to raise OSError, ValueError, TypeError and SyntaxError
+        except Exception as error:  # OSError, ValueError, TypeError and SyntaxError were seen
             raise BadPicture(reason("broken", error)) from None
 
 
@@ -78,7 +76,7 @@ def verify(content: bytes) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """A decoded picture of any mode as RGB."""
     if image.mode.startswith("I;16"):
-        return image.point(GREY16, "L").convert("RGB")  # convert() alone clips 16 bits to white
+        return image.convert("I").point(GREY16, "L").convert("RGB")  # convert() alone clips 16 bits to white
     if image.mode in ("I", "F"):
         raise BadPicture(f"pixels of 32 bits ({image.mode}) have no known range (save it with 8 or 16 bits)")
     if image.has_transparency_data:

@@ -10,7 +10,12 @@ STOPPED = 130  # exit code of a program ended by Ctrl-C
 
 
 class UserError(Exception):
-    """What a user can mend, each line as `<file or key>: <what> (<what to do>)`."""
+    """What a user can mend, each problem as `<file or key>: <what> (<what to do>)`, one line each."""
+
+    def __init__(self, *problems: str):
+        super().__init__(
+            "\n".join(problem.replace("\n", "\\n") for problem in problems)
+        )  # a path may hold one
 
 
 def run(main: Callable[[], None]) -> None:

@@ -79,7 +79,7 @@ def parse(text: str, schema: str) -> dict[str, Any]:
         ) from None
     problems = list(find_problems(params, json.loads(schema)))
     if problems:
-        raise UserError("\n".join(f"{PARAMS}: {problem}" for problem in problems))
+        raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
     return params
 
 

@@ -1,6 +1,6 @@
 """Measure the student and every teacher on the test pictures.
 
-params  evaluate, device, threads
+params  evaluate.batch_size, device, threads
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json

@@ -1,0 +1,110 @@
+"""One table of DVC's experiments: what differs from the commit they started from, and what came of it.
+
+run     python -m src.experiments [--seeds] [--commits N]
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from src.errors import UserError, run
+
+METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
+SEED = "seed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.experiments")
+    parser.add_argument(
+        "--seeds", action="store_true", help="mean, sd and n over experiments that differ by seed alone"
+    )
+    parser.add_argument("--commits", type=int, default=1, help="how many of the last commits to look at")
+    arguments = parser.parse_args()
+    table = experiments_table(show(arguments.commits))
+    print((over_seeds(table) if arguments.seeds else joined(table)).to_string(index=False))
+
+
+def show(commits: int) -> list[dict[str, Any]]:
+    """What DVC knows of the experiments of the last commits."""
+    command = ["dvc", "exp", "show", "--json", "--num", str(commits)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand to see more)")
+    return json.loads(result.stdout)
+
+
+def experiments_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row per commit and experiment: name, what of params differs from its commit's, seed, METRICS."""
+    rows = []
+    for commit in shown:
+        baseline = params_of(commit["data"])
+        if commit["rev"] == "workspace":
+            continue
+        rows.append({"experiment": commit["name"] or commit["rev"][:7], **row_of(commit["data"], baseline)})
+        for experiment in commit["experiments"] or []:
+            last = experiment["revs"][0]
+            rows.append(
+                {"experiment": experiment["name"] or last["rev"][:7], **row_of(last["data"], baseline)}
+            )
+    return pd.DataFrame(rows)
+
+
+def row_of(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
+    """The differing params, as words of `-S`, and the metrics of one run; NaN where it has none."""
+    params, metrics = params_of(data), dict(flat(merged(data, "metrics")))
+    keys = sorted(set(params) | set(baseline))
+    differing = {key: params.get(key) for key in keys if params and params.get(key) != baseline.get(key)}
+    words = " ".join(f"{key}={value}" for key, value in differing.items() if key != SEED)
+    return {
+        "params": words,
+        SEED: params.get(SEED),
+        **{name: metrics.get(name, float("nan")) for name in METRICS},
+    }
+
+
+def joined(table: pd.DataFrame) -> pd.DataFrame:
+    """The table to read, the seed among the differing params where it is not the first row's."""
+    first = table[SEED].iloc[0]
+    seeds = [f"seed={seed}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
+    words = [" ".join(filter(None, pair)) or "-" for pair in zip(table["params"], seeds, strict=True)]
+    return table.drop(columns=SEED).assign(params=words)
+
+
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation of the METRICS over rows whose params are equal but for the seed."""
+    unique = table.dropna().drop_duplicates(["params", SEED])
+    groups = unique.groupby("params", sort=False)
+    table = pd.DataFrame(
+        {"params": [name or "-" for name in groups.groups], "seeds": groups.size().to_list()}
+    )
+    for name in METRICS:
+        spread = zip(groups[name].mean(), groups[name].std(), strict=True)
+        table[name] = [f"{mean:.4f} sd {sd:.4f}" for mean, sd in spread]
+    return table
+
+
+def params_of(data: dict[str, Any] | None) -> dict[str, Any]:
+    return dict(flat(merged(data, "params")))
+
+
+def merged(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+    """The contents of all params or metrics files of one run, together."""
+    files = (data or {}).get(kind) or {}
+    return {key: value for file in files.values() for key, value in (file.get("data") or {}).items()}
+
+
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested mappings with its key, words joined by dots."""
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from flat(inner, f"{key}.{name}" if key else name)
+
+
+if __name__ == "__main__":
+    run(main)

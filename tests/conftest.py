@@ -1,0 +1,129 @@
+"""What tests share: tiny pictures, a place to run in, and a copy of the project with its own DVC."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
+
+
+def draw_tiny_images(root, per_class, splits=("train", "val", "test")):
+    """3 colours x `per_class` noisy pictures of 40 x 24 pixels in each split, seeded."""
+    generator = np.random.default_rng(0)
+    for split in splits:
+        for name, colour in COLOURS.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(per_class):
+                pixels = np.array(colour) + generator.integers(-40, 40, (24, 40, 3))
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def tiny_images(tmp_path):
+    """A data root with 8 pictures per class and split."""
+    return draw_tiny_images(tmp_path / "pictures", 8)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty working folder with the shipped params.yaml and schema."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    for name in ("params.yaml", "params.schema.json"):
+        shutil.copy(ROOT / name, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def edit_params(folder, **changes):
+    """Set keys of a params.yaml, words joined by two underscores: student__epochs=2."""
+    yaml, path = YAML(), folder / "params.yaml"
+    params = yaml.load(path)
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        section = params
+        for word in parents:
+            section = section[word]
+        section[last] = value
+    yaml.dump(params, path)
+
+
+class Project:
+    """A copy of the project in a git repository of its own, with quick settings, set to tiny pictures."""
+
+    def __init__(self, folder, pictures):
+        self.folder, self.pictures = folder, pictures
+        names = ("stages", "src", "demos", "data/external", "dvc.yaml", ".dvcignore", ".gitignore")
+        for name in (
+            *names,
+            "params.yaml",
+            "params.schema.json",
+            ".dvc/config",
+            ".dvc/.gitignore",
+            "Makefile",
+        ):
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, ignore=ignore) if source.is_dir() else shutil.copy(source, target)
+        training = {"epochs": 3, "warmup": 1, "batch_size": 8}
+        quick = {f"teacher__big__{key}": value for key, value in training.items()}
+        quick |= {f"student__{key}": value for key, value in training.items()}
+        quick |= {"teacher__big__arch": "timm/test_resnet", "teacher__big__lr": 0.01, "student__lr": 0.01}
+        quick |= {"data__root": str(pictures), "knowledge__min_accuracy": 0.3, "export__pictures": 5}
+        edit_params(folder, **quick)
+        self.run("git", "init", "-q")
+        self.commit("start")
+
+    def run(self, *command, code=0, **options):
+        """Run a command in the project; returns its output, stdout and stderr together."""
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= {
+            f"GIT_{who}_{what}": "test@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        assert result.returncode == code, f"{command} ended with {result.returncode}:\n{result.stdout}"
+        return result.stdout
+
+    def commit(self, message):
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def results(self):
+        """The bytes of dvc.lock, metrics and plots."""
+        files = [
+            self.folder / "dvc.lock",
+            *self.folder.glob("metrics/**/*.json"),
+            *self.folder.glob("plots/**/*.*"),
+        ]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A project after one `dvc repro` on tiny pictures, committed; tests leave it as they found it."""
+    folder = tmp_path_factory.mktemp("project")
+    project = Project(folder / "dojo", draw_tiny_images(folder / "pictures", 8))
+    project.output = project.run("dvc", "repro")
+    project.commit("results")
+    return project

@@ -1,0 +1,83 @@
+"""What a user's folders may look like, and what is said where they cannot work."""
+
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from src.errors import UserError
+from src.folders import scan
+
+
+def test_classes_and_files_are_sorted(tiny_images):
+    splits, classes, warnings = scan(tiny_images)
+    assert classes == ("blue", "green", "red") and not warnings
+    assert [split.name for split in splits] == ["train", "val", "test"]
+    assert splits[0].files[:2] == [("train/blue/0.png", "blue"), ("train/blue/1.png", "blue")]
+    assert [len(split.files) for split in splits] == [24, 24, 24]
+
+
+def test_hidden_entries_are_neither_pictures_nor_classes(tiny_images):
+    (tiny_images / "train/.ipynb_checkpoints").mkdir()
+    for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+        (tiny_images / "train/red" / name).write_bytes(b"x")
+    splits, classes, _ = scan(tiny_images)
+    assert classes == ("blue", "green", "red")
+    assert len(splits[0].files) == 24 and splits[0].hidden == 3
+
+
+def test_missing_class_of_val_is_a_warning(tiny_images):
+    shutil.rmtree(tiny_images / "val/red")
+    _, classes, warnings = scan(tiny_images)
+    assert classes == ("blue", "green", "red")
+    assert warnings == [f"{tiny_images}/val: class 'red' of train has no folder here, nothing measures it"]
+
+
+def unknown_class(root):
+    (root / "test/zebra").mkdir()
+    return "test/zebra: train has no class 'zebra'"
+
+
+def missing_split(root):
+    shutil.rmtree(root / "val")
+    return "val: no such folder"
+
+
+def missing_root(root):
+    shutil.rmtree(root)
+    return ": no such folder (set data.root"
+
+
+def empty_class(root):
+    (root / "train/zebra").mkdir()
+    return "train/zebra: no pictures"
+
+
+def no_classes(root):
+    shutil.rmtree(root / "train")
+    (root / "train").mkdir()
+    return "train: 0 class folders"
+
+
+def no_pictures(root):
+    for folder in (root / "test").iterdir():
+        shutil.rmtree(folder)
+        folder.mkdir()
+    return "test: no pictures"
+
+
+def name_that_is_not_utf8(root):
+    Image.new("RGB", (9, 9)).save(os.fsencode(root / "train/red") + b"/l\xe9.png", "PNG")
+    return r"train/red: the name b'l\xe9.png' is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [unknown_class, missing_split, missing_root, empty_class, no_classes, no_pictures, name_that_is_not_utf8],
+)
+def test_refused_folders(tiny_images, damage):
+    expected = damage(tiny_images)
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    assert expected in str(error.value) and len(str(error.value).splitlines()) == 1

@@ -1,0 +1,114 @@
+"""The knowledge files: written and read without loss, and every way in which one can be wrong."""
+
+import numpy as np
+import pytest
+
+from src.errors import UserError
+from src.knowledge import (
+    Knowledge,
+    average,
+    read_folder,
+    read_knowledge,
+    soften,
+    truth_probs,
+    write_knowledge,
+)
+
+PATHS = ["train/a/co,mma.png", 'train/a/"q".png', "train/b/line\nbreak.png"]
+CLASSES = ("a", "b,c")
+SOFT = Knowledge("softmax", np.array([[0.9, 0.1], [0.25, 0.75], [1 / 3, 2 / 3]]))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "distill_x.txt"
+    write_knowledge(path, SOFT, PATHS, CLASSES)
+    return path
+
+
+@pytest.mark.parametrize("base", ["softmax", "bce"])
+def test_round_trip_keeps_nine_digits(tmp_path, base):
+    path = tmp_path / "distill.txt"
+    write_knowledge(path, Knowledge(base, SOFT.probs), PATHS, CLASSES)
+    back = read_knowledge(path, PATHS, CLASSES)
+    assert back.base == base and np.allclose(back.probs, SOFT.probs, rtol=1e-9, atol=0)
+
+
+def test_rows_come_in_the_order_asked_for(file):
+    assert np.allclose(read_knowledge(file, PATHS[::-1], CLASSES).probs, SOFT.probs[::-1])
+
+
+def test_a_file_without_its_first_line_is_softmax_if_rows_sum_to_one(file):
+    file.write_text(file.read_text().split("\n", 1)[1])
+    assert read_knowledge(file, PATHS, CLASSES).base == "softmax"
+    file.write_text(file.read_text().replace("0.25,0.75", "0.25,0.5"))
+    assert read_knowledge(file, PATHS, CLASSES).base == "bce"
+
+
+def test_rows_of_unknown_pictures_are_left_out_and_counted(file, capsys):
+    assert len(read_knowledge(file, PATHS[:1], CLASSES).probs) == 1
+    assert "2 rows of pictures that are not in train were left out" in capsys.readouterr().out
+
+
+def replaced(old, new):
+    return lambda text: text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda text: text[:-4], r"line\nbreak.png: a softmax row must sum to 1|a softmax row must sum to 1"),
+        (lambda text: text[: text.index('"train/a/""q')], "2 of 3 training pictures are missing"),
+        (replaced("0.25", "nan"), r"line 4: .*a probability must be in \[0, 1\], got 'nan'"),
+        (replaced("0.25", "-0.25"), r"line 4: .*a probability must be in \[0, 1\], got '-0.25'"),
+        (replaced("0.25", "1.7"), r"line 4: .*a probability must be in \[0, 1\], got '1.7'"),
+        (replaced("0.25", "x"), r"line 4: .*a probability must be in \[0, 1\], got 'x'"),
+        (replaced("0.25,0.75", "0.25"), r"line 4: 1 of 2 values"),
+        (replaced("0.25,0.75", "0.25,0.5"), r"a softmax row must sum to 1 within 0.001, got 0.75"),
+        (replaced("base=softmax", "base=sotfmax"), r"line 1: must be '# base=softmax' or '# base=bce'"),
+        (replaced('p_a,"p_b,c"', '"p_b,c",p_a'), r"line 2: probabilities of 2 classes \(b,c, a"),
+        (replaced(',"p_b,c"', ""), r"line 2: probabilities of 1 classes"),
+        (lambda text: text + '"train/a/co,mma.png",0.9,0.1\n', r"line 7: .* is listed twice"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_refused_with_file_and_line(file, damage, message):
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(UserError, match=message) as error:
+        read_knowledge(file, PATHS, CLASSES)
+    assert str(error.value).startswith(f"{file}: ") and len(str(error.value).splitlines()) == 1
+
+
+def test_paths_are_looked_up_never_opened(file):
+    file.write_text(file.read_text() + "../../../etc/passwd,0.5,0.5\n")
+    assert len(read_knowledge(file, PATHS, CLASSES).probs) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 2, 10])
+def test_temperature_is_that_of_the_logits(temperature):
+    logits = np.random.default_rng(0).normal(0, 3, (20, 5))
+    e, hot = np.exp(logits), np.exp(logits / temperature)
+    softened = soften(Knowledge("softmax", e / e.sum(1, keepdims=True)), temperature).probs
+    assert np.allclose(softened, hot / hot.sum(1, keepdims=True))
+    softened = soften(Knowledge("bce", 1 / (1 + 1 / e)), temperature).probs
+    assert np.allclose(softened, 1 / (1 + 1 / hot), atol=1e-6)
+
+
+def test_certain_probabilities_stay_finite():
+    sure = np.array([[1.0, 0.0]])
+    assert np.array_equal(soften(Knowledge("softmax", sure), 4).probs, sure)
+    assert np.isfinite(soften(Knowledge("bce", sure), 4).probs).all()
+
+
+def test_average_of_a_softmax_and_a_bce_teacher_by_hand():
+    bce = Knowledge("bce", np.array([[0.9, 0.3]]))
+    softmax = Knowledge("softmax", np.array([[0.6, 0.4]]))
+    assert np.allclose(average([softmax, bce], "softmax", 1), [[(0.6 + 0.75) / 2, (0.4 + 0.25) / 2]])
+    assert np.allclose(average([softmax, bce], "bce", 1), [[0.75, 0.35]])
+
+
+def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
+    write_knowledge(tmp_path / "distill_y.txt", Knowledge("softmax", 1 - SOFT.probs), PATHS, CLASSES)
+    both = read_folder(tmp_path, PATHS, CLASSES)
+    assert np.allclose(truth_probs(both[:1], np.array([0, 0, 1])), [0.9, 0.25, 2 / 3])
+    assert np.allclose(truth_probs(both, np.array([0, 0, 1])), 0.5)
+    assert truth_probs([], np.array([0, 1])).tolist() == [1, 1]

@@ -1,0 +1,139 @@
+"""params.yaml: read as DVC reads it, checked whole, every problem named by key, value and rule."""
+
+from dataclasses import dataclass
+
+import pytest
+from conftest import edit_params
+from dvc.utils.serialize import load_yaml
+
+from src.errors import UserError
+from src.params import checked_params, read, require
+
+LOSS = "must join at most one of softmax, bce and any of ohm by '+' (bce if neither)"
+TEACHERS = "must be a list of different entries of teacher, or []"
+
+
+def refusal(place):
+    with pytest.raises(UserError) as error:
+        checked_params()
+    return str(error.value)
+
+
+def test_shipped_file_is_valid_and_read_as_dvc_reads_it(place):
+    assert checked_params() == load_yaml("params.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-05", "1e-3", "0.1", "1E+2", ".5", "010", "1_0", "yes", "on", "1:30", "~", "'3'"]
+)
+def test_scalars_are_those_of_dvc(place, text):
+    from src.params import parse
+
+    (place / "x.yaml").write_text(f"a: {text}\n")
+    assert parse(f"a: {text}\n", "{}") == load_yaml("x.yaml")
+
+
+def test_shipped_file_is_in_the_form_dvc_writes(place):
+    from dvc.utils.serialize import modify_yaml
+
+    before = (place / "params.yaml").read_text()
+    with modify_yaml("params.yaml") as params:
+        params["seed"] = 2
+    changed = [
+        new
+        for old, new in zip(
+            before.splitlines(), (place / "params.yaml").read_text().splitlines(), strict=True
+        )
+        if old != new
+    ]
+    assert [line.split("#")[0].strip() for line in changed] == ["seed: 2"]
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("loss", "omh", f"loss: {LOSS}, got 'omh'"),
+        ("loss", "softmax+bce", f"loss: {LOSS}, got 'softmax+bce'"),
+        ("loss", "ohm+ohm", f"loss: {LOSS}, got 'ohm+ohm'"),
+        ("seed", None, "seed: must be a whole number in [0, 4294967295], got None"),
+        ("threads", 0, "threads: must be a whole number in [1, inf), got 0"),
+        ("threads", True, "threads: must be a whole number in [1, inf), got True"),
+        ("device", "gpu", "device: must be auto, cpu or cuda, got 'gpu', did you mean cpu?"),
+        ("student__lr", "0.1", "student.lr: must be a number in (0, 100], got '0.1'"),
+        ("student__lr", float("nan"), "student.lr: must be a number in (0, 100], got nan"),
+        ("student__epochs", -1, "student.epochs: must be a whole number in [1, inf), got -1"),
+        ("student__batch_size", 1, "student.batch_size: must be a whole number in [2, inf), got 1"),
+        ("student__curriculum", "yes", "student.curriculum: must be true or false, got 'yes'"),
+        ("distill__temperature", 0, "distill.temperature: must be a number in [0.01, 1000], got 0"),
+        ("weighting__ohm__hard_ratio", 7.0, "weighting.ohm.hard_ratio: must be a number in (0, 1], got 7.0"),
+        ("images__height", [32], "images.height: must be a whole number in [8, 4096], got [32]"),
+        ("images__height", 0, "images.height: must be a whole number in [8, 4096], got 0"),
+        ("knowledge__teachers", "big", f"knowledge.teachers: {TEACHERS}, got 'big'"),
+        ("student__arch", "resnet1888",
+         "student.arch: unknown network 'resnet1888', did you mean resnet18, resnet152 or resnet101?"),
+        ("student__arch", "nothing",
+         "student.arch: unknown network 'nothing'"),
+        ("teacher__big__optimizer", "adma",
+         "teacher.big.optimizer: must be adam, adamw or sgd, got 'adma', did you mean adam or adamw?"),
+        ("student__epochz", 3, "student.epochz: unknown, did you mean epochs?"),
+        ("weighting__ohm__hardratio", 0.5, "weighting.ohm.hardratio: unknown, did you mean hard_ratio?"),
+        ("teacher__b.g", {}, "teacher.b.g: unknown"),
+    ],
+)  # fmt: skip
+def test_refused_values(place, key, value, message):
+    edit_params(place, **{key: value})
+    assert refusal(place) == f"params.yaml: {message}"
+
+
+def test_missing_key(place):
+    text = (place / "params.yaml").read_text()
+    (place / "params.yaml").write_text(
+        "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
+    )
+    assert refusal(place) == "params.yaml: seed: missing (git diff params.yaml shows what went)"
+
+
+def test_all_problems_at_once(place):
+    edit_params(place, seed=-1, loss="x", student__lr=0)
+    assert len(refusal(place).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a: [1\n", "line 2, column 1: expected ',' or ']', but got '<stream end>'"),
+        ("\ta: 1\n", "line 1, column 1: found character '\\t' that cannot start any token"),
+        ("a: 1\na: 2\n", 'line 2, column 1: found duplicate key "a" with value "2" (original value: "1")'),
+        ("", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
+        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
+    ],
+)
+def test_broken_files(place, text, message):
+    (place / "params.yaml").write_text(text)
+    assert refusal(place) == f"params.yaml: {message}"
+
+
+@dataclass(frozen=True)
+class Ohm:
+    hard_ratio: float
+
+    def __post_init__(self):
+        require(self.hard_ratio < 0.5, "hard_ratio must be below 0.5", self.hard_ratio)
+
+
+def test_a_rule_across_fields_names_its_section(place):
+    with pytest.raises(
+        UserError, match=r"^params.yaml: weighting.ohm: hard_ratio must be below 0.5, got 0.7$"
+    ):
+        read(Ohm, "weighting.ohm")
+
+
+def test_numbers_become_the_declared_type(place):
+    edit_params(place, student__epochs=3.0, student__lr=1)
+    assert repr(read(int, "student.epochs")) == "3" and repr(read(float, "student.lr")) == "1.0"
+
+
+def test_params_without_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="params.yaml: not found"):
+        checked_params()

@@ -1,0 +1,66 @@
+"""Targets and weights: the label, the teachers' word, the curriculum."""
+
+import numpy as np
+import pytest
+from conftest import edit_params
+
+from src.curriculum import CurriculumSettings, curriculum_weights, read_weights, write_weights
+from src.errors import UserError
+from src.knowledge import Knowledge
+from src.params import read
+from src.targets import DistillSettings, distilled, sample_weights
+
+TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
+TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
+
+
+def test_blend_by_hand():
+    targets = distilled(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
+    assert np.allclose(targets, [[0.7, 0.18, 0.12], [0.06, 0.12, 0.82]]) and targets.dtype == np.float32
+
+
+def test_share_one_with_a_teacher_that_repeats_the_labels_is_plain():
+    parrot = Knowledge("softmax", TRUTH.astype(float))
+    assert np.array_equal(distilled(TRUTH, [parrot], "softmax", DistillSettings(1, 2)), TRUTH)
+
+
+def test_share_zero_and_no_teacher_are_plain(capsys):
+    assert distilled(TRUTH, [TEACHER], "softmax", DistillSettings(0, 2)) is TRUTH
+    assert distilled(TRUTH, [], "softmax", DistillSettings(0.7, 2)) is TRUTH
+    assert "learns from the labels alone" in capsys.readouterr().out
+
+
+def test_curriculum_weight_of_the_first_threshold_reached():
+    settings = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1))
+    probs = np.array([1.0, 0.7, 0.69, 0.5, 0.3, 0.29, 0.0])
+    assert curriculum_weights(probs, settings).tolist() == [1.0, 1.0, 0.7, 0.7, 0.4, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    "thresholds, weights, message",
+    [
+        ([0.7, 0.0], [1.0], "thresholds and weights must be equally many, got 2 and 1"),
+        ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must fall and end at 0, got [0.5, 0.7, 0.0]"),
+        ([0.7, 0.5], [1, 1], "thresholds must fall and end at 0, got [0.7, 0.5]"),
+        ([0.7, 0.0], [0, 0], "one of the weights must be over 0, got [0.0, 0.0]"),
+    ],
+)
+def test_curricula_that_cannot_work(place, thresholds, weights, message):
+    edit_params(place, curriculum__thresholds=thresholds, curriculum__weights=weights)
+    with pytest.raises(UserError) as error:
+        read(CurriculumSettings, "curriculum")
+    assert str(error.value) == f"params.yaml: curriculum: {message}"
+
+
+def test_weights_round_trip_by_path(tmp_path):
+    path, names = tmp_path / "curriculum.txt", ["a,b", "c\nd", "e"]
+    write_weights(path, names, np.array([1, 0.7, 0.1]))
+    assert read_weights(path, names[::-1]).tolist() == [0.1, 0.7, 1]
+    with pytest.raises(UserError, match="1 of 2 training pictures have no weight, first f"):
+        read_weights(path, ["e", "f"])
+
+
+def test_weights_count_only_if_the_curriculum_is_used():
+    weights = np.array([0.1, 1.0])
+    assert sample_weights(weights, used=True) is weights
+    assert sample_weights(weights, used=False).tolist() == [1, 1]
