@@ -13,9 +13,7 @@ class UserError(Exception):
     """What a user can mend, each problem as `<file or key>: <what> (<what to do>)`, one line each."""
 
     def __init__(self, *problems: str):
-        super().__init__(
-            "\n".join(problem.replace("\n", "\\n") for problem in problems)
-        )  # a path may hold one
+        super().__init__("\n".join(problem.replace("\n", "\\n") for problem in problems))  # paths may
 
 
 def run(main: Callable[[], None]) -> None:

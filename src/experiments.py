@@ -69,7 +69,7 @@ def row_of(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, A
 def joined(table: pd.DataFrame) -> pd.DataFrame:
     """The table to read, the seed among the differing params where it is not the first row's."""
     first = table[SEED].iloc[0]
-    seeds = [f"seed={seed}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
+    seeds = [f"seed={seed:g}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
     words = [" ".join(filter(None, pair)) or "-" for pair in zip(table["params"], seeds, strict=True)]
     return table.drop(columns=SEED).assign(params=words)
 

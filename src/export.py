@@ -58,14 +58,10 @@ def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) ->
         "arch": facts.arch,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # TorchScript works in torch 2.14; torch.export follows
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated but whole in torch 2.14
         traced = torch.jit.freeze(torch.jit.trace(Deployed(model.cpu().eval(), base).eval(), example))
         buffer = BytesIO()
-        torch.jit.save(
-            traced, buffer, _extra_files={"facts.json": json.dumps(about, indent=2, ensure_ascii=False)}
-        )
+        torch.jit.save(traced, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
     with atomic(path, "wb") as file:
         file.write(buffer.getvalue())
 

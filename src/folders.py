@@ -28,9 +28,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     missing = [name for name in SPLITS if not (root / name).is_dir()]
     if missing:
         raise UserError(
-            "\n".join(
-                f"{root / name}: no such folder (make it: one folder per class inside)" for name in missing
-            )
+            *(f"{root / name}: no such folder (make it: one folder per class inside)" for name in missing)
         )
     found = {name: class_folders(root / name) for name in SPLITS}
     classes = tuple(found["train"])

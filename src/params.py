@@ -97,7 +97,17 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
     )
     formats = jsonschema.FormatChecker(formats=())
     formats.checks("architecture")(lambda value: not isinstance(value, str) or is_known(value))
-    validator = jsonschema.validators.extend(base, type_checker=finite)(schema, format_checker=formats)
+
+    def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
+        """Our keyword: every item of a list is a key of the section named."""
+        for name in names:
+            if name not in params.get(section, {}):
+                yield jsonschema.ValidationError(
+                    f"no entry {section}.{name}{nearest(name, list(params[section]))}"
+                )
+
+    kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
+    validator = kind(schema, format_checker=formats)
     for error in validator.iter_errors(params):
         yield from describe(error)
 
@@ -120,6 +130,8 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
     elif error.validator == "enum":
         choices = error.validator_value
         yield f"{key}: must be {one_of(choices)}, got {value!r}{nearest(str(value), choices)}"
+    elif error.validator == "keysOf":
+        yield f"{key}: {error.message}"
     elif error.validator == "format" and error.validator_value == "architecture":
         yield f"{key}: unknown network {value!r}{nearest(value, known_architectures())}"
     else:

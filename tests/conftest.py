@@ -1,5 +1,6 @@
 """What tests share: tiny pictures, a place to run in, and a copy of the project with its own DVC."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -56,6 +57,14 @@ def edit_params(folder, **changes):
             section = section[word]
         section[last] = value
     yaml.dump(params, path)
+
+
+def load_demo():
+    """The demo's module; it lies in no package."""
+    spec = importlib.util.spec_from_file_location("classifier", ROOT / "demos/classifier.py")
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    return demo
 
 
 class Project:

@@ -1,10 +1,8 @@
 """The letterbox keeps the aspect ratio, fills the input exactly, and is the demo's, byte for byte."""
 
-import importlib.util
-
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import load_demo
 from PIL import Image
 
 from src.decode import decode
@@ -33,13 +31,6 @@ def test_output_has_the_asked_size_and_black_around(size, height, width):
     expected = np.zeros((height, width, 3), np.uint8)
     expected[top : top + box_height, left : left + box_width] = 255
     assert np.array_equal(np.asarray(image), expected)
-
-
-def load_demo():
-    spec = importlib.util.spec_from_file_location("classifier", ROOT / "demos/classifier.py")
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
-    return demo
 
 
 SIZES = [(64, 64), (63, 41), (40, 200), (201, 37), (3, 3), (1, 90), (1500, 1001), (32, 31)]

@@ -1,0 +1,108 @@
+"""The exported file: all it needs is inside, and a fresh process agrees with the model."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, load_demo
+from PIL import Image
+
+from src.checkpoint import Facts
+from src.errors import UserError
+from src.export import run_demo, spread, write_torchscript
+from src.losses import BASES
+from src.models import build_model
+from src.predict import predict_probs
+
+DEMO = ROOT / "demos/classifier.py"
+CLASSES = ("a,b", "\u732b", "c")
+
+
+@pytest.fixture(scope="module", params=["softmax", "bce"])
+def shipped(request, tmp_path_factory):
+    """A network with random weights, its file, and five picture files."""
+    folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]
+    torch.manual_seed(0)
+    model = build_model("timm/test_resnet", 3, "none", "x").eval()
+    none = {"pretrained": "none", "data": "", "params": ""}
+    facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
+    write_torchscript(folder / "student.pt", model, base, facts)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 33, 48, 3), dtype=np.uint8)
+    pictures = [folder / f"{number}.png" for number in range(5)]
+    for path, rows in zip(pictures, pixels, strict=True):
+        Image.fromarray(rows).save(path)
+    return folder / "student.pt", pictures, predict_probs(model, pixels, base, 5, torch.device("cpu"))
+
+
+def test_a_fresh_process_agrees_with_the_model(shipped):
+    network, pictures, probs = shipped
+    assert np.abs(run_demo(DEMO, network, pictures, CLASSES) - probs).max() < 1e-5
+
+
+def demo(capsys, monkeypatch, *arguments):
+    """What the demo prints on stdout and stderr, as lines, and its exit code."""
+    monkeypatch.setattr("sys.argv", ["classifier.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        load_demo().main()
+    printed = capsys.readouterr()
+    message = ended.value.code if isinstance(ended.value.code, str) else ""
+    return printed.out.splitlines(), (printed.err + message).splitlines(), 1 if message else ended.value.code
+
+
+def test_demo_prints_class_and_probability_of_each_picture(shipped, capsys, monkeypatch):
+    network, pictures, probs = shipped
+    lines, errors, code = demo(capsys, monkeypatch, network, *pictures)
+    expected = zip(pictures, probs, strict=True)
+    assert lines == [f"{path}: {CLASSES[row.argmax()]} {row.max():.4f}" for path, row in expected]
+    assert not errors and code == 0
+
+
+def test_demo_needs_only_torch_and_pillow_and_any_terminal(shipped, tmp_path):
+    """In a process of its own, every other package that it could reach hidden, the output in ASCII."""
+    odd = tmp_path / "\u732b.png"
+    odd.write_bytes(shipped[1][0].read_bytes())
+    hidden = "import sys; sys.modules.update(dict.fromkeys(('numpy', 'torchvision', 'timm', 'src')));"
+    code = f"{hidden} import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command, environment = [sys.executable, "-c", code, DEMO, shipped[0], odd], {"PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0 and "\\u732b.png: " in result.stdout, result.stderr
+
+
+def test_demo_names_a_bad_picture_and_goes_on(shipped, tmp_path, capsys, monkeypatch):
+    network, pictures, _ = shipped
+    (tmp_path / "bad.jpg").write_text("no picture")
+    bad = [tmp_path / "bad.jpg", tmp_path, tmp_path / "none.png"]
+    lines, errors, code = demo(capsys, monkeypatch, network, *bad, pictures[0])
+    assert code == 1 and len(lines) == 1
+    assert [line.split(": ")[:2] for line in errors] == [["error", str(path)] for path in bad]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_demo_refuses_what_is_no_network(tmp_path, capsys, monkeypatch, content):
+    network = tmp_path / "x.pt"
+    if content is not None:
+        network.write_bytes(content)
+    lines, errors, code = demo(capsys, monkeypatch, network, "y.png")
+    assert code == 1 and not lines and len(errors) == 1
+    assert errors[0].startswith(f"error: {network}: not an exported network")
+
+
+def test_facts_travel_in_the_file(shipped):
+    extra = {"facts.json": ""}
+    torch.jit.load(shipped[0], _extra_files=extra)
+    facts = json.loads(extra["facts.json"])
+    assert (facts["classes"], facts["height"], facts["width"]) == (list(CLASSES), 33, 48)
+    assert "bilinear" in facts["letterbox"]
+
+
+def test_a_demo_that_fails_is_an_error(shipped, tmp_path):
+    with pytest.raises(UserError, match="failed on it"):
+        run_demo(DEMO, shipped[0], [tmp_path / "none.png"], CLASSES)
+
+
+def test_compared_pictures_are_spread_over_the_split():
+    assert spread(10, 4).tolist() == [0, 3, 6, 9]
+    assert spread(3, 100).tolist() == [0, 1, 2]

@@ -1,0 +1,199 @@
+"""The whole pipeline on tiny pictures, as its user runs it: `dvc repro`, experiments, errors. Slow."""
+
+import json
+import re
+import shutil
+
+import pytest
+from conftest import Project, draw_tiny_images, edit_params
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+STUDENT = ["train_student", "evaluate", "export_jit"]
+CHAIN = ["make_demo", "check_images", "train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
+UP_TO_DATE = "Data and pipelines are up to date."
+
+
+def stages_run(output):
+    return re.findall(r"Running stage '(.+?)'", output)
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """A clone of the finished project with its DVC cache: what a test does there touches no other test."""
+    shutil.copytree(project.folder, tmp_path / "dojo")
+    clone = object.__new__(Project)
+    clone.folder, clone.pictures = tmp_path / "dojo", project.pictures
+    return clone
+
+
+def figures(project):
+    files = [project.folder / "metrics" / name for name in ("student.json", "test.json", "export.json")]
+    return [json.loads(file.read_text()) for file in files]
+
+
+def test_repro_runs_every_stage_once_and_git_is_clean(project):
+    assert stages_run(project.output) == CHAIN
+    assert UP_TO_DATE in project.run("dvc", "repro")
+    assert project.run("git", "status", "--porcelain") == ""
+    student, test, export = figures(project)
+    assert set(student["student"]["val"]) == {"accuracy", "loss"}
+    names = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss"}
+    assert set(test["test"]) == names | {"teacher"} and set(test["test"]["teacher"]["big"]) == names
+    assert 0 <= export["export"]["max_difference"] <= 1e-5
+
+
+def test_lock_is_true_in_a_bare_clone(project, tmp_path):
+    project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    clone = object.__new__(Project)
+    clone.folder = tmp_path / "clone"
+    assert clone.run("dvc", "repro", "--dry", "--allow-missing").splitlines()[-1] == UP_TO_DATE
+    with open(clone.folder / "src/augment.py", "a") as file:
+        file.write("# a comment is a change\n")
+    assert clone.run("dvc", "repro", "--dry", "--allow-missing").splitlines()[-1] != UP_TO_DATE
+
+
+def test_all_again_from_nothing_gives_the_same_bytes(copy):
+    before = copy.results()
+    for name in (
+        ".dvc/cache",
+        "data/models",
+        "data/packed",
+        "data/manifest",
+        "data/distill",
+        "data/export",
+        "metrics",
+    ):
+        shutil.rmtree(copy.folder / name)
+    output = copy.run("dvc", "repro", "--force", "--no-run-cache")
+    assert stages_run(output) == CHAIN
+    assert copy.results() == before
+
+
+def test_another_loss_runs_the_student_only(copy):
+    output = copy.run("dvc", "exp", "run", "-S", "loss=ohm", "-n", "hard")
+    assert stages_run(output) == STUDENT
+    table = copy.run("python", "-m", "src.experiments")
+    assert re.search(r"hard +loss=ohm +\d\.\d+ +\d\.\d+ +\d\.\d+", table), table
+    assert "loss" in copy.run("dvc", "params", "diff")
+    assert "test.log_loss" in copy.run("dvc", "metrics", "diff")
+
+
+def test_without_a_teacher(copy):
+    output = copy.run("dvc", "exp", "run", "-S", "knowledge.teachers=[]")
+    assert stages_run(output) == [
+        "dump_knowledge",
+        "make_curriculum",
+        "train_student",
+        "evaluate",
+        "export_jit",
+    ]
+    assert "learns from the labels alone" in output
+    assert not list((copy.folder / "data/distill").iterdir())
+    assert not list((copy.folder / "data/models/teachers").glob("*.safetensors"))
+    weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
+    assert len(weights) == 24 and all(line.endswith(",1") for line in weights)
+    assert "teacher" not in figures(copy)[1]["test"]
+
+
+def test_a_run_in_a_copy_leaves_the_workspace_alone(copy):
+    before = copy.results()
+    copy.run("dvc", "exp", "run", "--temp", "-S", "seed=2", "-n", "other")
+    assert copy.results() == before
+    assert "seed=2" in copy.run("python", "-m", "src.experiments")
+
+
+def test_curriculum_without_distillation(copy):
+    overrides = [
+        "student.curriculum=true",
+        "distill.share=0",
+        "curriculum.thresholds=[0.99,0]",
+        "curriculum.weights=[1,0.1]",
+    ]
+    output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
+    assert stages_run(output) == ["make_curriculum", *STUDENT]
+    weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
+    assert {line.rpartition(",")[2] for line in weights} <= {"1", "0.1"}
+
+
+def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
+    pictures = draw_tiny_images(tmp_path / "own", 8)
+    edit_params(copy.folder, data__root=str(pictures))
+    copy.run("dvc", "repro")
+    Image.new("RGB", (40, 24), (9, 200, 9)).save(pictures / "test/green/0.png")
+    assert stages_run(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+
+
+def test_knowledge_from_elsewhere_is_joined(copy):
+    text = (copy.folder / "data/distill/distill_big.txt").read_text()
+    (copy.folder / "data/external/distill_x.txt").write_text(text)
+    output = copy.run("dvc", "repro", "make_curriculum")
+    assert stages_run(output) == ["dump_knowledge", "make_curriculum"]
+    names = sorted(path.name for path in (copy.folder / "data/distill").iterdir())
+    assert names == ["distill_big.txt", "distill_external_distill_x.txt"]
+
+
+def test_any_weights_are_measured_without_touching_the_pipeline(copy):
+    before = copy.results()
+    output = copy.run(
+        "make",
+        "-s",
+        "evaluate",
+        "WEIGHTS=data/models/teachers/big.safetensors",
+        "SPLIT=val",
+        "-o",
+        ".venv/.installed",
+    )
+    assert re.search(r"big: accuracy 0\.\d+ on val", output)
+    folder = copy.folder / ".scratch/evaluate/big-val"
+    assert {path.name for path in folder.iterdir()} == {
+        "test.json",
+        "predictions.csv",
+        "confusion.csv",
+        "per_class.csv",
+        "confusion.png",
+    }
+    val = json.loads((copy.folder / "metrics/teacher/big.json").read_text())["teacher"]["big"]["val"][
+        "accuracy"
+    ]
+    assert json.loads((folder / "test.json").read_text())["val"]["accuracy"] == pytest.approx(val)
+    assert copy.results() == before and copy.run("git", "status", "--porcelain") == ""
+
+
+def error_of(output):
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in output
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "key, value, stage, message",
+    [
+        ("student__arch", "resnet1888", "train_student",
+         "params.yaml: student.arch: unknown network 'resnet1888'"),
+        ("images__width", 3, "check_images",
+         "params.yaml: images.width: must be a whole number in [8, 4096], got 3"),
+        ("student__pretrained", "none.safetensors", "train_student",
+         "params.yaml: student.pretrained: none.safetensors: no such file"),
+        ("knowledge__min_accuracy", 1.0, "dump_knowledge", "teacher big: accuracy "),
+        ("export__tolerance", 0.0, "export_jit", "data/export/student.pt: differs from the model by "),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_the_way_back_works(copy, key, value, stage, message):
+    before = copy.results()
+    edit_params(copy.folder, **{key: value})
+    output = copy.run("dvc", "repro", "-s", stage, code=255)
+    assert error_of(output).startswith(f"error: {message}") and len(error_of(output).splitlines()) == 1
+    assert error_of(output).endswith("git checkout metrics plots && dvc checkout")
+    copy.run("git", "checkout", "params.yaml", "metrics", "plots")
+    copy.run("dvc", "checkout")
+    assert copy.results() == before and UP_TO_DATE in copy.run("dvc", "repro")
+
+
+def test_a_teacher_that_is_not_described(copy):
+    edit_params(copy.folder, knowledge__teachers=["bigg"])
+    output = copy.run("python", "-m", "stages.check_images", "--preflight", code=1)
+    assert (
+        error_of(output) == "error: params.yaml: knowledge.teachers: no entry teacher.bigg, did you mean big?"
+    )
