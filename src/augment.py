@@ -1,17 +1,18 @@
 """Augmentation of single pictures, drawn from (seed, epoch, picture) and from nothing else.
 
-H height, W width in pixels.
+N pictures, H height, W width in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-Augment = Callable[[Tensor], Tensor]  # uint8 (3, H, W) -> uint8 (3, H, W)
+Augment = Callable[[Image.Image], Image.Image]  # on Pillow's bytes: at 32 pixels twice as fast as on a tensor
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,21 @@ def build_augment(settings: AugmentSettings) -> Augment:
     return POLICIES[settings.policy](settings)
 
 
-def augment_each(images: Tensor, augment: Augment, seed: int, epoch: int, numbers: list[int]) -> Tensor:
-    """Every image of uint8 (N, 3, H, W) augmented; `numbers` (N,) are their places in the training set.
+def augment_each(
+    pictures: np.ndarray, augment: Augment, seed: int, epoch: int, numbers: Sequence[int]
+) -> Tensor:
+    """Every picture of uint8 (N, H, W, 3) augmented, as uint8 (N, 3, H, W).
 
-    The random numbers of a picture do not depend on its batch, on the number of workers or on what was drawn
-    before; torch's own generator is left as it was.
+    The random numbers of a picture are drawn from the seed, the epoch and its place in the training set,
+    `numbers` (N,): not from its batch, the number of workers or what was drawn before. Torch's own generator
+    is left as it was.
     """
+    augmented = np.empty_like(pictures)
     with torch.random.fork_rng(devices=[]):
-        augmented = []
-        for image, number in zip(images, numbers, strict=True):
-            torch.manual_seed(
-                int(np.random.SeedSequence([seed, epoch, number]).generate_state(1, np.uint64)[0])
-            )
-            augmented.append(augment(image))
-    return torch.stack(augmented)
+        for row, (picture, number) in enumerate(zip(pictures, numbers, strict=True)):
+            seed_generator(seed, epoch, number)
+            augmented[row] = augment(Image.fromarray(picture))
+    return torch.from_numpy(augmented).permute(0, 3, 1, 2)
 
 
 def seed_generator(*key: int) -> None:

@@ -56,11 +56,8 @@ class Epoch(Dataset):
 
     def __getitems__(self, numbers: list[int]) -> Batch:
         data = self.data
-        images = torch.from_numpy(data.pack[numbers]).permute(
-            0, 3, 1, 2
-        )  # (B, 3, H, W), its bytes as in the pack
         return Batch(
-            augment_each(images, data.augment, data.seed, self.epoch, numbers),
+            augment_each(data.pack[numbers], data.augment, data.seed, self.epoch, numbers),
             torch.from_numpy(data.targets[numbers]),
             torch.from_numpy(data.weights[numbers]).float(),
         )

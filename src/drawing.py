@@ -34,5 +34,5 @@ def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequen
                     colour = "white" if shares[row, column] > 0.5 else "black"
                     axis.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
     with atomic(path, "wb") as file:
-        figure.savefig(file, dpi=120, metadata={"Software": None})
+        figure.savefig(file, dpi=120, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)

@@ -100,11 +100,10 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
 
     def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
         """Our keyword: every item of a list is a key of the section named."""
-        for name in names:
-            if name not in params.get(section, {}):
-                yield jsonschema.ValidationError(
-                    f"no entry {section}.{name}{nearest(name, list(params[section]))}"
-                )
+        known = list(params[section]) if isinstance(params.get(section), dict) else []
+        for name in names if isinstance(names, list) else []:
+            if name not in known:
+                yield jsonschema.ValidationError(f"no entry {section}.{name}{nearest(str(name), known)}")
 
     kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
     validator = kind(schema, format_checker=formats)
