@@ -41,8 +41,8 @@ experiments: install  ## one table of all experiments; SEEDS=1: mean and sd over
 	@python -m src.experiments $(if $(SEEDS),--seeds)
 
 check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
-	@dvc repro --dry --allow-missing | tee .dvc/tmp/check-lock.txt
-	@tail -n 1 .dvc/tmp/check-lock.txt | grep -qx 'Data and pipelines are up to date.' \
+	@out=$$(dvc repro --dry --allow-missing); echo "$$out"; \
+	[ "$$(echo "$$out" | tail -n 1)" = "Data and pipelines are up to date." ] \
 		|| { echo 'error: dvc.lock: not true for these files (make repro, then commit dvc.lock, metrics and plots)' >&2; exit 1; }
 
 ci-metrics: install  ## rerun what changed, then print what it did to the metrics of BASE, as markdown
