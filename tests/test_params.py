@@ -1,9 +1,11 @@
 """params.yaml: read as DVC reads it, checked whole, every problem named by key, value and rule."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
-from conftest import edit_params
+from conftest import ROOT, edit_params
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
 from src.errors import UserError
@@ -47,6 +49,29 @@ def test_shipped_file_is_in_the_form_dvc_writes(place):
         if old != new
     ]
     assert [line.split("#")[0].strip() for line in changed] == ["seed: 2"]
+
+
+def list_keys(value, key=""):
+    if isinstance(value, list):
+        yield key
+    for name, inner in value.items() if isinstance(value, dict) else []:
+        yield from list_keys(inner, f"{key}.{name}" if key else name)
+
+
+LISTS = list(list_keys(load_yaml(ROOT / "params.yaml")))
+
+
+@pytest.mark.parametrize("value", ["[]", "[1]", "[1,2,3,4,5]"])
+@pytest.mark.parametrize("key", LISTS)
+def test_every_list_can_be_overridden(place, key, value):
+    """A comment on the line of a list's key makes DVC write a broken file for `-S key=[]`."""
+    expected = load_yaml("params.yaml")
+    section = expected
+    for word in key.split(".")[:-1]:
+        section = section[word]
+    section[key.split(".")[-1]] = json.loads(value)
+    apply_overrides(place / "params.yaml", [f"{key}={value}"])
+    assert load_yaml("params.yaml") == expected
 
 
 @pytest.mark.parametrize(
