@@ -10,6 +10,8 @@ import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import IO
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -63,7 +65,20 @@ def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) ->
         buffer = BytesIO()
         torch.jit.save(traced, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
     with atomic(path, "wb") as file:
-        file.write(buffer.getvalue())
+        copy_without_origin(buffer, file)
+
+
+def copy_without_origin(source: IO[bytes], target: IO[bytes]) -> None:
+    """Copy a TorchScript archive but for the records that name this machine's source files.
+
+    Otherwise the same network exported in two folders would have different bytes, and show the folder's path.
+    """
+    with ZipFile(source) as records, ZipFile(target, "w") as copy:
+        for record in records.infolist():
+            if not record.filename.endswith(
+                (".debug_pkl", ".data/serialization_id")
+            ):  # the id hashes the rest
+                copy.writestr(ZipInfo(record.filename), records.read(record))  # no date, not compressed
 
 
 def spread(count: int, wanted: int) -> np.ndarray:
