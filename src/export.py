@@ -77,7 +77,7 @@ def copy_without_origin(source: IO[bytes], target: IO[bytes]) -> None:
         for record in records.infolist():
             if not record.filename.endswith(
                 (".debug_pkl", ".data/serialization_id")
-            ):  # the id hashes the rest
+            ):  # id: a hash
                 copy.writestr(ZipInfo(record.filename), records.read(record))  # no date, not compressed
 
 
