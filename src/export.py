@@ -75,9 +75,7 @@ def copy_without_origin(source: IO[bytes], target: IO[bytes]) -> None:
     """
     with ZipFile(source) as records, ZipFile(target, "w") as copy:
         for record in records.infolist():
-            if not record.filename.endswith(
-                (".debug_pkl", ".data/serialization_id")
-            ):  # id: a hash
+            if not record.filename.endswith((".debug_pkl", ".data/serialization_id")):  # id: a hash
                 copy.writestr(ZipInfo(record.filename), records.read(record))  # no date, not compressed
 
 

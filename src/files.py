@@ -21,6 +21,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk's error names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,6 +23,9 @@ ONE_OUTPUT = {
 }  # no auxiliary classifiers
 
 
+COUNTER = "num_batches_tracked"  # of BatchNorm; older files lack it, and nothing depends on it
+
+
 class Normalize(nn.Module):
     """Images (N, 3, H, W) in [0, 1] minus the mean, over the standard deviation, both a value per channel."""
 
@@ -81,20 +84,22 @@ def load_pretrained(net: nn.Module, path: Path, key: str) -> None:
 
 def load_state(net: nn.Module, state: dict[str, Tensor], source: str, key: str) -> None:
     """Fill every weight of the network but those of a classifier for another number of classes; say which."""
-    own = net.state_dict()
+    own = {name: tensor for name, tensor in net.state_dict().items() if not name.endswith(COUNTER)}
+    state = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
     head = tuple(f"{name}." for name in classifier_names(net))
-    others = {name for name in own if name in state and own[name].shape != state[name].shape}
-    absent = set(own) - set(state)
-    wrong = [name for name in sorted(set(state) - set(own) | others | absent) if not name.startswith(head)]
-    wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
+    fitting = {
+        name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape
+    }
+    wrong = sorted(
+        name for name in own.keys() | state.keys() if name not in fitting and not name.startswith(head)
+    )
     if wrong:
         raise UserError(
             f"params.yaml: {key}.pretrained: {source} does not fit the network: {len(wrong)} tensors are "
             f"missing, unknown or of another shape, first {wrong[0]} (name the file's own architecture)"
         )
-    fitting = {name: tensor for name, tensor in state.items() if name in own and name not in others}
     net.load_state_dict(fitting, strict=False)
-    new = sorted(set(own) - set(fitting))
+    new = sorted(own.keys() - fitting.keys())
     print(f"{source}: {len(fitting)} tensors loaded, new: {', '.join(new) or 'none'}")
 
 

@@ -1,0 +1,79 @@
+"""Files are whole or not there; errors are one line and an exit code."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from src.errors import UserError, run
+from src.files import atomic, read_json, sha256_of, write_json
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "deep" / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1} and list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(OSError) as error, atomic(tmp_path / "x") as file:
+        file.write("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "x")
+
+
+def test_hash_does_not_depend_on_the_order_of_keys():
+    assert sha256_of({"a": 1, "b": 2}) == sha256_of({"b": 2, "a": 1}) != sha256_of({"a": 1, "b": 3})
+
+
+def failing(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    "error, line, code",
+    [
+        (UserError("a: wrong", "b: wrong\ntoo"), "error: a: wrong\nerror: b: wrong\\ntoo\n", 1),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (make room", 1),
+        (KeyboardInterrupt(), "error: stopped by Ctrl-C (the same command starts again)\n", 130),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_is_one_line(error, line, code, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x"])
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        run(failing(error))
+    assert ended.value.code == code and capsys.readouterr().err.startswith(line)
+
+
+def test_a_failed_stage_says_how_its_outs_come_back(capsys, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "evaluate")
+    with pytest.raises(SystemExit):
+        run(failing(UserError("a: wrong (mend it)")))
+    hint = "; the outs of before come back with: git checkout metrics plots && dvc checkout\n"
+    assert capsys.readouterr().err == f"error: a: wrong (mend it){hint}"
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x"])
+    with pytest.raises(ZeroDivisionError):
+        run(failing(ZeroDivisionError()))
+    monkeypatch.setattr("sys.argv", ["x", "--debug"])
+    with pytest.raises(UserError):
+        run(failing(UserError("a: wrong")))
+
+
+def test_another_interpreter_is_told_to_use_the_venv(tmp_path):
+    """-S and -I hide the installed packages."""
+    code = "import sys; sys.path.insert(0, '.'); import stages"
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1 and "Dojo's packages are not there" in result.stderr
