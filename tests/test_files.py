@@ -41,7 +41,7 @@ def failing(error):
     "error, line, code",
     [
         (UserError("a: wrong", "b: wrong\ntoo"), "error: a: wrong\nerror: b: wrong\\ntoo\n", 1),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (make room", 1),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (", 1),
         (KeyboardInterrupt(), "error: stopped by Ctrl-C (the same command starts again)\n", 130),
     ],
 )  # fmt: skip
