@@ -2,7 +2,10 @@
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 
 TENSORBOARD = Path(os.environ.get("DVC_ROOT", ".")) / "tensorboard"
@@ -29,27 +32,31 @@ class Curves:
         self.file = open(path, "w", encoding="utf-8", newline="")
         self.csv = csv.DictWriter(self.file, [field.name for field in fields(Row)], lineterminator="\n")
         self.csv.writeheader()
-        try:
-            self.board = SummaryWriter(TENSORBOARD / name)
-        except OSError as error:
-            self.lose_board(error)
+        self.board = None
+        with self.board_may_fail():
+            self.board = SummaryWriter(TENSORBOARD / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
     def add(self, row: Row) -> None:
-        values = {name: f"{value:.9g}" for name, value in asdict(row).items()}
-        self.csv.writerow(values)
+        """Put one epoch on disk."""
+        self.csv.writerow({name: f"{value:.9g}" for name, value in asdict(row).items()})
         self.file.flush()
+        with self.board_may_fail():
+            for name, value in asdict(row).items() if self.board else ():
+                self.board.add_scalar(name, value, row.epoch)
+
+    @contextmanager
+    def board_may_fail(self) -> Iterator[None]:
         try:
-            for name, value in asdict(row).items():
-                if self.board:
-                    self.board.add_scalar(name, value, row.epoch)
+            yield
         except OSError as error:
-            self.lose_board(error)
+            print(f"warning: {TENSORBOARD}: {error.strerror}; training goes on without TensorBoard")
+            self.board = None
 
-    def lose_board(self, error: OSError) -> None:
-        print(f"warning: {TENSORBOARD}: {error.strerror}; training goes on without TensorBoard")
-        self.board = None
+    def __enter__(self) -> "Curves":
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self.file.close()
-        if self.board:
-            self.board.close()
+        with self.board_may_fail():
+            if self.board:
+                self.board.close()

@@ -69,7 +69,8 @@ def main() -> None:
         batch_size=settings.batch_size,
         device=device,
     )
-    best = fit(model, loss, data, validation, settings, Curves(CURVES, "student"), "student")
+    with Curves(CURVES, "student") as curves:
+        best = fit(model, loss, data, validation, settings, curves, "student")
     params = [asdict(part) for part in (settings, augment, weighting, distill)] + [recipe, seed]
     facts = facts_of(model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params)
     save_weights(WEIGHTS, model, facts)

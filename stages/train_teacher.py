@@ -60,7 +60,8 @@ def main() -> None:
         batch_size=settings.batch_size,
         device=device,
     )
-    best = fit(model, loss, data, validation, settings, Curves(Path(CURVES.format(name)), key), key)
+    with Curves(Path(CURVES.format(name)), key) as curves:
+        best = fit(model, loss, data, validation, settings, curves, key)
     params = asdict(settings)
     facts = facts_of(model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params)
     save_weights(Path(WEIGHTS.format(name)), model, facts)
