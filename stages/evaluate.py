@@ -9,7 +9,7 @@ reads   data/models/student.safetensors
 writes  metrics/test.json
         data/predictions.csv              the student's: path, label, prediction, a probability per class
         plots/test/confusion.csv          the student's: label, prediction
-        plots/test/per_class.csv          model, class, pictures, precision, recall, f1
+        plots/test/per_class.csv          name, model, class, pictures, precision, recall, f1
         plots/test/confusion.png
 run     python -m stages.evaluate
         python -m stages.evaluate --weights FILE [--split SPLIT]   any weights, into .scratch/evaluate
@@ -94,8 +94,12 @@ def evaluate(
         for label, predicted in zip(own.labels, own.predicted, strict=True)
     ]
     write_table(outputs.confusion, ("label", "prediction"), names)
-    rows = [(name, *row.values()) for name, predictions in models.items() for row in per_class(predictions)]
-    write_table(outputs.per_class, ("model", "class", "pictures", "precision", "recall", "f1"), rows)
+    rows = [
+        (f"{name}: {row['class']}", name, *row.values())
+        for name, predictions in models.items()
+        for row in per_class(predictions)
+    ]
+    write_table(outputs.per_class, ("name", "model", "class", "pictures", "precision", "recall", "f1"), rows)
     draw_confusion(outputs.picture, {name: confusion(p) for name, p in models.items()}, manifest.classes)
     for name, row in figures.items():
         print(
