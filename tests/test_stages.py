@@ -177,7 +177,7 @@ def error_of(output):
          "params.yaml: images.width: must be a whole number in [8, 4096], got 3"),
         ("student__pretrained", "none.safetensors", "train_student",
          "params.yaml: student.pretrained: none.safetensors: no such file"),
-        ("teacher__big__lr", 1e-9, "train_teacher@big dump_knowledge", "teacher big: accuracy 0.3333 on val is below"),
+        ("teacher__big__lr", 1e-9, "train_teacher@big dump_knowledge", "teacher big: accuracy 0."),
         ("export__tolerance", 0.0, "export_jit", "data/export/student.pt: differs from the model by "),
     ],
 )  # fmt: skip
