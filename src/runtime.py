@@ -7,7 +7,7 @@ import torch
 from src.errors import UserError
 
 
-def start(device: str, threads: int, seed: int) -> torch.device:
+def start(device: str, threads: int, cpu_isa: str, seed: int) -> torch.device:
     """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
@@ -16,6 +16,9 @@ def start(device: str, threads: int, seed: int) -> torch.device:
     )
     if device == "auto":
         print(f"device: {chosen}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if cpu_isa not in ("auto", capability.lower()):
+        print(f"warning: cpu_isa: {cpu_isa} asked for, torch uses {capability}: last digits may differ")
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # without it cuBLAS has no repeatable products

@@ -1,6 +1,6 @@
 """Write down what every teacher believes of the training pictures, seen plain, without augmentation.
 
-params  knowledge, device, threads
+params  knowledge, device, threads, cpu_isa
 reads   data/models/teachers      NAME.safetensors; a teacher that is no longer listed is removed there
         data/external             distill*.txt, knowledge from elsewhere
         data/manifest/classes.json
@@ -30,7 +30,7 @@ LABELS = Path("data/label.txt")
 
 def main() -> None:
     settings = read(KnowledgeSettings, "knowledge")
-    device = start(read(str, "device"), read(int, "threads"), seed=0)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed=0)
     train, val = read_manifest("train"), read_manifest("val")
     DISTILL.mkdir(parents=True, exist_ok=True)
 

@@ -1,6 +1,6 @@
 """Measure the student and every teacher on the test pictures.
 
-params  evaluate.batch_size, device, threads
+params  evaluate.batch_size, device, threads, cpu_isa
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     arguments = parser.parse_args()
     batch_size = read(int, "evaluate.batch_size")
-    device = start(read(str, "device"), read(int, "threads"), seed=0)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed=0)
     if arguments.weights is None and arguments.split == "test":
         evaluate(STUDENT, sorted(TEACHERS.glob("*.safetensors")), "test", PIPELINE, batch_size, device)
     else:

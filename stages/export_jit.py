@@ -1,6 +1,6 @@
 """Write the student as TorchScript; it ships only if the demo agrees with the model on real test pictures.
 
-params  export, data.root, threads
+params  export, data.root, threads, cpu_isa
 reads   data/models/student.safetensors
         data/manifest/classes.json
         data/manifest/test.csv
@@ -34,7 +34,7 @@ METRICS = Path("metrics/export.json")
 
 def main() -> None:
     settings = read(ExportSettings, "export")
-    device = start("cpu", read(int, "threads"), seed=0)
+    device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed=0)
     model, facts = load_model(STUDENT)
     write_torchscript(EXPORT, model, BASES[facts.base], facts)
 

@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
 
-params  student, loss, seed, augment, weighting, distill, device, threads, workers
+params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, workers
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -47,7 +47,7 @@ def main() -> None:
         read(DistillSettings, "distill"),
     )
     seed = read(int, "seed")
-    device = start(read(str, "device"), read(int, "threads"), seed)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
     train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
     knowledge = read_folder(DISTILL, train.paths, train.classes)
 

@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, device, threads, workers
+params  teacher.NAME, device, threads, cpu_isa, workers
 reads   data/manifest/classes.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
@@ -39,7 +39,7 @@ def main() -> None:
     name = sys.argv[1]
     key = f"teacher.{name}"
     settings = read(TeacherSettings, f"teacher.{name}")
-    device = start(read(str, "device"), read(int, "threads"), settings.seed)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), settings.seed)
     train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
 
     model = build_model(settings.arch, len(train.classes), settings.pretrained, key)

@@ -1,0 +1,46 @@
+"""What a stage sets before it computes: the CPU's instructions, the device, repeatable draws."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, edit_params
+
+from src.errors import UserError
+from src.runtime import start
+
+SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
+
+
+def capability(folder, **environment):
+    command = [sys.executable, "-c", SHOW]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_cpu_isa_is_set_before_torch_is_imported(place):
+    edit_params(place, cpu_isa="auto")
+    best = capability(place, ATEN_CPU_CAPABILITY="")
+    if not best.startswith("AVX"):
+        pytest.skip(f"this CPU has no AVX2: {best}")
+    edit_params(place, cpu_isa="avx2")
+    assert capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
+
+
+def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    start("cpu", torch.get_num_threads(), "avx2", 0)
+    assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
+    start("cpu", torch.get_num_threads(), "auto", 0)
+    assert capsys.readouterr().out == ""
+
+
+def test_cuda_without_a_gpu_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match="device: cuda, but torch sees no GPU here"):
+        start("cuda", 1, "auto", 0)
