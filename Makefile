@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments preview lr-range check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,7 +38,13 @@ evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=tr
 	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
 
 experiments: install  ## one table of all experiments; SEEDS=1: mean and sd over the seeds
-	@python -m src.experiments $(if $(SEEDS),--seeds)
+	@python -m tools.experiments $(if $(SEEDS),--seeds)
+
+preview: install  ## draw what the student sees: augmented pictures and a mixed batch, plots/preview.png
+	@python -m tools.preview
+
+lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
+	@python -m tools.lr_range
 
 check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
 	@out=$$(dvc repro --dry --allow-missing); echo "$$out"; \

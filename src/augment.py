@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from src.custom import Custom
+
 Augment = Callable[[Image.Image], Image.Image]  # on Pillow's bytes: at 32 pixels twice as fast as on a tensor
 
 
@@ -19,11 +21,14 @@ Augment = Callable[[Image.Image], Image.Image]  # on Pillow's bytes: at 32 pixel
 class AugmentSettings:
     """What happens to a picture before the network sees it."""
 
-    policy: str  # none or light
-    rotate: float  # degrees to either side
-    shift: float  # share of width and of height to either side
-    scale: float  # share by which it grows or shrinks
-    flip: float  # probability of a left-right mirror image
+    policy: str  # a name in POLICIES
+    rotate: float  # of light: degrees to either side
+    shift: float  # of light: share of width and of height to either side
+    scale: float  # of light: share by which it grows or shrinks
+    flip: float  # of light: probability of a left-right mirror image
+    num_ops: int  # of randaugment: operations one after the other
+    magnitude: int  # of randaugment: 0 to 30
+    erase: float  # of all policies: probability that a random rectangle is made black
 
 
 def light(settings: AugmentSettings) -> Augment:
@@ -37,17 +42,23 @@ def light(settings: AugmentSettings) -> Augment:
     return v2.Compose([affine, v2.RandomHorizontalFlip(settings.flip)])
 
 
-def none(settings: AugmentSettings) -> Augment:
-    """The picture as it is."""
-    return v2.Identity()
-
-
-POLICIES = {"none": none, "light": light}
+POLICIES: dict[str, Callable[[AugmentSettings], Augment]] = {
+    "none": lambda settings: v2.Identity(),
+    "light": light,
+    "custom": lambda settings: Custom(),
+    "autoaugment": lambda settings: v2.AutoAugment(),  # arXiv:1805.09501, the policy found on ImageNet
+    "randaugment": lambda settings: v2.RandAugment(settings.num_ops, settings.magnitude),  # arXiv:1909.13719
+    "trivialaugment": lambda settings: v2.TrivialAugmentWide(),  # arXiv:2103.10158
+}
 
 
 def build_augment(settings: AugmentSettings) -> Augment:
     """The transform of one picture that the settings ask for."""
-    return POLICIES[settings.policy](settings)
+    policy = POLICIES[settings.policy](settings)
+    if not settings.erase:
+        return policy
+    erasing = v2.RandomErasing(settings.erase)  # arXiv:1708.04896
+    return v2.Compose([policy, v2.PILToTensor(), erasing, v2.ToPILImage()])
 
 
 def augment_each(

@@ -21,6 +21,8 @@ class CurriculumSettings:
 
     thresholds: tuple[float, ...]  # falling, the last 0; the first one reached decides
     weights: tuple[float, ...]  # one per threshold
+    order: str  # teacher, or a control with the same weights: random or anti (the hardest get the easiest's)
+    seed: int  # of the random order
 
     def __post_init__(self) -> None:
         thresholds, weights = list(self.thresholds), list(self.weights)
@@ -32,9 +34,21 @@ class CurriculumSettings:
 
 
 def curriculum_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
-    """Weights (N,): that of the first threshold t with p >= t, p (N,) the probability of the true class."""
+    """Weights (N,): that of the first threshold t with p >= t, p (N,) the probability of the true class.
+
+    The controls hand the same weights to other pictures: if they do as well, the teacher's order is not what
+    helped.
+    """
     reached = truth_probs[:, None] >= np.array(settings.thresholds)  # (N, thresholds)
-    return np.array(settings.weights)[reached.argmax(axis=1)]
+    weights = np.array(settings.weights)[reached.argmax(axis=1)]
+    if settings.order == "random":
+        return np.random.default_rng(settings.seed).permutation(weights)
+    if settings.order == "anti":
+        hardest_first = truth_probs.argsort(kind="stable")
+        swapped = np.empty_like(weights)
+        swapped[hardest_first] = weights[hardest_first[::-1]]
+        return swapped
+    return weights
 
 
 def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:

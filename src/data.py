@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.augment import Augment, augment_each
 from src.batch import Batch
+from src.mixing import Transform
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,16 @@ class TrainingSet:
     pack: np.ndarray  # uint8 (N, H, W, 3), mapped from its file
     targets: np.ndarray  # float32 (N, C)
     weights: np.ndarray  # (N,)
-    augment: Augment
+    rows: np.ndarray  # (M,) numbers of the pictures that take part
+    augment: Augment  # of single pictures
+    transforms: list[Transform]  # of batches on the device; the training loop calls them
     batch_size: int
     seed: int
     workers: int  # processes that augment
 
     def epoch(self, epoch: int) -> Iterable[Batch]:
         """The batches of one epoch in an order drawn from (seed, epoch); the last, smaller one is dropped."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pack))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
         batches = [
             order[start : start + self.batch_size].tolist()
             for start in range(0, len(order) - self.batch_size + 1, self.batch_size)

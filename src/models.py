@@ -3,7 +3,9 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import timm
@@ -15,6 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.params import by_class
 
 NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"
 ONE_OUTPUT = {
@@ -62,6 +65,7 @@ def build_net(arch: str, num_classes: int, download: bool, key: str) -> nn.Modul
         if download:
             weights = torchvision.models.get_model_weights(arch).DEFAULT
             load_state(net, weights.get_state_dict(progress=False), str(weights), key)
+        net.pretrained_cfg = {"classifier": classifier_names(net)[-1]}  # what timm's layer groups go by
         return net
     except (OSError, RuntimeError) as error:
         if not download:
@@ -108,6 +112,33 @@ def classifier_names(net: nn.Module) -> list[str]:
     if isinstance(names := getattr(net, "default_cfg", {}).get("classifier"), str | tuple | list):
         return [names] if isinstance(names, str) else list(names)
     return [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
+
+
+def set_prior(
+    model: nn.Sequential, prior: Mapping[str, float], base: str, classes: Sequence[str], key: str
+) -> None:
+    """Start the classifier's bias b so that an untrained network gives a class its probability p of `prior`.
+
+    For bce b = -log((1 - p) / p), the other classes keep theirs; for softmax b = log p, and the other classes
+    share what is left alike. J. Chen et al., Is Sampling Heuristics Necessary in Training Deep Object
+    Detectors?, 2019, arXiv:1909.04868.
+    """
+    if not prior:
+        return
+    probs = by_class(prior, classes, f"{key}.prior")
+    rest = len(classes) - len(probs)
+    left = 1 - sum(probs.values())
+    if base == "softmax" and (left <= 0 if rest else abs(left) > 1e-6):
+        rule = "leave some of 1 for the other classes" if rest else "sum to 1"
+        raise UserError(f"params.yaml: {key}.prior: the probabilities must {rule}, got {1 - left:g}")
+    bias = getattr(model.net.get_submodule(classifier_names(model.net)[-1]), "bias", None)
+    if bias is None:
+        raise UserError(f"params.yaml: {key}.prior: the network's classifier has no bias (set {{}})")
+    with torch.no_grad():
+        if base == "softmax" and rest:
+            bias.fill_(math.log(left / rest))
+        for number, p in probs.items():
+            bias[number] = math.log(p) if base == "softmax" else -math.log((1 - p) / p)
 
 
 def mean_and_std(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -6,22 +6,50 @@ E epochs in all, w epochs of warm-up.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
-OPTIMIZERS = {
-    "adam": partial(torch.optim.Adam, fused=True),
+from src.names import MAPPED
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # all others are timm's
+    "adam": partial(torch.optim.Adam, fused=True),  # fused takes a third of the time
     "adamw": partial(torch.optim.AdamW, fused=True),
     "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+    "asgd": torch.optim.ASGD,
+    "rprop": torch.optim.Rprop,
 }
 START, END = 1 / 25, 1e-4 / 25  # onecycle's first and last factor, as in torch.optim.lr_scheduler.OneCycleLR
 
 
-def build_optimizer(name: str, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """The optimizer over all weights; biases and the weights of norms are not decayed."""
-    return OPTIMIZERS[name](param_groups_weight_decay(model, weight_decay), lr=lr)
+def build_optimizer(
+    name: str, model: nn.Module, lr: float, weight_decay: float, layer_decay: float
+) -> torch.optim.Optimizer:
+    """The optimizer over all weights; biases and the weights of norms are not decayed.
+
+    With a `layer_decay` below 1 the learning rate of a layer is lr * layer_decay^(layers above it), for nets
+    that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021, arXiv:2106.08254.
+    """
+    groups = parameter_groups(model, lr, weight_decay, layer_decay)
+    if name in OPTIMIZERS:
+        decays = {} if name == "rprop" else {"weight_decay": 0.0}
+        return OPTIMIZERS[name](groups, lr=lr, **decays)
+    return create_optimizer_v2(groups, opt=MAPPED.get(name, name), lr=lr, weight_decay=0.0)
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """timm's groups of weights, each with its own decay and learning rate."""
+    if layer_decay == 1:
+        return param_groups_weight_decay(model, weight_decay)
+    groups = param_groups_layer_decay(model.net, weight_decay, layer_decay=layer_decay)
+    return [
+        {"params": group["params"], "weight_decay": group["weight_decay"], "lr": lr * group["lr_scale"]}
+        for group in groups
+    ]
 
 
 def step_boundaries(epochs: int, warmup: int) -> tuple[int, ...]:
@@ -36,6 +64,16 @@ def step_factor(
     if time < warmup:
         return warmup_factor
     return factors[sum(time >= boundary for boundary in boundaries)]
+
+
+def cosine_factor(time: float, epochs: int, warmup: int, warmup_factor: float) -> float:
+    """A straight line from `warmup_factor` to 1 over the warm-up, then half a cosine down to 0 at the end.
+
+    I. Loshchilov, F. Hutter, SGDR, 2016, arXiv:1608.03983, without restarts.
+    """
+    if time < warmup:
+        return warmup_factor + (1 - warmup_factor) * time / warmup
+    return cosine(1, 0, (time - warmup) / (epochs - warmup))
 
 
 def onecycle_factor(time: float, epochs: int, warmup: int) -> float:
@@ -71,5 +109,6 @@ def build_schedule(
             factors=factors,
             boundaries=boundaries or step_boundaries(epochs, warmup),
         ),
+        "cosine": partial(cosine_factor, epochs=epochs, warmup=warmup, warmup_factor=warmup_factor),
         "onecycle": partial(onecycle_factor, epochs=epochs, warmup=warmup),
     }[name]

@@ -10,7 +10,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -19,8 +19,8 @@ import jsonschema
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from src.architectures import is_known, known_architectures
 from src.errors import UserError, run
+from src.names import is_known, known_architectures, known_optimizers
 
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
@@ -57,7 +57,22 @@ def typed(kind: Any, value: Any, key: str) -> Any:
             raise UserError(f"{PARAMS}: {key}: {error}") from None
     if get_origin(kind) is tuple:
         return tuple(typed(get_args(kind)[0], item, key) for item in value)
+    if get_origin(kind) is dict:
+        return {name: typed(get_args(kind)[1], item, f"{key}.{name}") for name, item in value.items()}
+    if not isinstance(kind, type):
+        return value  # one of several types, which the schema has told apart
     return kind(value)  # an epochs: 3.0 is the integer 3, a lr: 1 the float 1.0
+
+
+def by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
+    """The values by the number of their class instead of its name; UserError where there is no such class."""
+    for name in values:
+        if name not in classes:
+            known = (
+                f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
+            )
+            raise UserError(f"{PARAMS}: {key}.{name}: no such class{nearest(name, classes) or known}")
+    return {classes.index(name): value for name, value in values.items()}
 
 
 def checked_params() -> dict[str, Any]:
@@ -71,7 +86,7 @@ def checked_params() -> dict[str, Any]:
 def parse(text: str, schema: str) -> dict[str, Any]:
     """The mapping that `text` holds, checked against `schema`; parsed once, however many keys are read."""
     try:
-        params = YAML(typ="safe").load(text)
+        params = with_text_keys(YAML(typ="safe").load(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(
@@ -81,6 +96,13 @@ def parse(text: str, schema: str) -> dict[str, Any]:
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
     return params
+
+
+def with_text_keys(value: Any) -> Any:
+    """The same with every key of a mapping as text: a class may be called 3."""
+    if isinstance(value, dict):
+        return {str(name): with_text_keys(item) for name, item in value.items()}
+    return value
 
 
 def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
@@ -97,6 +119,7 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
     )
     formats = jsonschema.FormatChecker(formats=())
     formats.checks("architecture")(lambda value: not isinstance(value, str) or is_known(value))
+    formats.checks("optimizer")(lambda value: not isinstance(value, str) or value in known_optimizers())
 
     def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
         """Our keyword: every item of a list is a key of the section named."""
@@ -133,6 +156,8 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
         yield f"{key}: {error.message}"
     elif error.validator == "format" and error.validator_value == "architecture":
         yield f"{key}: unknown network {value!r}{nearest(value, known_architectures())}"
+    elif error.validator == "format" and error.validator_value == "optimizer":
+        yield f"{key}: unknown optimizer {value!r}{nearest(value, known_optimizers())}"
     else:
         yield f"{key}: {rule_in_words(rule)}, got {value!r}"
 
@@ -158,7 +183,7 @@ def one_of(choices: list[str]) -> str:
     return " or ".join(filter(None, [", ".join(map(str, choices[:-1])), str(choices[-1])]))
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
     """A question that names the known words nearest to `word`, or nothing."""
     names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
     return f", did you mean {one_of(names)}?" if names else ""

@@ -5,8 +5,10 @@ N pictures in a batch, C classes.
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,14 +16,18 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from src.averaging import build_average
 from src.batch import Batch
 from src.curves import Curves, Row
 from src.data import TrainingSet
 from src.errors import UserError
 from src.losses import Base, Loss
+from src.mixing import Transform
 from src.optim import build_optimizer, build_schedule
 from src.params import require
 from src.predict import predict_logits
+
+SMALL_GAMMA = 1e-2  # a channel whose scale is below it can be cut out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +38,33 @@ class TrainingSettings:
     pretrained: str  # none, default (the library's weights) or the path of a safetensors file
     epochs: int
     batch_size: int  # pictures
-    optimizer: str  # a name in OPTIMIZERS
+    optimizer: str  # of torch.optim, timm.optim or names.MAPPED
     lr: float  # the peak; a schedule's factors multiply it
     weight_decay: float  # not applied to biases and norms
-    schedule: str  # step or onecycle
+    layer_decay: float  # of lr from a layer to the one below it; 1 = off
+    clip: float  # largest norm of the gradient; 0 = off
+    accumulate: int  # batches whose gradients make one step
+    ema: float  # decay of the moving average of the weights, in [0, 1); 0 = off
+    swa: int  # last epochs whose weights are averaged; 0 = off
+    slim: float  # factor of the sum of |gamma| of all BatchNorms that is added to the loss; 0 = off
+    precision: str  # of a GPU's forward pass: float32, bfloat16 or float16; a CPU's is float32
+    patience: int  # epochs without a better one after which training ends; 0 = off
+    prior: dict[str, float]  # class -> probability that the untrained network gives it
+    label_smoothing: float  # share of the label that goes to all classes alike
+    class_weights: str | dict[str, float]  # none, balanced, or class -> weight, 1 for the rest
+    focal_gamma: float  # power of |target - probability| that a loss term is multiplied by; 0 = off
+    schedule: str  # step, cosine or onecycle
     warmup: int  # epochs
-    warmup_factor: float  # of lr during the warm-up of step
+    warmup_factor: float  # of lr during the warm-up of step, at its start for cosine
     step_factors: tuple[float, ...]  # of lr after the warm-up of step
     step_epochs: tuple[int, ...]  # where the next factor begins; empty = 1.5/4, 2.5/4, 3.5/4 of the rest
 
     def __post_init__(self) -> None:
         require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
+        require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
+        require(
+            not (self.ema and self.swa), "ema and swa: one of them must be 0", f"{self.ema} and {self.swa}"
+        )
         rising = list(self.step_epochs) == sorted(set(self.step_epochs))
         require(rising, "step_epochs must rise", list(self.step_epochs))
         if self.step_epochs or self.schedule == "step":
@@ -60,26 +82,46 @@ class Training:
     model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C)
     loss: nn.Module  # (logits, targets, weights) -> scalar
     optimizer: torch.optim.Optimizer
-    transforms: list[Callable[[Batch], Batch]]  # on the device, before the model
-    after_step: list[Callable[[], None]]
     device: torch.device
+    transforms: list[Transform]  # on the device, before the model
+    penalties: list[Callable[[], Tensor]]  # added to the loss
+    before_step: list[Callable[[], None]]  # with the gradients there
+    after_step: list[Callable[[], None]]
+    accumulate: int  # batches whose gradients make one step
+    precision: torch.dtype  # of the forward pass; float32 = no autocast
+
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps float16 gradients from vanishing; does nothing at another precision."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
 
-def train_epoch(run: Training, batches: Iterable[Batch]) -> Tensor:
-    """One pass over `batches`; returns the loss of each step, (steps,)."""
+def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) -> Tensor:
+    """One pass over `batches`; returns the loss of each, (batches,).
+
+    Batch n's transforms draw from a generator seeded by (*seed, n) and by nothing else.
+    """
     run.model.train()
     losses = []
-    for batch in batches:
-        batch = batch.to(run.device)
+    for number, batch in enumerate(batches):
+        batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
         for transform in run.transforms:
-            batch = transform(batch)
-        loss = run.loss(run.model(batch.images), batch.targets, batch.weights)
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        run.optimizer.step()
-        for hook in run.after_step:
-            hook()
+            batch = transform(batch, generator)
+        with torch.autocast(run.device.type, run.precision, enabled=run.precision is not torch.float32):
+            logits = run.model(batch.images)
+        loss = run.loss(logits.float(), batch.targets, batch.weights)
+        penalised = sum((penalty() for penalty in run.penalties), loss)
+        run.scaler.scale(penalised / run.accumulate).backward()
         losses.append(loss.detach())  # .item() here would wait for the GPU at every step
+        if (number + 1) % run.accumulate == 0:
+            run.scaler.unscale_(run.optimizer)
+            for hook in run.before_step:
+                hook()
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
+            run.optimizer.zero_grad(set_to_none=True)
+            for hook in run.after_step:
+                hook()
     return torch.stack(losses).cpu()
 
 
@@ -91,6 +133,7 @@ class Best:
     accuracy: float = -1.0  # in [0, 1]
     loss: float = float("inf")
     state: dict[str, Tensor] = field(default_factory=dict)
+    small_gammas: float | None = None  # share of BatchNorm's scales below SMALL_GAMMA, where they are slimmed
 
     def offer(self, epoch: int, accuracy: float, loss: float, model: nn.Module) -> None:
         """Keep a copy of the model's weights if they are better than those kept."""
@@ -100,7 +143,8 @@ class Best:
 
     def metrics(self) -> dict[str, float | dict[str, float]]:
         """What goes into the metrics file."""
-        return {"val": {"accuracy": self.accuracy, "loss": self.loss}, "best_epoch": self.epoch}
+        slimmed = {} if self.small_gammas is None else {"small_gammas": self.small_gammas}
+        return {"val": {"accuracy": self.accuracy, "loss": self.loss}, "best_epoch": self.epoch} | slimmed
 
 
 @dataclass(frozen=True)
@@ -121,6 +165,62 @@ class Validation:
         return (logits.argmax(dim=1) == targets.argmax(dim=1)).double().mean().item(), loss.item()
 
 
+def prepare(
+    model: nn.Module,
+    loss: nn.Module,
+    data: TrainingSet,
+    device: torch.device,
+    settings: TrainingSettings,
+    key: str,
+) -> Training:
+    """A training on `device` at the constant learning rate lr; `key` is its section of params.yaml."""
+    pictures = settings.batch_size * settings.accumulate
+    if pictures > len(data.rows):
+        name, product = (
+            ("batch_size", f"{settings.batch_size}")
+            if settings.accumulate == 1
+            else ("batch_size times accumulate", f"{settings.batch_size} x {settings.accumulate}")
+        )
+        raise UserError(
+            f"params.yaml: {key}.{name}: must be at most the {len(data.rows)} training pictures, "
+            f"got {product}"
+        )
+    model.to(device)
+    optimizer = build_optimizer(
+        settings.optimizer, model, settings.lr, settings.weight_decay, settings.layer_decay
+    )
+    clip = partial(nn.utils.clip_grad_norm_, list(model.parameters()), settings.clip)
+    return Training(
+        model=model,
+        loss=loss.to(device),
+        optimizer=optimizer,
+        device=device,
+        transforms=data.transforms,
+        penalties=[partial(slimming, batch_norm_gammas(model, key), settings.slim)] if settings.slim else [],
+        before_step=[clip] if settings.clip else [],
+        after_step=[],
+        accumulate=settings.accumulate,
+        precision=torch.float32 if device.type == "cpu" else getattr(torch, settings.precision),
+    )
+
+
+def batch_norm_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
+    """The scales (channels,) of all BatchNorms."""
+    kind = nn.modules.batchnorm._BatchNorm
+    gammas = [m.weight for m in model.modules() if isinstance(m, kind) and m.weight is not None]
+    if not gammas:
+        raise UserError(f"params.yaml: {key}.slim: the network has no BatchNorm to slim (set 0)")
+    return gammas
+
+
+def slimming(gammas: Sequence[Tensor], factor: float) -> Tensor:
+    """`factor` times the sum of all |gamma|.
+
+    Z. Liu et al., Learning Efficient Convolutional Networks through Network Slimming, 2017, arXiv:1708.06519.
+    """
+    return factor * torch.cat([gamma.flatten() for gamma in gammas]).abs().sum()
+
+
 def fit(
     model: nn.Module,
     loss: nn.Module,
@@ -131,14 +231,8 @@ def fit(
     key: str,
 ) -> Best:
     """Train for all epochs and leave the best weights in the model; `key` is its section of params.yaml."""
-    steps = len(data.pack) // settings.batch_size
-    if not steps:
-        raise UserError(
-            f"params.yaml: {key}.batch_size: must be at most the {len(data.pack)} training pictures, "
-            f"got {settings.batch_size}"
-        )
-    model.to(validation.device)
-    optimizer = build_optimizer(settings.optimizer, model, settings.lr, settings.weight_decay)
+    run = prepare(model, loss, data, validation.device, settings, key)
+    steps = len(data.rows) // settings.batch_size // settings.accumulate
     factor = build_schedule(
         settings.schedule,
         settings.epochs,
@@ -147,15 +241,18 @@ def fit(
         settings.step_factors,
         settings.step_epochs,
     )
-    schedule = LambdaLR(optimizer, lambda step: factor(step / steps))
-    run = Training(model, loss.to(validation.device), optimizer, [], [schedule.step], validation.device)
+    schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
+    average = build_average(model, settings.ema, settings.swa, settings.epochs)
+    run.after_step.extend([schedule.step, average.after_step])
     best, began = Best(), time.monotonic()
     for epoch in range(1, settings.epochs + 1):
-        title = f"epoch {epoch}/{settings.epochs}"
-        losses = train_epoch(run, tqdm(data.epoch(epoch), title, steps, leave=False, disable=None))
+        title, used = f"epoch {epoch}/{settings.epochs}", steps * settings.accumulate
+        batches = tqdm(islice(data.epoch(epoch), used), title, used, leave=False, disable=None)
+        losses = train_epoch(run, batches, (data.seed, epoch))
         check_finite(losses, epoch, key)
-        accuracy, val_loss = validation.measure(model)
-        best.offer(epoch, accuracy, val_loss, model)
+        measured = average.after_epoch(epoch, (batch.to(run.device).images for batch in data.epoch(epoch)))
+        accuracy, val_loss = validation.measure(measured)
+        best.offer(epoch, accuracy, val_loss, measured)
         row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
         curves.add(row)
         left = (time.monotonic() - began) / epoch * (settings.epochs - epoch)
@@ -164,7 +261,13 @@ def fit(
             f"(best {best.accuracy:.4f} in epoch {best.epoch}), {tqdm.format_interval(left)} left",
             flush=True,
         )
+        if settings.patience and epoch - best.epoch >= settings.patience:
+            print(f"no better epoch since {best.epoch}: training ends ({key}.patience)")
+            break
     model.load_state_dict(best.state)
+    if settings.slim:
+        gammas = torch.cat([gamma.flatten() for gamma in batch_norm_gammas(model, key)])
+        best.small_gammas = (gammas.abs() < SMALL_GAMMA).double().mean().item()
     return best
 
 

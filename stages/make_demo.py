@@ -17,7 +17,7 @@ DEMO = Path("data/demo")
 def main() -> None:
     settings = read(DemoSettings, "demo")
     splits = split_digits(settings)
-    write_pictures(DEMO, splits)
+    write_pictures(DEMO, splits, settings.label_noise, settings.seed)
     print(f"{DEMO}: " + ", ".join(f"{len(rows)} {split}" for split, rows in splits.items()))
 
 

@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
 
-params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, workers
+params  student, loss, seed, augment, mix, weighting, distill, device, threads, cpu_isa, workers
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -12,8 +12,9 @@ writes  data/models/student.safetensors      the weights of the best epoch on va
 run     python -m stages.train_student
 """
 
-from dataclasses import asdict
 from pathlib import Path
+
+from torch import nn
 
 from src.augment import AugmentSettings, build_augment
 from src.checkpoint import facts_of, save_weights
@@ -23,10 +24,12 @@ from src.data import TrainingSet
 from src.errors import run
 from src.files import write_json
 from src.knowledge import read_folder
-from src.losses import WeightingSettings, build_loss
+from src.labels import class_weights, smoothed, stratified
+from src.losses import Loss, WeightingSettings, build_loss
 from src.manifest import read_manifest, read_pack
-from src.models import build_model
-from src.params import read
+from src.mixing import MixSettings, build_transforms
+from src.models import build_model, set_prior
+from src.params import checked_params, read
 from src.runtime import start
 from src.settings import StudentSettings
 from src.targets import DistillSettings, distilled, sample_weights
@@ -37,31 +40,14 @@ CURRICULUM = Path("data/curriculum.txt")
 WEIGHTS = Path("data/models/student.safetensors")
 METRICS = Path("metrics/student.json")
 CURVES = Path("plots/student.csv")
+MADE_BY = ("student", "loss", "seed", "augment", "mix", "weighting", "distill")
 
 
 def main() -> None:
-    settings, augment = read(StudentSettings, "student"), read(AugmentSettings, "augment")
-    recipe, weighting, distill = (
-        read(str, "loss"),
-        read(WeightingSettings, "weighting"),
-        read(DistillSettings, "distill"),
-    )
-    seed = read(int, "seed")
+    settings, seed = read(StudentSettings, "student"), read(int, "seed")
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
-    train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
-    knowledge = read_folder(DISTILL, train.paths, train.classes)
-
-    model = build_model(settings.arch, len(train.classes), settings.pretrained, "student")
-    loss = build_loss(recipe, weighting)
-    data = TrainingSet(
-        pack=pack,
-        targets=distilled(train.one_hot(), knowledge, loss.base.name, distill),
-        weights=sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum),
-        augment=build_augment(augment),
-        batch_size=settings.batch_size,
-        seed=seed,
-        workers=read(int, "workers"),
-    )
+    model, loss, data = assemble(settings, seed)
+    train, val = read_manifest("train"), read_manifest("val")
     validation = Validation(
         pack=read_pack("val"),
         targets=val.one_hot(),
@@ -71,10 +57,36 @@ def main() -> None:
     )
     with Curves(CURVES, "student") as curves:
         best = fit(model, loss, data, validation, settings, curves, "student")
-    params = [asdict(part) for part in (settings, augment, weighting, distill)] + [recipe, seed]
-    facts = facts_of(model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params)
+    params = {key: checked_params()[key] for key in MADE_BY}
+    facts = facts_of(
+        model, settings.arch, settings.pretrained, loss.base.name, train.classes, data.pack, params
+    )
     save_weights(WEIGHTS, model, facts)
     write_json(METRICS, {"student": best.metrics()})
+
+
+def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, TrainingSet]:
+    """The student, its loss and what it learns from, as params.yaml says."""
+    train, pack = read_manifest("train"), read_pack("train")
+    model = build_model(settings.arch, len(train.classes), settings.pretrained, "student")
+    weighting = read(WeightingSettings, "weighting")
+    loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
+    set_prior(model, settings.prior, loss.base.name, train.classes, "student")
+    labels = smoothed(train.one_hot(), settings.label_smoothing)
+    knowledge = read_folder(DISTILL, train.paths, train.classes)
+    curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
+    data = TrainingSet(
+        pack=pack,
+        targets=distilled(labels, knowledge, loss.base.name, read(DistillSettings, "distill")),
+        weights=curriculum * class_weights(settings.class_weights, train.labels, train.classes, "student"),
+        rows=stratified(train.labels, settings.fraction, seed),
+        augment=build_augment(read(AugmentSettings, "augment")),
+        transforms=build_transforms(read(MixSettings, "mix")),
+        batch_size=settings.batch_size,
+        seed=seed,
+        workers=read(int, "workers"),
+    )
+    return model, loss, data
 
 
 if __name__ == "__main__":

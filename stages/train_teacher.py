@@ -22,9 +22,11 @@ from src.curves import Curves
 from src.data import TrainingSet
 from src.errors import run
 from src.files import write_json
+from src.labels import class_weights, smoothed
 from src.losses import build_loss
 from src.manifest import read_manifest, read_pack
-from src.models import build_model
+from src.mixing import build_transforms
+from src.models import build_model, set_prior
 from src.params import read
 from src.runtime import start
 from src.settings import TeacherSettings
@@ -43,12 +45,17 @@ def main() -> None:
     train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
 
     model = build_model(settings.arch, len(train.classes), settings.pretrained, key)
-    loss = build_loss(settings.loss, settings.weighting)
+    loss = build_loss(
+        settings.loss, settings.weighting, settings.focal_gamma, train.classes, f"{key}.weighting"
+    )
+    set_prior(model, settings.prior, loss.base.name, train.classes, key)
     data = TrainingSet(
         pack=pack,
-        targets=train.one_hot(),
-        weights=np.ones(len(pack)),
+        targets=smoothed(train.one_hot(), settings.label_smoothing),
+        weights=class_weights(settings.class_weights, train.labels, train.classes, key),
+        rows=np.arange(len(pack)),
         augment=build_augment(settings.augment),
+        transforms=build_transforms(settings.mix),
         batch_size=settings.batch_size,
         seed=settings.seed,
         workers=read(int, "workers"),

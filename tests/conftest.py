@@ -72,7 +72,7 @@ class Project:
 
     def __init__(self, folder, pictures):
         self.folder, self.pictures = folder, pictures
-        names = ("stages", "src", "demos", "data/external", "dvc.yaml", ".dvcignore", ".gitignore")
+        names = ("stages", "src", "tools", "demos", "data/external", "dvc.yaml", ".dvcignore", ".gitignore")
         for name in (
             *names,
             "params.yaml",

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 RINGS = [
-    ["errors", "files", "architectures", "params"],
+    ["errors", "files", "names", "params"],
     [
         "runtime",
         "manifest",
@@ -20,10 +20,13 @@ RINGS = [
         "letterbox",
         "batch",
         "losses",
+        "labels",
+        "averaging",
+        "custom",
     ],
-    ["models", "optim", "metrics", "demo", "folders", "curves"],
+    ["models", "optim", "mixing", "metrics", "demo", "folders", "curves"],
     ["targets", "augment", "checkpoint", "checking", "drawing", "predict"],
-    ["data", "export", "training", "settings", "experiments"],
+    ["data", "export", "training", "settings"],
 ]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
 LIGHT = {"make_demo", "check_images", "make_curriculum"}  # stages that must not pay for importing torch

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from src.experiments import experiments_table, joined, over_seeds
+from tools.experiments import experiments_table, joined, over_seeds
 
 
 def run_data(seed, loss, accuracy):

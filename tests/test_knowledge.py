@@ -106,6 +106,15 @@ def test_average_of_a_softmax_and_a_bce_teacher_by_hand():
     assert np.allclose(average([softmax, bce], "bce", 1), [[0.75, 0.35]])
 
 
+def test_the_labels_file_can_be_one_more_teacher(tmp_path):
+    """Averaged with a teacher it pulls the target half way to the label."""
+    names, classes = ["a.png", "b.png"], ["x", "y"]
+    write_knowledge(tmp_path / "label.txt", Knowledge("softmax", np.eye(2)), names, classes)
+    label = read_knowledge(tmp_path / "label.txt", names, classes)
+    teacher = Knowledge("softmax", np.array([[0.6, 0.4], [0.2, 0.8]]))
+    assert np.allclose(average([teacher, label], "softmax", 1), [[0.8, 0.2], [0.1, 0.9]])
+
+
 def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
     write_knowledge(tmp_path / "distill_y.txt", Knowledge("softmax", 1 - SOFT.probs), PATHS, CLASSES)
     both = read_folder(tmp_path, PATHS, CLASSES)

@@ -1,14 +1,23 @@
-"""Losses against torch, OHM by hand, and the laws that every recipe keeps."""
+"""Losses against torch, weightings by hand, GHM against a slow loop, and the laws that every recipe keeps."""
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from src.losses import BASES, WEIGHTINGS, Loss, Ohm, OhmSettings, WeightingSettings, build_loss, split_recipe
+from src import losses
+from src.errors import UserError
+from src.losses import BASES, WEIGHTINGS, Loss, Outcome, split_recipe
 
-SETTINGS = WeightingSettings(ohm=OhmSettings(hard_ratio=0.5))
+CLASSES = ("a", "b", "c", "d", "e")
+WEIGHTED = losses.WeightedSettings(costs={"a": {"b": 5.0}})
+THRESHOLD = losses.ThresholdSettings(low=0.1, high=0.9, low_of={}, high_of={})
+GHM = losses.GhmSettings(bins=2, momentum=0.75)
+OHM = losses.OhmSettings(hard_ratio=0.5)
+SETTINGS = losses.WeightingSettings(weighted=WEIGHTED, threshold=THRESHOLD, ghm=GHM, ohm=OHM)
 RECIPES = [
     "+".join(filter(None, [base, *words]))
     for base in ("", *BASES)
@@ -16,6 +25,11 @@ RECIPES = [
     for words in itertools.combinations(WEIGHTINGS, count)
     if base or words
 ]
+
+
+def build(recipe, classes=CLASSES, gamma=0.0, **changes):
+    """The loss of a recipe, its settings changed by word: ohm=..."""
+    return losses.build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
 
 
 @pytest.fixture
@@ -27,7 +41,7 @@ def batch():
 def test_softmax_is_torch_cross_entropy(batch):
     logits, targets, weights = batch
     expected = (weights * F.cross_entropy(logits, targets, reduction="none")).mean()
-    assert torch.allclose(build_loss("softmax", SETTINGS)(logits, targets, weights), expected)
+    assert torch.allclose(build("softmax")(logits, targets, weights), expected)
 
 
 def test_bce_is_torch_binary_cross_entropy(batch):
@@ -36,7 +50,7 @@ def test_bce_is_torch_binary_cross_entropy(batch):
         F.binary_cross_entropy_with_logits(logits, targets, weights[:, None].expand(8, 5), reduction="sum")
         / 8
     )
-    assert torch.allclose(build_loss("bce", SETTINGS)(logits, targets, weights), expected)
+    assert torch.allclose(build("bce")(logits, targets, weights), expected)
 
 
 def test_a_recipe_without_base_means_bce():
@@ -46,7 +60,7 @@ def test_a_recipe_without_base_means_bce():
 def kept(base, ratio, logits, targets, weights):
     """Which rows or elements of a batch get a gradient."""
     logits = torch.tensor(logits, requires_grad=True)
-    Loss(BASES[base], [Ohm(OhmSettings(ratio))])(
+    Loss(BASES[base], [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
         logits, torch.tensor(targets), torch.tensor(weights)
     ).backward()
     return (logits.grad != 0).tolist()
@@ -73,7 +87,7 @@ def test_ohm_does_not_count_rows_of_weight_zero():
 
 def test_ohm_value_by_hand():
     """The loss of the harder row, ln(1 + e^2) = 2.1269, over two rows."""
-    loss = build_loss("softmax+ohm", SETTINGS)
+    loss = build("softmax+ohm", "ab")
     value = loss(
         torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2)
     )
@@ -90,19 +104,23 @@ def test_ohm_keeps_at_least_one_and_keeps_ties_together():
 
 @pytest.mark.parametrize("base", BASES)
 def test_ratio_one_equals_no_ohm(batch, base):
-    ohm = Loss(BASES[base], [Ohm(OhmSettings(1.0))])
-    assert torch.equal(ohm(*batch), build_loss(base, SETTINGS)(*batch))
+    ohm = Loss(BASES[base], [losses.Ohm(losses.OhmSettings(1.0), (), "")])
+    assert torch.equal(ohm(*batch), build(base)(*batch))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_has_a_finite_gradient_and_no_order(batch, recipe):
     logits, targets, weights = batch
     logits.requires_grad_()
-    loss = build_loss(recipe, SETTINGS)(logits, targets, weights)
+    loss = build(recipe)(logits, targets, weights)
     loss.backward()
     assert logits.grad.isfinite().all() and logits.grad.any()
-    for words in itertools.permutations(recipe.split("+")):
-        assert torch.equal(build_loss("+".join(words), SETTINGS)(logits, targets, weights), loss)
+    words = recipe.split("+")
+    for count in range(len(words)):
+        turned = "+".join(words[count:] + words[:count])
+        assert torch.equal(build(turned)(logits, targets, weights), loss)
+    for order in itertools.permutations(words):
+        assert split_recipe("+".join(order)) == split_recipe(recipe)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -110,12 +128,187 @@ def test_weight_zero_gives_gradient_zero(batch, recipe):
     logits, targets, weights = batch
     logits.requires_grad_()
     weights[3] = 0
-    build_loss(recipe, SETTINGS)(logits, targets, weights).backward()
+    build(recipe)(logits, targets, weights).backward()
     assert not logits.grad[3].any()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_extreme_logits_stay_finite(recipe):
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
-    build_loss(recipe, SETTINGS)(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.ones(2)).backward()
+    build(recipe, "ab")(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.ones(2)).backward()
     assert logits.grad.isfinite().all()
+
+
+LN2 = math.log(2)
+
+
+def test_weighted_bce_by_hand():
+    """All probabilities 1/2: terms of ln 2, that of mistaking a for b five times."""
+    targets = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    value = build("weighted", "abc")(torch.zeros(2, 3), targets, torch.ones(2))
+    assert value.item() == pytest.approx(LN2 * ((1 + 5 + 1) + 3) / 2)
+
+
+def test_weighted_softmax_by_hand():
+    """Probabilities 1/2, 1/4, 1/4: half of row 0's mistakes are b (5), half c (1): 3 on average."""
+    logits, targets = torch.tensor([[LN2, 0, 0]] * 2), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    value = build("softmax+weighted", "abc")(logits, targets, torch.ones(2))
+    assert value.item() == pytest.approx((3 * LN2 + 1 * 2 * LN2) / 2)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_costs_of_one_equal_no_weighting(batch, base):
+    even = losses.WeightedSettings(costs={"a": {"b": 1.0}})
+    assert torch.equal(build(f"{base}+weighted", weighted=even)(*batch), build(base)(*batch))
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, 2 * LN2 / 2),  # row 0 is past both bounds, row 1 past none
+        ({"high_of": {"a": 0.96}}, (2 * LN2 + math.log1p(math.exp(-3))) / 2),
+        ({"low_of": {"a": {"b": 0.01}}}, (2 * LN2 + math.log1p(math.exp(-3))) / 2),
+        ({"low_of": {"b": {"a": 0.01}}}, 2 * LN2 / 2),  # no row is of class b
+    ],
+)
+def test_threshold_bce_by_hand(changes, expected):
+    """Row 0 has probabilities 0.953 and 0.047, row 1 twice 1/2; both are of class a."""
+    settings = dataclasses.replace(THRESHOLD, **changes)
+    logits, targets = torch.tensor([[3.0, -3], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
+    value = build("threshold", "ab", threshold=settings)(logits, targets, torch.ones(2))
+    assert value.item() == pytest.approx(expected)
+
+
+def test_threshold_softmax_rests_a_row_whose_true_class_is_sure():
+    """Probabilities 0.953 and 1/2 of the true class."""
+    logits, targets = torch.tensor([[3.0, 0], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
+    value = build("softmax+threshold", "ab")(logits, targets, torch.ones(2))
+    assert value.item() == pytest.approx(LN2 / 2)
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+def test_ghm_by_hand():
+    """Norms 0.2, 0.3, 0.4 in the first of two bins, 0.9 in the second: factors 4 / (2 x 3) and 4 / (2 x 1).
+
+    In the next step all four are in the first bin. The average of counts 3 and 4 is
+    (0.75 x 0.25 x 3 + 0.25 x 4) / (1 - 0.75^2) = 3.5714, the one bin in use gets 4 / 3.5714.
+    """
+    loss = build("ghm", "ab")
+    logits = torch.tensor([[logit(0.2), logit(0.3)], [logit(0.4), logit(0.1)]])
+    first = loss(logits, torch.tensor([[0.0, 0], [0, 1]]), torch.ones(2)).item()
+    easy = -math.log(0.8) - math.log(0.7) - math.log(0.6)
+    assert first == pytest.approx((2 / 3 * easy - 2 * math.log(0.1)) / 2, rel=1e-5)
+    second = loss(logits, torch.zeros(2, 2), torch.ones(2)).item()
+    assert second == pytest.approx(1.12 * (easy - math.log(0.9)) / 2, rel=1e-5)
+
+
+def slow_ghm(norms, bins, momentum, average):
+    """The paper's formula bin by bin, times the bins over those in use; `average` is moved in place."""
+    density, used = {}, 0
+    for number in range(bins):
+        low, high = number / bins, (number + 1) / bins
+        inside = [low <= g < high or (number == bins - 1 and g >= high) for g in norms]
+        average[number] = momentum * average[number] + (1 - momentum) * sum(inside)
+        used += any(inside)
+        density[number] = inside
+    factors = [0.0] * len(norms)
+    for number, inside in density.items():
+        for place, here in enumerate(inside):
+            if here:
+                factors[place] = len(norms) / (average[number] * bins) * bins / used
+    return factors
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_ghm_is_the_paper_s_formula_over_several_steps(base):
+    """Our average is corrected for its start: the uncorrected one of the loop times 1 - 0.6^steps."""
+    torch.manual_seed(1)
+    ghm = losses.Ghm(losses.GhmSettings(bins=30, momentum=0.6), (), "")
+    average = [0.0] * 30
+    for step in range(1, 6):
+        logits, targets = torch.randn(40, 4) * 2, torch.eye(4)[torch.randint(0, 4, (40,))]
+        probs = BASES[base].probs(logits)
+        norms = (probs - targets).abs()
+        if base == "softmax":
+            norms = 1 - probs[targets.bool()][:, None]  # of hard targets
+        ours = ghm(Outcome(probs, targets, probs, torch.ones(40), BASES[base].per_sample))
+        slow = slow_ghm(norms.flatten().tolist(), 30, 0.6, average)
+        expected = torch.tensor(slow).view_as(ours) * (1 - 0.6**step)
+        assert torch.allclose(ours, expected, rtol=1e-5)
+
+
+def test_ghm_of_equal_norms_is_one():
+    loss, plain = build("ghm", "ab"), build("bce", "ab")
+    batch = torch.zeros(3, 2), torch.eye(2)[[0, 1, 1]], torch.ones(3)
+    for _ in range(3):
+        assert loss(*batch).item() == pytest.approx(plain(*batch).item())
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_ghm_of_one_picture_and_of_none_that_counts(base):
+    ghm = build(f"{base}+ghm")
+    logits, targets = torch.randn(1, 5), torch.eye(5)[[2]]
+    assert ghm(logits, targets, torch.ones(1)).isfinite()
+    assert ghm(logits, targets, torch.zeros(1)).item() == 0
+
+
+def test_ghm_does_not_count_rows_of_weight_zero():
+    logits, targets = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
+    weights = torch.tensor([1.0, 1, 1, 1, 0, 0])
+    whole, part = build("softmax+ghm"), build("softmax+ghm")
+    expected = part(logits[:4], targets[:4], weights[:4]) * 4 / 6
+    assert whole(logits, targets, weights).item() == pytest.approx(expected.item())
+
+
+def test_ghm_s_state_moves_and_is_saved():
+    assert set(build("ghm").state_dict()) == {"weightings.0.average", "weightings.0.mass"}
+
+
+def test_focal_is_torchvision_s_for_bce():
+    from torchvision.ops import sigmoid_focal_loss
+
+    torch.manual_seed(0)
+    logits, targets = torch.randn(8, 5) * 3, torch.eye(5)[torch.arange(8) % 5]
+    mine, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    loss = build("bce", gamma=2.0)(mine, targets, torch.ones(8))
+    reference = sigmoid_focal_loss(other, targets, alpha=-1, gamma=2.0, reduction="sum") / 8
+    loss.backward(), reference.backward()
+    assert torch.allclose(loss, reference) and torch.allclose(mine.grad, other.grad, atol=1e-6)
+
+
+def test_focal_softmax_by_hand():
+    """Probability 1/2 of the true class: (1/2)^3 ln 2."""
+    value = build("softmax", "ab", gamma=3.0)(torch.zeros(1, 2), torch.tensor([[1.0, 0]]), torch.ones(1))
+    assert value.item() == pytest.approx(LN2 / 8)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_focal_goes_with_every_recipe(batch, recipe):
+    logits, targets, weights = batch
+    logits.requires_grad_()
+    build(recipe, gamma=0.5)(logits, targets, weights).backward()
+    assert logits.grad.isfinite().all() and logits.grad.any()
+    assert torch.equal(build(recipe, gamma=0.0)(*batch), build(recipe)(*batch))
+
+
+@pytest.mark.parametrize(
+    "recipe, changes, message",
+    [
+        ("weighted", {"weighted": losses.WeightedSettings({"x": {"b": 2.0}})},
+         "weighting.weighted.costs.x: no such class (5 classes: a, b, c, d, e)"),
+        ("weighted", {"weighted": losses.WeightedSettings({"a": {"x": 2.0}})},
+         "weighting.weighted.costs.a.x: no such class (5 classes: a, b, c, d, e)"),
+        ("weighted", {"weighted": losses.WeightedSettings({"a": {"a": 2.0}})},
+         "weighting.weighted.costs.a.a: a class is not mistaken for itself "
+         "(class_weights weighs whole classes)"),
+        ("threshold", {"threshold": losses.ThresholdSettings(0.1, 0.9, {}, {"f": 0.8})},
+         "weighting.threshold.high_of.f: no such class (5 classes: a, b, c, d, e)"),
+    ],
+)  # fmt: skip
+def test_classes_that_are_not_there(recipe, changes, message):
+    with pytest.raises(UserError) as error:
+        build(recipe, **changes)
+    assert str(error.value) == f"params.yaml: {message}"

@@ -11,7 +11,9 @@ from dvc.utils.serialize import load_yaml
 from src.errors import UserError
 from src.params import checked_params, read, require
 
-LOSS = "must join at most one of softmax, bce and any of ohm by '+' (bce if neither)"
+LOSS = (
+    "must join at most one of softmax, bce and any of weighted, threshold, ghm, ohm by '+' (bce if neither)"
+)
 TEACHERS = "must be a list of different entries of teacher, or []"
 
 
@@ -99,10 +101,26 @@ def test_every_list_can_be_overridden(place, key, value):
         ("student__arch", "nothing",
          "student.arch: unknown network 'nothing'"),
         ("teacher__big__optimizer", "adma",
-         "teacher.big.optimizer: must be adam, adamw or sgd, got 'adma', did you mean adam or adamw?"),
+         "teacher.big.optimizer: unknown optimizer 'adma', did you mean adamax, adan or adam?"),
         ("student__epochz", 3, "student.epochz: unknown, did you mean epochs?"),
         ("weighting__ohm__hardratio", 0.5, "weighting.ohm.hardratio: unknown, did you mean hard_ratio?"),
         ("teacher__b.g", {}, "teacher.b.g: unknown"),
+        ("student__class_weights", "balancd",
+         "student.class_weights: must be none, balanced, or a weight not below 0 by class, got 'balancd'"),
+        ("student__class_weights", {3: -1},
+         "student.class_weights: must be none, balanced, or a weight not below 0 by class, got {'3': -1}"),
+        ("student__prior", {3: 1.0}, "student.prior.3: must be a number in (0, 1), got 1.0"),
+        ("weighting__weighted__costs", {3: {8: "x"}},
+         "weighting.weighted.costs.3.8: must be a number in [0, inf), got 'x'"),
+        ("weighting__threshold__high_of", {"a": 2},
+         "weighting.threshold.high_of.a: must be a number in [0, 1], got 2"),
+        ("weighting__ghm__bins", 0, "weighting.ghm.bins: must be a whole number in [1, 10000], got 0"),
+        ("curriculum__order", "best", "curriculum.order: must be teacher, random or anti, got 'best'"),
+        ("augment__policy", "randaug",
+         "augment.policy: must be none, light, custom, autoaugment, randaugment or trivialaugment, "
+         "got 'randaug', did you mean randaugment?"),
+        ("mix__mixup", -1, "mix.mixup: must be a number in [0, 100], got -1"),
+        ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),
     ],
 )  # fmt: skip
 def test_refused_values(place, key, value, message):

@@ -75,7 +75,7 @@ def test_all_again_from_nothing_gives_the_same_bytes(copy):
 def test_another_loss_runs_the_student_only(copy):
     output = copy.run("dvc", "exp", "run", "-S", "loss=ohm", "-n", "hard")
     assert stages_run(output) == STUDENT
-    table = copy.run("python", "-m", "src.experiments")
+    table = copy.run("python", "-m", "tools.experiments")
     assert re.search(r"hard +loss=ohm +\d\.\d+ +\d\.\d+ +\d\.\d+", table), table
     assert "loss" in copy.run("dvc", "params", "diff")
     assert "test.log_loss" in copy.run("dvc", "metrics", "diff")
@@ -102,7 +102,7 @@ def test_a_run_in_a_copy_leaves_the_workspace_alone(copy):
     before = copy.results()
     copy.run("dvc", "exp", "run", "--temp", "-S", "seed=2", "-n", "other")
     assert copy.results() == before
-    assert "seed=2" in copy.run("python", "-m", "src.experiments")
+    assert "seed=2" in copy.run("python", "-m", "tools.experiments")
 
 
 def test_curriculum_without_distillation(copy):
@@ -116,6 +116,64 @@ def test_curriculum_without_distillation(copy):
     assert stages_run(output) == ["make_curriculum", *STUDENT]
     weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
     assert {line.rpartition(",")[2] for line in weights} <= {"1", "0.1"}
+
+
+def test_every_strategy_at_once(copy):
+    """One run with all that composes; then the tools draw what it sees and suggest a rate."""
+    overrides = [
+        "loss=bce+weighted+threshold+ghm+ohm",
+        "+weighting.weighted.costs.red.blue=5",
+        "+weighting.threshold.high_of.red=0.95",
+        "student.class_weights=balanced",
+        "student.label_smoothing=0.1",
+        "student.focal_gamma=1",
+        "+student.prior.red=0.1",
+        "student.curriculum=true",
+        "student.fraction=0.9",
+        "augment.policy=custom",
+        "augment.erase=0.2",
+        "mix.mixup=0.2",
+        "mix.cutmix=1.0",
+        "mix.multi_scale=0.15",
+        "student.arch=timm/test_resnet",
+        "student.optimizer=ranger",
+        "student.schedule=cosine",
+        "student.clip=1.0",
+        "student.batch_size=4",
+        "student.accumulate=2",
+        "student.layer_decay=0.8",
+        "student.ema=0.9",
+        "student.slim=0.0001",
+        "student.patience=2",
+    ]
+    words = [word for pair in overrides for word in ("-S", pair)]
+    assert stages_run(copy.run("dvc", "exp", "run", *words)) == STUDENT
+    student = json.loads((copy.folder / "metrics/student.json").read_text())["student"]
+    assert 0 <= student["small_gammas"] <= 1 and 0 <= student["val"]["accuracy"] <= 1
+    assert "plots/preview.png" in copy.run("make", "-o", "install", "preview")
+    output = copy.run("make", "-o", "install", "lr-range")
+    assert re.search(r"suggestion: student.lr=\d", output), output
+    table = (copy.folder / "plots/lr_range.csv").read_text().splitlines()
+    assert table[0] == "step,lr,loss,smoothed" and 2 < len(table) <= 101
+    for name in ("preview", "lr_range"):
+        assert Image.open(copy.folder / f"plots/{name}.png").size[0] > 500
+    assert copy.run("git", "status", "--short", "plots/preview.png", "plots/lr_range.png") == ""
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["loss=weighted", "+weighting.weighted.costs.red.bleu=5"],
+         "params.yaml: weighting.weighted.costs.red.bleu: no such class, did you mean blue?"),
+        (["student.slim=0.1"], "params.yaml: student.slim: the network has no BatchNorm"),
+        (["+student.prior.pink=0.1"], "params.yaml: student.prior.pink: no such class"),
+        (["student.ema=0.9", "student.swa=1"], "params.yaml: student: ema and swa: one of them must be 0"),
+    ],
+)  # fmt: skip
+def test_strategies_that_cannot_work(copy, overrides, message):
+    words = [word for pair in overrides for word in ("-S", pair)]
+    output = copy.run("dvc", "exp", "run", *words, code=255)
+    assert f"error: {message}" in output and "epoch 1/" not in output
 
 
 def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):

@@ -31,9 +31,26 @@ def test_share_zero_and_no_teacher_are_plain(capsys):
 
 
 def test_curriculum_weight_of_the_first_threshold_reached():
-    settings = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1))
+    settings = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1), "teacher", 0)
     probs = np.array([1.0, 0.7, 0.69, 0.5, 0.3, 0.29, 0.0])
     assert curriculum_weights(probs, settings).tolist() == [1.0, 1.0, 0.7, 0.7, 0.4, 0.1, 0.1]
+
+
+def test_controls_hand_the_same_weights_to_others():
+    thresholds, weights = (0.7, 0.5, 0.0), (1.0, 0.5, 0.1)
+    probs = np.array([0.9, 0.2, 0.6, 0.8])
+    teacher, anti, random, other = (
+        curriculum_weights(probs, CurriculumSettings(thresholds, weights, order, seed))
+        for order, seed in (("teacher", 0), ("anti", 0), ("random", 0), ("random", 1))
+    )
+    assert teacher.tolist() == [1.0, 0.1, 0.5, 1.0]
+    assert anti.tolist() == [0.1, 1.0, 1.0, 0.5]  # the hardest, 0.2, gets what the easiest had
+    assert sorted(random) == sorted(other) == sorted(teacher)
+    many = np.linspace(0, 1, 100)
+    orders = [
+        curriculum_weights(many, CurriculumSettings(thresholds, weights, "random", s)) for s in (0, 0, 1)
+    ]
+    assert np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[0], orders[2])
 
 
 @pytest.mark.parametrize(

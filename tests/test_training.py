@@ -1,25 +1,31 @@
 """Data, schedules, models and the loop: by hand, against torch, and by what a small training does."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
 from src.augment import AugmentSettings, augment_each, build_augment
+from src.averaging import build_average
 from src.batch import Batch, unit_range
 from src.checkpoint import facts_of, load_model, save_weights
 from src.data import TrainingSet
 from src.errors import UserError
 from src.losses import BASES, Loss
-from src.models import build_model
+from src.mixing import MixSettings, build_transforms
+from src.models import build_model, set_prior
+from src.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
 from src.predict import predict_logits
-from src.training import Best, Training, TrainingSettings, Validation, fit, train_epoch
+from src.training import Best, Training, TrainingSettings, Validation, fit, prepare, slimming, train_epoch
 
 CPU = torch.device("cpu")
-LIGHT = AugmentSettings(policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5)
-NONE = AugmentSettings(policy="none", rotate=0, shift=0, scale=0, flip=0)
+LIGHT = AugmentSettings(
+    policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0
+)
+NONE = dataclasses.replace(LIGHT, policy="none")
 
 
 @pytest.fixture
@@ -30,18 +36,22 @@ def pack():
     return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
-def training_set(pack, augment=LIGHT, workers=0, seed=1):
+def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
     images, targets = pack
-    return TrainingSet(
-        images, targets, np.ones(30), build_augment(augment), batch_size=8, seed=seed, workers=workers
-    )
+    values = dict(
+        pack=images, targets=targets, weights=np.ones(30), rows=np.arange(30), augment=build_augment(augment),
+        transforms=[], batch_size=8, seed=seed, workers=workers,
+    )  # fmt: skip
+    return TrainingSet(**values | changes)
 
 
 def settings(**changes):
     values = dict(
         arch="timm/test_resnet", pretrained="none", epochs=4, batch_size=8, optimizer="adam", lr=0.01,
         weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
-        step_factors=(1, 0.1, 0.01, 0.001),
+        step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
+        patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
+        focal_gamma=0.0, prior={}, slim=0.0,
     )  # fmt: skip
     return TrainingSettings(**values | changes)
 
@@ -54,7 +64,7 @@ class NoCurves:
         self.rows.append(row)
 
 
-def train(pack, workers=0, **changes):
+def train(pack, workers=0, data=None, **changes):
     torch.manual_seed(0)
     chosen, curves = settings(**changes), NoCurves()
     model = build_model(chosen.arch, 3, "none", "student")
@@ -62,7 +72,7 @@ def train(pack, workers=0, **changes):
     best = fit(
         model,
         Loss(BASES["softmax"], []),
-        training_set(pack, workers=workers),
+        training_set(pack, workers=workers, **data or {}),
         validation,
         chosen,
         curves,
@@ -154,7 +164,7 @@ def test_policy_none_changes_nothing(pack):
 
 def test_an_epoch_has_each_picture_at_most_once_and_drops_the_rest(pack):
     images, targets = pack
-    numbered = TrainingSet(images, np.eye(30, dtype=np.float32), np.arange(30), build_augment(NONE), 8, 1, 0)
+    numbered = training_set((images, np.eye(30, dtype=np.float32)), NONE, weights=np.arange(30))
     batches = list(numbered.epoch(1))
     assert [len(batch.images) for batch in batches] == [8, 8, 8]
     numbers = torch.cat([batch.weights for batch in batches]).int().tolist()
@@ -229,7 +239,9 @@ def test_pretrained_file_fills_all_but_another_classifier(tmp_path, capsys):
 
 
 def test_biases_and_norms_are_not_decayed():
-    groups = build_optimizer("adamw", build_model("timm/test_resnet", 3, "none", "x"), 0.1, 0.05).param_groups
+    groups = build_optimizer(
+        "adamw", build_model("timm/test_resnet", 3, "none", "x"), 0.1, 0.05, 1.0
+    ).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
 
@@ -237,14 +249,23 @@ def test_biases_and_norms_are_not_decayed():
 # the loop
 
 
+def plain_run(model, optimizer, loss, **changes):
+    """A training without any strategy."""
+    values = dict(
+        model=model, loss=loss, optimizer=optimizer, device=CPU, transforms=[], penalties=[], before_step=[],
+        after_step=[], accumulate=1, precision=torch.float32,
+    )  # fmt: skip
+    return Training(**values | changes)
+
+
 def test_an_epoch_takes_the_steps_of_plain_torch(pack):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
     reference, data, loss = copy.deepcopy(model), training_set(pack), Loss(BASES["softmax"], [])
     steps = []
-    run = Training(
-        model, loss, torch.optim.SGD(model.parameters(), lr=0.1), [], [lambda: steps.append(1)], CPU
+    run = plain_run(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), loss, after_step=[lambda: steps.append(1)]
     )
-    losses = train_epoch(run, data.epoch(1))
+    losses = train_epoch(run, data.epoch(1), (1, 1))
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.1)
     for batch, loss_seen in zip(data.epoch(1), losses, strict=True):
         optimizer.zero_grad()
@@ -331,3 +352,231 @@ def test_files_that_are_no_weights(tmp_path, content):
 def test_no_weights_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_model(tmp_path / "none.safetensors")
+
+
+# strategies of the loop
+
+
+def test_accumulated_batches_take_the_step_of_one_large_batch(pack):
+    """Plain bce is a mean over pictures: 3 batches of 8 make the step of their 24."""
+    results = []
+    for size, accumulate in ((24, 1), (8, 3)):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        run = plain_run(model, optimizer, Loss(BASES["bce"], []), accumulate=accumulate)
+        train_epoch(run, training_set(pack, batch_size=size).epoch(1), (1, 1))
+        results.append(model[1].weight.detach())
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def test_batches_that_do_not_fill_a_step_wait(pack):
+    """3 batches of 8, two make a step: one step, the third batch is not read."""
+    _, _, rows = train(pack, epochs=2, accumulate=2)
+    assert len(rows) == 2
+    with pytest.raises(UserError, match="student.batch_size times accumulate: must be .*, got 8 x 4"):
+        train(pack, accumulate=4)
+
+
+def test_clipping_bounds_the_gradient(pack):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    chosen = settings(optimizer="sgd", lr=1.0, clip=0.01, weight_decay=0.0)
+    run = prepare(model, Loss(BASES["bce"], []), training_set(pack), CPU, chosen, "student")
+    batches = list(training_set(pack).epoch(1))[:1]
+    train_epoch(run, batches, (1, 1))
+    change = torch.cat([(b - a).flatten() for a, b in zip(before, model.parameters(), strict=True)])
+    assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_all_off_equals_a_loop_without_the_features(pack):
+    """Empty lists, factor 1 and no average leave every bit of the weights alone."""
+    plain = train(pack, epochs=2)[0].state_dict()
+    off = train(pack, epochs=2, data={"transforms": build_transforms(MixSettings(0, 0, 0))})[0].state_dict()
+    torch.manual_seed(0)
+    model = build_model("timm/test_resnet", 3, "none", "student")
+    optimizer = build_optimizer("adam", model, 0.01, 0.0, 1.0)
+    factor = build_schedule("onecycle", 4, 1, 0.1, (1,), ())
+    best = Best()
+    for epoch in (1, 2):
+        model.train()
+        for number, batch in enumerate(training_set(pack).epoch(epoch)):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 * onecycle_factor(epoch - 1 + number / 3, 2, 1)
+            batch = batch.to(CPU)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(batch.images), batch.targets).backward()
+            optimizer.step()
+        accuracy, loss = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model)
+        best.offer(epoch, accuracy, loss, model)
+    assert factor(0) == pytest.approx(1 / 25)
+    assert all(torch.equal(plain[name], off[name]) for name in plain)
+    assert all(torch.allclose(plain[name], best.state[name], atol=1e-4) for name in plain)
+
+
+def test_mixing_changes_the_training_and_is_repeatable(pack):
+    mix = {"transforms": build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15))}
+    one, other = (train(pack, epochs=2, data=mix)[0].state_dict() for _ in range(2))
+    plain = train(pack, epochs=2)[0].state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(one["net.fc.weight"], plain["net.fc.weight"])
+
+
+def test_rows_that_do_not_take_part_are_never_seen(pack):
+    rows = np.arange(0, 30, 3)
+    data = training_set(pack, weights=np.arange(30), rows=rows)
+    assert {int(w) for epoch in range(1, 9) for batch in data.epoch(epoch) for w in batch.weights} == set(
+        rows
+    )
+
+
+def test_ema_by_hand():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(model.weight, 0.0)
+    average = build_average(model, ema=0.5, swa=0, epochs=3)
+    for value in (1.0, 2.0, 4.0):
+        torch.nn.init.constant_(model.weight, value)
+        average.after_step()
+    # the first step is copied; then shares 1 - min(0.5, 2/11) and 1 - min(0.5, 3/12) of the new weights
+    expected = (1.0 * 2 / 11 + 2.0 * 9 / 11) * 3 / 12 + 4.0 * 9 / 12
+    assert average.after_epoch(1, []).weight.item() == pytest.approx(expected)
+
+
+def test_swa_is_the_mean_of_the_last_epochs():
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = build_average(model, ema=0, swa=2, epochs=3)
+    measured = []
+    for epoch, value in enumerate((1.0, 2.0, 4.0), 1):
+        torch.nn.init.constant_(model.weight, value)
+        measured.append(average.after_epoch(epoch, []).weight.item())
+    assert measured == [1.0, 2.0, 3.0]
+
+
+def test_swa_renews_batch_norm(pack):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3072, 3))
+    images = torch.rand(16, 3, 32, 32) + 5
+    average = build_average(model, ema=0, swa=1, epochs=1)
+    measured = average.after_epoch(1, [images[:8], images[8:]])
+    assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
+    assert torch.equal(model[0].running_mean, torch.zeros(3))  # the one in training is left alone
+
+
+@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"swa": 2}])
+def test_averaged_weights_are_what_is_kept(pack, changes):
+    model, best, rows = train(pack, epochs=6, **changes)
+    accuracy, _ = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model)
+    assert accuracy == best.accuracy == max(row.val_accuracy for row in rows)
+    if "ema" in changes:
+        plain = train(pack, epochs=6)[0]
+        assert not torch.equal(model.net.fc.weight, plain.net.fc.weight)
+
+
+def test_ema_and_swa_exclude_each_other():
+    with pytest.raises(ValueError, match="ema and swa: one of them must be 0, got 0.9 and 2"):
+        settings(ema=0.9, swa=2)
+
+
+def test_training_ends_when_patience_does(pack, capsys):
+    _, best, rows = train(pack, epochs=30, patience=3, lr=1e-9)
+    assert len(rows) == best.epoch + 3 < 30
+    assert f"no better epoch since {best.epoch}" in capsys.readouterr().out
+
+
+def test_slimming_by_hand_and_its_metric(pack):
+    gammas = [torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.tensor([0.5]))]
+    penalty = slimming(gammas, 0.1)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.35)
+    assert gammas[0].grad.tolist() == pytest.approx([0.1, -0.1]) and gammas[1].grad.item() == pytest.approx(
+        0.1
+    )
+    slimmed = train(pack, epochs=8, slim=0.05)[1].metrics()["small_gammas"]
+    barely = train(pack, epochs=8, slim=1e-9)[1].metrics()["small_gammas"]
+    assert slimmed > barely and "small_gammas" not in train(pack, epochs=2)[1].metrics()
+
+
+def test_slimming_needs_batch_norm(pack):
+    with pytest.raises(UserError, match="^params.yaml: student.slim: the network has no BatchNorm"):
+        train(pack, arch="timm/test_convnext", slim=0.1)
+
+
+@pytest.mark.parametrize(
+    "base, prior, expected",
+    [
+        ("bce", {"b": 0.01}, [0.5, 0.01, 0.5]),
+        ("softmax", {"b": 0.8}, [0.1, 0.8, 0.1]),
+        ("softmax", {"a": 0.2, "b": 0.5, "c": 0.3}, [0.2, 0.5, 0.3]),
+    ],
+)
+def test_prior_by_hand(base, prior, expected):
+    """With features of 0 the bias alone speaks."""
+    model = build_model("timm/test_resnet", 3, "none", "student")
+    torch.nn.init.zeros_(model.net.fc.bias)
+    set_prior(model, prior, base, ("a", "b", "c"), "student")
+    assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "prior, message",
+    [
+        ({"x": 0.1}, "student.prior.x: no such class"),
+        (
+            {"a": 0.5, "b": 0.5},
+            "student.prior: the probabilities must leave some of 1 for the other classes, got 1",
+        ),
+        ({"a": 0.5, "b": 0.4, "c": 0.3}, "student.prior: the probabilities must sum to 1, got 1.2"),
+    ],
+)
+def test_priors_that_cannot_be(prior, message):
+    model = build_model("timm/test_resnet", 3, "none", "student")
+    with pytest.raises(UserError, match=f"^params.yaml: {message}"):
+        set_prior(model, prior, "softmax", ("a", "b", "c"), "student")
+
+
+# optimizers
+
+
+@pytest.mark.parametrize("name", known_optimizers())
+def test_every_optimizer_takes_steps(name):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))
+    images, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    optimizer = build_optimizer(name, model, 1e-3, 0.01, 1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
+    before = model[2].weight.detach().clone()
+    for _ in range(7):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+        schedule.step()
+    assert model[2].weight.isfinite().all() and not torch.equal(model[2].weight, before)
+
+
+def test_names_that_are_known_without_torch_are_those_of_timm():
+    """But for aliases of sgd and sgdw, and those that need another package or a second derivative."""
+    import timm.optim
+
+    ours = {name for name in known_optimizers() if not name.startswith("lookahead_")}
+    others = {*MAPPED, *TORCH_ONLY}
+    missing = set(timm.optim.list_optimizers()) - ours
+    elsewhere = {name for name in missing if name.startswith(("bnb", "fused", "kron"))}
+    assert ours - others <= set(timm.optim.list_optimizers())
+    assert missing - elsewhere == {"adahessian", "nesterov", "nesterovw"}
+    original = "adam sgd adamw radam ranger lookahead_adam ralamb rangerlars novograd".split()
+    assert set(original) <= set(known_optimizers())
+
+
+def test_layer_decay_lowers_the_rate_from_layer_to_layer():
+    groups = build_optimizer("adam", build_model("resnet18", 3, "none", "x"), 0.1, 0.05, 0.5).param_groups
+    rates = sorted({group["lr"] for group in groups})
+    assert rates[-1] == pytest.approx(0.1) and rates[0] < 0.01
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.05}
+
+
+def test_cosine_by_hand():
+    """Warm-up 0.1, 0.55, then 1, 1/2 + cos(pi/4)/2, 1/2, ... down to 0 at the end."""
+    factor = build_schedule("cosine", 6, 2, 0.1, (1,), ())
+    expected = [0.1, 0.55, 1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]
+    assert [factor(epoch) for epoch in range(7)] == pytest.approx(expected)

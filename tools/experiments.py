@@ -1,6 +1,6 @@
 """One table of DVC's experiments: what differs from the commit they started from, and what came of it.
 
-run     python -m src.experiments [--seeds] [--commits N]
+run     python -m tools.experiments [--seeds] [--commits N]
 """
 
 import argparse
@@ -18,7 +18,7 @@ SEED = "seed"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.experiments")
+    parser = argparse.ArgumentParser(prog="python -m tools.experiments")
     parser.add_argument(
         "--seeds", action="store_true", help="mean, sd and n over experiments that differ by seed alone"
     )

@@ -1,0 +1,143 @@
+"""Every policy: same size, seeded, the library's own; and what each operation of `custom` does."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from src import custom
+from src.augment import POLICIES, AugmentSettings, augment_each, build_augment
+
+SETTINGS = AugmentSettings(
+    policy="light", rotate=10, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0
+)
+
+
+@pytest.fixture
+def pictures():
+    """Four pictures of 32 x 48 pixels: smooth colours and a bright square."""
+    across = np.linspace(40, 200, 48)[None, :, None] * np.array([1.0, 0.8, 0.6])
+    pictures = np.repeat(np.broadcast_to(across, (32, 48, 3))[None], 4, axis=0).astype(np.uint8)
+    pictures[:, 8:16, 8:16] = 250
+    return pictures
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("erase", [0, 1])
+def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, erase):
+    augment = build_augment(dataclasses.replace(SETTINGS, policy=policy, erase=erase))
+    whole = augment_each(pictures, augment, 1, 5, [0, 1, 2, 3])
+    assert whole.dtype == torch.uint8 and whole.shape == (4, 3, 32, 48)
+    assert torch.equal(augment_each(pictures[[2, 0]], augment, 1, 5, [2, 0]), whole[[2, 0]])
+    changed = not torch.equal(augment_each(pictures, augment, 1, 6, [0, 1, 2, 3]), whole)
+    assert changed == (policy != "none" or erase == 1)
+
+
+@pytest.mark.parametrize(
+    "policy, kind",
+    [
+        ("autoaugment", v2.AutoAugment),
+        ("randaugment", v2.RandAugment),
+        ("trivialaugment", v2.TrivialAugmentWide),
+    ],
+)
+def test_the_known_policies_are_torchvision_s(policy, kind):
+    augment = build_augment(dataclasses.replace(SETTINGS, policy=policy))
+    assert type(augment) is kind
+    if policy == "randaugment":
+        assert (augment.num_ops, augment.magnitude) == (2, 9)
+
+
+def test_erasing_makes_a_black_rectangle(pictures):
+    augment = build_augment(dataclasses.replace(SETTINGS, policy="none", erase=1))
+    before = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    after = augment_each(pictures, augment, 1, 1, [0, 1, 2, 3])
+    for picture, erased in zip(before, after, strict=True):
+        rows, columns = (picture != erased).any(dim=0).nonzero().T
+        box = erased[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert not box.any() and 0.01 < box[0].numel() / erased[0].numel() < 0.4
+
+
+OPERATIONS = (custom.flip, custom.crop, custom.rotate, *custom.CHANGES)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
+@pytest.mark.parametrize("size", [(8, 8), (33, 20), (64, 48)])
+def test_operations_keep_size_and_type_and_do_something(operation, size):
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    results = [operation(image) for _ in range(20)]
+    assert all(result.shape == image.shape and result.dtype == torch.uint8 for result in results)
+    assert any(not torch.equal(result, image) for result in results)
+
+
+def means(operation, image, count=200):
+    torch.manual_seed(0)
+    return torch.stack([operation(image).float().mean(dim=(1, 2)) for _ in range(count)])  # (count, 3)
+
+
+def test_colour_operations_stay_in_their_ranges():
+    grey = torch.full((3, 16, 16), 100, dtype=torch.uint8)
+    bright = means(custom.brightness, grey)
+    assert 49 <= bright.min() < 60 and 140 < bright.max() <= 151
+    strong = means(custom.contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
+    assert 88.9 <= strong.min() < 92 and 108 < strong.max() <= 111.1
+    apart = (strong.max(dim=1).values - strong.min(dim=1).values) > 0
+    assert 0.35 < apart.double().mean() < 0.65  # half of the time each channel has its own
+    for operation in (custom.saturation, custom.hue, custom.sharpen):
+        assert (means(operation, grey, 20) - 100).abs().max() <= 1
+
+
+def test_blurs_keep_the_mean_and_lower_the_contrast():
+    torch.manual_seed(0)
+    noise = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    for operation in (custom.soften, custom.smear):
+        for _ in range(30):
+            blurred = operation(noise).float()
+            assert abs(blurred.mean() - noise.float().mean()) < 3
+            assert blurred.std() <= noise.float().std() + 1
+
+
+def test_noise_is_weak():
+    torch.manual_seed(0)
+    grey = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    for _ in range(50):
+        noisy = custom.noise(grey).float()
+        if set(noisy.unique().tolist()) <= {0, 100, 255}:
+            assert (noisy != 100).any(dim=0).double().mean() < 0.04
+        else:
+            assert noisy.std() < 0.055 * 255
+
+
+def test_rotation_and_crop_fill_with_black_and_cut_at_most_a_tenth():
+    white = torch.full((3, 40, 40), 255, dtype=torch.uint8)
+    torch.manual_seed(0)
+    turned = torch.stack([custom.rotate(white) for _ in range(20)])
+    assert (turned[:, :, 20, 20] == 255).all() and turned[:, :, 0, 0].min() == 0
+    ramp = torch.arange(100, dtype=torch.uint8).expand(3, 100, 100).contiguous()
+    for _ in range(30):
+        cut = custom.crop(ramp)
+        assert cut[0, 50, 0] <= 11 and cut[0, 50, -1] >= 88
+
+
+def test_custom_s_rates():
+    """Flip, crop and rotation half of the time; on average 1.5 of eight changes are chosen."""
+    calls = []
+    picture = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("flip", "crop", "rotate"):
+            patch.setattr(custom, name, lambda image, name=name: calls.append(name) or image)
+        changes = tuple(
+            lambda image, number=number: calls.append(number) or image
+            for number in range(len(custom.CHANGES))
+        )
+        patch.setattr(custom, "CHANGES", changes)
+        torch.manual_seed(0)
+        for _ in range(2000):
+            custom.Custom()(picture)
+    rates = {name: calls.count(name) / 2000 for name in ("flip", "crop", "rotate", *range(8))}
+    assert all(0.45 < rates[name] < 0.55 for name in ("flip", "crop", "rotate"))
+    assert all(0.12 < rates[number] < 0.18 for number in range(8))  # 1.5 x 0.8 / 8

@@ -1,0 +1,56 @@
+"""What labels alone say: smoothing and class weights against torch and scikit-learn, stratified parts."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
+
+from src.errors import UserError
+from src.labels import class_weights, smoothed, stratified
+from src.losses import BASES, Loss
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
+CLASSES = ("cat", "dog", "owl")
+TRUTH = np.eye(3, dtype=np.float32)[LABELS]
+
+
+def test_smoothing_is_torch_s():
+    logits = torch.randn(7, 3)
+    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smoothed(TRUTH, 0.1)), torch.ones(7))
+    reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
+    assert smoothed(TRUTH, 0) is TRUTH
+
+
+def test_balanced_is_scikit_learn_s():
+    reference = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
+    weights = class_weights("balanced", LABELS, CLASSES, "student")
+    assert np.allclose(weights, reference[LABELS]) and weights.mean() == pytest.approx(1)
+
+
+def test_weights_by_name_and_none():
+    assert class_weights({"owl": 3.0, "cat": 0.5}, LABELS, CLASSES, "student").tolist() == [0.5] * 4 + [
+        1,
+        1,
+        3,
+    ]
+    assert class_weights("none", LABELS, CLASSES, "student").tolist() == [1] * 7
+    with pytest.raises(UserError) as error:
+        class_weights({"cta": 2.0}, LABELS, CLASSES, "student")
+    assert str(error.value) == "params.yaml: student.class_weights.cta: no such class, did you mean cat?"
+
+
+def test_class_weights_are_torch_s():
+    logits, weights = torch.randn(7, 3), torch.tensor([0.5, 1, 3])
+    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), weights[LABELS])
+    reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=weights, reduction="sum") / 7
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
+
+
+def test_a_stratified_part_has_each_class_s_share():
+    labels = np.repeat([0, 1, 2], [100, 50, 3])
+    rows = stratified(labels, 0.2, seed=1)
+    assert np.bincount(labels[rows]).tolist() == [20, 10, 1] and len(set(rows)) == 31
+    assert rows.tolist() == sorted(rows) and rows.tolist() != stratified(labels, 0.2, seed=2).tolist()
+    assert stratified(labels, 1.0, seed=1).tolist() == list(range(153))

@@ -1,0 +1,102 @@
+"""Mixup, cutmix and multi-scale: by hand, exact with weights, drawn from the batch's own generator."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.batch import Batch
+from src.losses import BASES, Loss
+from src.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale
+
+
+def random_batch(pictures=6, weights=None):
+    torch.manual_seed(0)
+    return Batch(
+        torch.rand(pictures, 3, 20, 30),
+        torch.softmax(torch.randn(pictures, 4), dim=1),
+        torch.rand(pictures) if weights is None else torch.tensor(weights),
+    )
+
+
+def test_blend_by_hand():
+    """Share 0.25 of weight 1 and 0.75 of weight 2: weight 1.75, targets 0.25 / 1.75 and 1.5 / 1.75."""
+    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.tensor([1.0, 2.0]))
+    mixed = blend(batch, torch.tensor([1, 0]), 0.25, batch.images)
+    assert mixed.weights.tolist() == pytest.approx([1.75, 1.25])
+    assert mixed.targets[0].tolist() == pytest.approx([0.25 / 1.75, 1.5 / 1.75])
+
+
+def test_a_row_whose_weights_are_both_zero_stays_zero():
+    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.zeros(2))
+    mixed = blend(batch, torch.tensor([1, 0]), 0.25, batch.images)
+    assert mixed.weights.tolist() == [0, 0] and torch.equal(mixed.targets, batch.targets)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
+    batch, loss = random_batch(), Loss(BASES[base], [])
+    partner, logits = torch.tensor([3, 2, 0, 5, 1, 4]), torch.randn(6, 4)
+    mixed = blend(batch, partner, 0.3, batch.images)
+    own = loss(logits, batch.targets, batch.weights)
+    other = loss(logits, batch.targets[partner], batch.weights[partner])
+    expected = 0.3 * own + 0.7 * other
+    assert loss(logits, mixed.targets, mixed.weights).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_mixup_blends_every_picture_with_its_partner():
+    batch = random_batch()
+    mixed = mixup(batch, np.random.default_rng(5), alpha=1.0)
+    generator = np.random.default_rng(5)
+    share, partner = generator.beta(1, 1), generator.permutation(6)
+    assert torch.allclose(mixed.images, share * batch.images + (1 - share) * batch.images[partner])
+
+
+def test_cutmix_s_share_is_that_of_the_pixels_left():
+    """Picture n is of grey n and of class n, so its pixels and targets name their owners."""
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 20, 30)
+    batch = Batch(images, torch.eye(4), torch.ones(4))
+    covered = []
+    for seed in range(20):
+        mixed = cutmix(batch, np.random.default_rng(seed), alpha=1.0)
+        pixels = torch.stack(
+            [(mixed.images == owner).float().mean(dim=(1, 2, 3)) for owner in range(4)], dim=1
+        )
+        assert torch.allclose(mixed.targets, pixels, atol=1e-6)
+        covered.append(1 - pixels.diagonal().min().item())
+    assert min(covered) < 0.2 and max(covered) > 0.6
+
+
+def test_multi_scale_keeps_the_ratio_and_stays_in_range():
+    batch = random_batch()
+    widths = []
+    for seed in range(200):
+        height, width = multi_scale(batch, np.random.default_rng(seed), most=0.15).images.shape[-2:]
+        assert abs(height - width * 2 / 3) <= 1
+        widths.append(width)
+    assert min(widths) >= 25 and max(widths) <= 35 and 29 < np.mean(widths) < 31 and 1 < np.std(widths) < 3
+
+
+def test_nothing_switched_on_is_an_empty_list():
+    assert build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0)) == []
+
+
+def test_one_of_mixup_and_cutmix_for_each_batch():
+    batch = random_batch(weights=[1.0] * 6)
+    (transform,) = build_transforms(MixSettings(mixup=1.0, cutmix=1.0, multi_scale=0))
+    kinds = set()
+    for seed in range(10):
+        mixed = transform(batch, np.random.default_rng(seed)).images
+        share_equal = (mixed == batch.images).double().mean().item()
+        kinds.add("cutmix" if share_equal > 0.15 else "mixup")
+    assert kinds == {"cutmix", "mixup"}
+
+
+def test_the_same_generator_gives_the_same_batch():
+    settings = MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15)
+    results = []
+    for _ in range(2):
+        batch, generator = random_batch(), np.random.default_rng([1, 2, 3])
+        for transform in build_transforms(settings):
+            batch = transform(batch, generator)
+        results.append(batch)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

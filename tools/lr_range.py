@@ -1,0 +1,115 @@
+"""The learning rate range test: a short training at rising rates, to see which one the student can bear.
+
+The loss is drawn against the rate; suggested is a tenth of the rate at which the smoothed loss is lowest.
+L. N. Smith, Cyclical Learning Rates for Training Neural Networks, 2015, arXiv:1506.01186.
+
+params  those of train_student
+reads   what train_student reads
+writes  plots/lr_range.csv    step, lr, loss, smoothed
+        plots/lr_range.png
+run     python -m tools.lr_range [--low 1e-6] [--high 1] [--steps 100]
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import chain, count, islice
+from pathlib import Path
+
+import matplotlib
+
+from stages.train_student import assemble
+
+matplotlib.use("Agg")  # no window
+import matplotlib.pyplot as plt
+import numpy as np
+from torch.optim.lr_scheduler import LambdaLR
+
+from src.errors import UserError, run
+from src.files import atomic
+from src.params import read
+from src.runtime import start
+from src.settings import StudentSettings
+from src.training import prepare, train_epoch
+
+TABLE = Path("plots/lr_range.csv")
+PICTURE = Path("plots/lr_range.png")
+MEMORY = 0.9  # share of the old value in the smoothed loss
+DIVERGED = 4  # times the lowest smoothed loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.lr_range")
+    parser.add_argument("--low", type=float, default=1e-6, help="first learning rate")
+    parser.add_argument("--high", type=float, default=1.0, help="last learning rate")
+    parser.add_argument("--steps", type=int, default=100, help="steps of the optimizer")
+    arguments = parser.parse_args()
+    if not (0 < arguments.low < arguments.high and arguments.steps > 1):
+        raise UserError("--low, --high, --steps: need 0 < low < high and at least 2 steps")
+    rates = np.geomspace(arguments.low, arguments.high, arguments.steps)
+    losses = losses_at(rates)
+    smooth = smoothed(losses)
+    end = reach(smooth)
+    write_table(rates[:end], losses[:end], smooth[:end])
+    best = int(smooth[:end].argmin())
+    draw(rates[:end], losses[:end], smooth[:end], rates[best] / 10)
+    print(
+        f"{PICTURE}, {TABLE}: loss lowest at lr {rates[best]:.2g}"
+        + (f", diverged at {rates[end - 1]:.2g}" if end < len(rates) else "")
+        + f"; suggestion: student.lr={rates[best] / 10:.1g}"
+    )
+
+
+def losses_at(rates: np.ndarray) -> np.ndarray:
+    """The loss (steps,) of each step of a training of the student that goes through `rates` (steps,)."""
+    settings, seed = read(StudentSettings, "student"), read(int, "seed")
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
+    model, loss, data = assemble(settings, seed)
+    training = prepare(model, loss, data, device, settings, "student")
+    last = len(rates) - 1
+    schedule = LambdaLR(training.optimizer, lambda step: rates[min(step, last)] / settings.lr)
+    training.after_step.append(schedule.step)
+    batches = chain.from_iterable(data.epoch(epoch) for epoch in count(1))
+    wanted = islice(batches, len(rates) * settings.accumulate)
+    return train_epoch(training, wanted, (seed, 0)).view(len(rates), -1).mean(dim=1).numpy()
+
+
+def smoothed(losses: np.ndarray) -> np.ndarray:
+    """The exponential moving average, corrected for its start."""
+    average, values = 0.0, []
+    for step, loss in enumerate(losses, 1):
+        average = MEMORY * average + (1 - MEMORY) * loss
+        values.append(average / (1 - MEMORY**step))
+    return np.array(values)
+
+
+def reach(smooth: Sequence[float]) -> int:
+    """The number of steps until the smoothed loss is no number any more or far above its lowest."""
+    lowest = float("inf")
+    for step, loss in enumerate(smooth):
+        lowest = min(lowest, loss)
+        if not loss <= DIVERGED * lowest:  # true for nan too
+            return max(step, 1)
+    return len(smooth)
+
+
+def write_table(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray) -> None:
+    with atomic(TABLE) as file:
+        file.write("step,lr,loss,smoothed\n")
+        for step, row in enumerate(zip(rates, losses, smooth, strict=True), 1):
+            file.write(f"{step}," + ",".join(f"{value:.9g}" for value in row) + "\n")
+
+
+def draw(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, suggestion: float) -> None:
+    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    axis.plot(rates, losses, color="0.8", label="loss of a step")
+    axis.plot(rates, smooth, label="smoothed")
+    axis.axvline(suggestion, linestyle="--", color="C1", label=f"suggestion {suggestion:.1g}")
+    axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.1 * smooth.max()))
+    axis.legend()
+    with atomic(PICTURE, "wb") as file:
+        figure.savefig(file, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    run(main)

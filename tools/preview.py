@@ -1,0 +1,95 @@
+"""What the student gets to see: pictures beside their augmented views, and a mixed batch with its targets.
+
+params  those of train_student
+reads   what train_student reads
+writes  plots/preview.png    a row per picture: as it is, and in eight epochs; below, a batch after mixing
+run     python -m tools.preview
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+from stages.train_student import assemble
+
+matplotlib.use("Agg")  # no window
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.augment import augment_each
+from src.batch import Batch
+from src.data import TrainingSet
+from src.errors import run
+from src.files import atomic
+from src.manifest import read_manifest
+from src.params import read
+from src.runtime import start
+from src.settings import StudentSettings
+
+PICTURE = Path("plots/preview.png")
+PICTURES, VIEWS = 6, 8
+NAMED = 3  # classes of a target that are written under a mixed picture
+
+
+def main() -> None:
+    settings, seed = read(StudentSettings, "student"), read(int, "seed")
+    start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
+    _, _, data = assemble(settings, seed)
+    classes, labels = read_manifest("train").classes, read_manifest("train").labels
+    rows = spread(labels, PICTURES)
+    figure, axes = plt.subplots(
+        PICTURES + 1, VIEWS + 1, figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, row in enumerate(rows):
+        show(
+            axes[line, 0],
+            torch.from_numpy(np.array(data.pack[row])).permute(2, 0, 1) / 255,
+            f"{classes[labels[row]]}",
+        )
+    for epoch in range(1, VIEWS + 1):
+        views = augment_each(data.pack[rows], data.augment, data.seed, epoch, rows)
+        for line, view in enumerate(views):
+            show(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
+    batch = mixed(data)
+    for column, (image, target) in enumerate(zip(batch.images, batch.targets, strict=False)):
+        if column <= VIEWS:
+            show(axes[PICTURES, column], image, in_words(target, classes))
+    with atomic(PICTURE, "wb") as file:
+        figure.savefig(file, dpi=120, metadata={"Software": None})
+    print(f"{PICTURE}: {PICTURES} pictures as they are and augmented, {VIEWS + 1} of the first batch mixed")
+
+
+def spread(labels: np.ndarray, wanted: int) -> list[int]:
+    """The numbers of `wanted` pictures at equal steps through the classes (N,)."""
+    rows = np.argsort(labels, kind="stable")
+    return rows[np.linspace(0, len(rows) - 1, wanted).astype(int)].tolist()
+
+
+def mixed(data: TrainingSet) -> Batch:
+    """The first batch of the first epoch as the network gets it."""
+    batch = next(iter(data.epoch(1))).to(torch.device("cpu"))
+    generator = np.random.default_rng([data.seed, 1, 0])
+    for transform in data.transforms:
+        batch = transform(batch, generator)
+    return batch
+
+
+def in_words(target: Tensor, classes: tuple[str, ...]) -> str:
+    """The largest entries of a target (C,)."""
+    values, numbers = target.topk(min(NAMED, len(classes)))
+    pairs = zip(values.tolist(), numbers.tolist(), strict=True)
+    return "\n".join(f"{classes[number]} {value:.2f}" for value, number in pairs if value >= 0.005)
+
+
+def show(axis: plt.Axes, image: Tensor, title: str) -> None:
+    """An image float (3, H, W) in [0, 1]."""
+    axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+    axis.set_title(title, fontsize=6)
+
+
+if __name__ == "__main__":
+    run(main)
