@@ -115,17 +115,19 @@ def classifier_names(net: nn.Module) -> list[str]:
 
 
 def set_prior(
-    model: nn.Sequential, prior: Mapping[str, float], base: str, classes: Sequence[str], key: str
+    model: nn.Sequential, prior: str | Mapping[str, float], base: str, classes: Sequence[str], key: str
 ) -> None:
     """Start the classifier's bias b so that an untrained network gives a class its probability p of `prior`.
 
     For bce b = -log((1 - p) / p), the other classes keep theirs; for softmax b = log p, and the other classes
-    share what is left alike. J. Chen et al., Is Sampling Heuristics Necessary in Training Deep Object
-    Detectors?, 2019, arXiv:1909.04868.
+    share what is left alike. uniform gives 1 / C to all: softmax does so anyway, but bce starts at 1/2, and
+    then learns for a while to say no to everything. none leaves the bias as it is. J. Chen et al., Is
+    Sampling Heuristics Necessary in Training Deep Object Detectors?, 2019, arXiv:1909.04868.
     """
-    if not prior:
+    if prior == "none" or (prior == "uniform" and base == "softmax"):
         return
-    probs = by_class(prior, classes, f"{key}.prior")
+    uniform = dict.fromkeys(classes, 1 / max(len(classes), 2))
+    probs = by_class(uniform if prior == "uniform" else prior, classes, f"{key}.prior")
     rest = len(classes) - len(probs)
     left = 1 - sum(probs.values())
     if base == "softmax" and (left <= 0 if rest else abs(left) > 1e-6):
@@ -133,7 +135,7 @@ def set_prior(
         raise UserError(f"params.yaml: {key}.prior: the probabilities must {rule}, got {1 - left:g}")
     bias = getattr(model.net.get_submodule(classifier_names(model.net)[-1]), "bias", None)
     if bias is None:
-        raise UserError(f"params.yaml: {key}.prior: the network's classifier has no bias (set {{}})")
+        raise UserError(f"params.yaml: {key}.prior: the network's classifier has no bias (set none)")
     with torch.no_grad():
         if base == "softmax" and rest:
             bias.fill_(math.log(left / rest))

@@ -49,7 +49,9 @@ class TrainingSettings:
     slim: float  # factor of the sum of |gamma| of all BatchNorms that is added to the loss; 0 = off
     precision: str  # of a GPU's forward pass: float32, bfloat16 or float16; a CPU's is float32
     patience: int  # epochs without a better one after which training ends; 0 = off
-    prior: dict[str, float]  # class -> probability that the untrained network gives it
+    prior: (
+        str | dict[str, float]
+    )  # none, uniform, or class -> probability that the untrained network gives it
     label_smoothing: float  # share of the label that goes to all classes alike
     class_weights: str | dict[str, float]  # none, balanced, or class -> weight, 1 for the rest
     focal_gamma: float  # power of |target - probability| that a loss term is multiplied by; 0 = off

@@ -127,7 +127,7 @@ def test_every_strategy_at_once(copy):
         "student.class_weights=balanced",
         "student.label_smoothing=0.1",
         "student.focal_gamma=1",
-        "+student.prior.red=0.1",
+        "student.prior={red: 0.1}",
         "student.curriculum=true",
         "student.fraction=0.9",
         "augment.policy=custom",
@@ -166,7 +166,7 @@ def test_every_strategy_at_once(copy):
         (["loss=weighted", "+weighting.weighted.costs.red.bleu=5"],
          "params.yaml: weighting.weighted.costs.red.bleu: no such class, did you mean blue?"),
         (["student.slim=0.1"], "params.yaml: student.slim: the network has no BatchNorm"),
-        (["+student.prior.pink=0.1"], "params.yaml: student.prior.pink: no such class"),
+        (["student.prior={pink: 0.1}"], "params.yaml: student.prior.pink: no such class"),
         (["student.ema=0.9", "student.swa=1"], "params.yaml: student: ema and swa: one of them must be 0"),
     ],
 )  # fmt: skip

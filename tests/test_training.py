@@ -51,7 +51,7 @@ def settings(**changes):
         weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
         step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
         patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
-        focal_gamma=0.0, prior={}, slim=0.0,
+        focal_gamma=0.0, prior="none", slim=0.0,
     )  # fmt: skip
     return TrainingSettings(**values | changes)
 
@@ -506,6 +506,9 @@ def test_slimming_needs_batch_norm(pack):
     "base, prior, expected",
     [
         ("bce", {"b": 0.01}, [0.5, 0.01, 0.5]),
+        ("bce", "none", [0.5, 0.5, 0.5]),
+        ("bce", "uniform", [1 / 3, 1 / 3, 1 / 3]),
+        ("softmax", "uniform", [1 / 3, 1 / 3, 1 / 3]),
         ("softmax", {"b": 0.8}, [0.1, 0.8, 0.1]),
         ("softmax", {"a": 0.2, "b": 0.5, "c": 0.3}, [0.2, 0.5, 0.3]),
     ],
