@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments preview lr-range check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments preview lr-range bench check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ preview: install  ## draw what the student sees: augmented pictures and a mixed 
 
 lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
 	@python -m tools.lr_range
+
+bench: install  ## time the parts that claim to be fast, side by side with others
+	python -m benchmarks.losses
+	python -m benchmarks.augmentation
 
 check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
 	@out=$$(dvc repro --dry --allow-missing); echo "$$out"; \

@@ -3,37 +3,27 @@
 Both are torch.optim.swa_utils' AveragedModel.
 """
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 
-class Average(Protocol):
-    """What the loop asks of an average."""
-
-    def after_step(self) -> None:
-        """Take up the weights of a step."""
-
-    def after_epoch(self, epoch: int, images: Iterable[Tensor]) -> nn.Module:
-        """The network to measure after `epoch`, from 1; `images` gives batches (N, 3, H, W) in [0, 1]."""
-
-
-class NoAverage:
-    """The network itself."""
+class Average:
+    """No average: the network itself, and what the loop asks of the others."""
 
     def __init__(self, model: nn.Module):
         self.model = model
 
     def after_step(self) -> None:
-        pass
+        """Take up the weights of a step."""
 
-    def after_epoch(self, epoch: int, images: Iterable[Tensor]) -> nn.Module:
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
+        """The network to measure after `epoch`, from 1; `images` gives batches (N, 3, H, W) in [0, 1]."""
         return self.model
 
 
-class Ema(NoAverage):
+class Ema(Average):
     """An exponential moving average over steps, of BatchNorm's statistics too.
 
     B. T. Polyak, A. B. Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992. The decay grows
@@ -44,23 +34,24 @@ class Ema(NoAverage):
         super().__init__(model)
 
         def move(averages: list[Tensor], currents: list[Tensor], steps: Tensor | int) -> None:
-            share = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
+            share = 1 - min(decay, (1 + self.steps) / (10 + self.steps))
             for average, current in zip(averages, currents, strict=True):
                 if average.is_floating_point():
                     average.lerp_(current, share)
                 else:
                     average.copy_(current)
 
-        self.average = AveragedModel(model, multi_avg_fn=move, use_buffers=True)
+        self.average, self.steps = AveragedModel(model, multi_avg_fn=move, use_buffers=True), 0
 
     def after_step(self) -> None:
         self.average.update_parameters(self.model)
+        self.steps += 1  # the average's own count may lie on a GPU, and reading it would wait
 
-    def after_epoch(self, epoch: int, images: Iterable[Tensor]) -> nn.Module:
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         return self.average.module
 
 
-class Swa(NoAverage):
+class Swa(Average):
     """The mean of the weights after each of the last epochs, BatchNorm's statistics renewed.
 
     P. Izmailov et al., Averaging Weights Leads to Wider Optima, 2018, arXiv:1803.05407.
@@ -71,12 +62,12 @@ class Swa(NoAverage):
         self.first = first  # epoch, from 1
         self.average = AveragedModel(model)
 
-    def after_epoch(self, epoch: int, images: Iterable[Tensor]) -> nn.Module:
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         if epoch < self.first:
             return self.model
         self.average.update_parameters(self.model)
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
-            update_bn(images, self.average)
+            update_bn(images(), self.average)
         return self.average.module
 
 
@@ -84,4 +75,4 @@ def build_average(model: nn.Module, ema: float, swa: int, epochs: int) -> Averag
     """The average that the settings ask for: a decay over 0, or a number of epochs over 0, or neither."""
     if ema > 0:
         return Ema(model, ema)
-    return Swa(model, epochs - swa + 1) if swa > 0 else NoAverage(model)
+    return Swa(model, epochs - swa + 1) if swa > 0 else Average(model)

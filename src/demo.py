@@ -11,6 +11,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from src.params import require
+
+SCANS, DIGITS = 1797, 10
 WHITE = 16  # the scans count the set pixels of 4 x 4 blocks
 
 
@@ -23,6 +26,10 @@ class DemoSettings:
     seed: int  # of the split
     imbalance: float  # how many times as many of the commonest digit as of the rarest train holds; 1 = equal
     label_noise: float  # share of train that lies in a wrong digit's folder
+
+    def __post_init__(self) -> None:
+        rule = f"train and val must leave {DIGITS} of the {SCANS} digits for testing"
+        require(self.train + self.val <= SCANS - DIGITS, rule, f"{self.train} and {self.val}")
 
 
 def split_digits(settings: DemoSettings) -> dict[str, np.ndarray]:

@@ -32,6 +32,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         fail(str(error), code=1)
+    except FileNotFoundError as error:
+        fail(f"{error.filename}: not there (make repro makes what the stages write)", code=1)
     except OSError as error:
         if error.errno not in FULL_OR_CLOSED:
             raise

@@ -102,12 +102,13 @@ class Weighted(nn.Module):
 
     def forward(self, outcome: Outcome) -> Tensor:
         """Factors (N, 1) or (N, C), not below 0."""
+        sums = outcome.targets.sum(dim=1, keepdim=True)  # over 1 where a bce teacher is sure of several
+        true = outcome.targets / sums.clamp(min=1)
         if not outcome.per_sample:
-            return 1 + outcome.targets @ self.extra
-        expected = (
-            outcome.probs @ self.extra.T / (1 - outcome.probs).clamp(min=TINY)
-        )  # (N, C), if c were true
-        return 1 + (outcome.targets * expected).sum(dim=1, keepdim=True)
+            return 1 + true @ self.extra
+        mistakes = (1 - outcome.probs).clamp(min=TINY)  # (N, C): their probability if class c were true
+        expected = outcome.probs @ self.extra.T / mistakes
+        return 1 + (true * expected).sum(dim=1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,9 @@ class Ghm(nn.Module):
 
     B. Li, Y. Liu, X. Wang, Gradient Harmonized Single-stage Detector, 2018, arXiv:1811.05181: the factor is
     N / GD(g), GD the number of examples in the bin of g over its width, the histogram a moving average. As in
-    its authors' code it is divided by the share of bins that are not empty: the factors' mean is about 1. The
-    average is corrected for its start at 0, else the first steps weigh 1 / (1 - momentum) times as much.
+    its authors' code a bin that is empty in a batch keeps its average, and the factor is divided by the share
+    of bins that are not: its mean is about 1. Each bin's average is corrected for its start at 0, else the
+    first steps weigh 1 / (1 - momentum) times as much.
     The norm is |probability - target| for an element of bce, and half the sum of a row of them for softmax,
     which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count.
     """
@@ -173,7 +175,7 @@ class Ghm(nn.Module):
         super().__init__()
         self.bins, self.momentum = settings.bins, settings.momentum
         self.register_buffer("average", torch.zeros(settings.bins))  # of each bin's count
-        self.register_buffer("mass", torch.zeros(()))  # the weights in it sum to this: 1 - momentum^steps
+        self.register_buffer("mass", torch.zeros(settings.bins))  # what the weights in it sum to
 
     def forward(self, outcome: Outcome) -> Tensor:
         """Factors (N, 1) or (N, C), over 0."""
@@ -185,12 +187,11 @@ class Ghm(nn.Module):
         counts = torch.zeros_like(self.average).index_add_(
             0, bins.flatten(), counted.flatten().to(self.average.dtype)
         )
-        total = counts.sum()
-        self.average.mul_(self.momentum).add_(counts, alpha=1 - self.momentum)
-        self.mass.mul_(self.momentum).add_(1 - self.momentum)
-        smooth = self.average / self.mass
-        used = (counts > 0).sum().clamp(min=1)
-        factors = total / (used * smooth.clamp(min=TINY))  # per bin; an empty one is nobody's
+        used = (counts > 0).to(counts.dtype)
+        self.average.lerp_(counts, (1 - self.momentum) * used)
+        self.mass.lerp_(used, (1 - self.momentum) * used)
+        smooth = self.average / self.mass.clamp(min=TINY)
+        factors = counts.sum() / (used.sum().clamp(min=1) * smooth.clamp(min=TINY))  # of each bin
         return factors[bins] * counted
 
 

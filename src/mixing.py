@@ -28,7 +28,7 @@ class MixSettings:
     multi_scale: float  # share by which a batch is larger or smaller at most
 
 
-def blend(batch: Batch, partner: Tensor, share: Tensor | float, images: Tensor) -> Batch:
+def blend(batch: Batch, partner: Tensor, share: float, images: Tensor) -> Batch:
     """The batch with `images` and the targets and weights that belong to them.
 
     The losses are affine in the targets: with targets (s w t + (1 - s) w' t') / w" and the weight
@@ -86,6 +86,14 @@ def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Ba
     size = [max(1, round(scale * side)) for side in batch.images.shape[-2:]]
     images = F.interpolate(batch.images, size, mode="bilinear", antialias=True, align_corners=False)
     return batch._replace(images=images)
+
+
+def sizes_at(height: int, width: int, most: float) -> list[tuple[int, int]]:
+    """The plain size, and where multi-scale is on the smallest, the largest and an odd one."""
+    if most == 0:
+        return [(height, width)]
+    ends = [(round(scale * height), round(scale * width)) for scale in (1 - most, 1 + most)]
+    return [(height, width), *ends, (height - 1, width - 1)]
 
 
 def build_transforms(settings: MixSettings) -> list[Transform]:

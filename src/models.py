@@ -3,7 +3,6 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,14 +40,20 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def build_model(arch: str, num_classes: int, pretrained: str, key: str) -> nn.Sequential:
+def build_model(
+    arch: str, num_classes: int, pretrained: str, key: str, bias: Tensor | None = None
+) -> nn.Sequential:
     """Images (N, 3, H, W) in [0, 1] -> logits (N, C): a normalising layer and the network.
+
+    `bias` (C,) is what the classifier starts from, unless a file brings one that fits.
 
     `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file in
     the library's layout; mean and std are those of the weights. A UserError names `key`, the section of
     params.yaml.
     """
     net = build_net(arch, num_classes, pretrained == LIBRARY_WEIGHTS, key)
+    if bias is not None:
+        set_bias(net, bias)
     if pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS):
         load_pretrained(net, Path(pretrained), key)
     model = nn.Sequential(OrderedDict(normalize=Normalize(*mean_and_std(net)), net=net))
@@ -65,12 +70,14 @@ def build_net(arch: str, num_classes: int, download: bool, key: str) -> nn.Modul
         if download:
             weights = torchvision.models.get_model_weights(arch).DEFAULT
             load_state(net, weights.get_state_dict(progress=False), str(weights), key)
+        if arch.startswith("squeezenet"):
+            net.classifier[2] = nn.Identity()  # a ReLU after the classifier: no logit could be below 0
         net.pretrained_cfg = {"classifier": classifier_names(net)[-1]}  # what timm's layer groups go by
         return net
     except (OSError, RuntimeError) as error:
-        if not download:
-            raise
         text = " ".join(str(error).split())[:200]
+        if not download:
+            raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
         raise UserError(
             f"params.yaml: {key}.pretrained: the weights of {arch} cannot be had: {text} (set none or a path)"
         ) from None
@@ -107,6 +114,20 @@ def load_state(net: nn.Module, state: dict[str, Tensor], source: str, key: str) 
     print(f"{source}: {len(fitting)} tensors loaded, new: {', '.join(new) or 'none'}")
 
 
+@torch.no_grad()
+def check_sizes(model: nn.Module, sizes: Sequence[tuple[int, int]], key: str) -> None:
+    """Refuse a network that cannot take pictures of one of the `sizes`, height and width in pixels."""
+    for height, width in sizes:
+        try:
+            model.eval()(torch.zeros(1, 3, height, width))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            text = " ".join(str(error).split())[:100]
+            raise UserError(
+                f"params.yaml: {key}.arch: the network cannot take pictures of {height} x {width}: {text} "
+                "(another network, other images.height and images.width, or multi_scale 0)"
+            ) from None
+
+
 def classifier_names(net: nn.Module) -> list[str]:
     """The names of the layers that turn features into logits."""
     if isinstance(names := getattr(net, "default_cfg", {}).get("classifier"), str | tuple | list):
@@ -114,33 +135,35 @@ def classifier_names(net: nn.Module) -> list[str]:
     return [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
 
 
-def set_prior(
-    model: nn.Sequential, prior: str | Mapping[str, float], base: str, classes: Sequence[str], key: str
-) -> None:
-    """Start the classifier's bias b so that an untrained network gives a class its probability p of `prior`.
+def prior_bias(
+    prior: str | Mapping[str, float], base: str, classes: Sequence[str], key: str
+) -> Tensor | None:
+    """The bias b (C,) with which an untrained classifier gives each class its probability p of `prior`.
 
-    For bce b = -log((1 - p) / p), the other classes keep theirs; for softmax b = log p, and the other classes
-    share what is left alike. uniform gives 1 / C to all: softmax does so anyway, but bce starts at 1/2, and
-    then learns for a while to say no to everything. none leaves the bias as it is. J. Chen et al., Is
-    Sampling Heuristics Necessary in Training Deep Object Detectors?, 2019, arXiv:1909.04868.
+    For bce b = -log((1 - p) / p), for softmax b = log p. uniform gives 1 / C to all: softmax does so anyway
+    (None), but bce starts at 1/2, and then learns for a while to say no to everything. Classes that a mapping
+    does not name get 1 / C for bce, for softmax alike what is left. none leaves the network's own bias
+    (None). J. Chen et al., Is Sampling Heuristics Necessary in Training Deep Object Detectors?, 2019,
+    arXiv:1909.04868.
     """
     if prior == "none" or (prior == "uniform" and base == "softmax"):
-        return
-    uniform = dict.fromkeys(classes, 1 / max(len(classes), 2))
-    probs = by_class(uniform if prior == "uniform" else prior, classes, f"{key}.prior")
-    rest = len(classes) - len(probs)
-    left = 1 - sum(probs.values())
+        return None
+    given = by_class({} if prior == "uniform" else prior, classes, f"{key}.prior")
+    rest, left = len(classes) - len(given), 1 - sum(given.values())
     if base == "softmax" and (left <= 0 if rest else abs(left) > 1e-6):
         rule = "leave some of 1 for the other classes" if rest else "sum to 1"
         raise UserError(f"params.yaml: {key}.prior: the probabilities must {rule}, got {1 - left:g}")
-    bias = getattr(model.net.get_submodule(classifier_names(model.net)[-1]), "bias", None)
-    if bias is None:
-        raise UserError(f"params.yaml: {key}.prior: the network's classifier has no bias (set none)")
-    with torch.no_grad():
-        if base == "softmax" and rest:
-            bias.fill_(math.log(left / rest))
-        for number, p in probs.items():
-            bias[number] = math.log(p) if base == "softmax" else -math.log((1 - p) / p)
+    other = left / max(rest, 1) if base == "softmax" else 1 / max(len(classes), 2)
+    probs = torch.tensor([given.get(c, other) for c in range(len(classes))], dtype=torch.float64)
+    return probs.log() if base == "softmax" else probs.logit()
+
+
+def set_bias(net: nn.Module, bias: Tensor) -> None:
+    """Start every classifier of the network, most have one, from `bias` (C,)."""
+    for name in classifier_names(net):
+        own = getattr(net.get_submodule(name), "bias", None)
+        if own is not None:
+            own.data.copy_(bias)
 
 
 def mean_and_std(net: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -18,7 +18,7 @@ MAPPED = {  # names of other libraries -> timm's
     "ralamb": "lamb",  # its rectified start is what the warm-up does
     "rangerlars": "lookahead_lamb",
 }
-TORCH_ONLY = ("asgd", "rprop")
+TORCH_ONLY = ("asgd",)
 
 
 @cache

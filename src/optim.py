@@ -19,7 +19,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # all others ar
     "adamw": partial(torch.optim.AdamW, fused=True),
     "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
     "asgd": torch.optim.ASGD,
-    "rprop": torch.optim.Rprop,
 }
 START, END = 1 / 25, 1e-4 / 25  # onecycle's first and last factor, as in torch.optim.lr_scheduler.OneCycleLR
 
@@ -29,13 +28,13 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer over all weights; biases and the weights of norms are not decayed.
 
-    With a `layer_decay` below 1 the learning rate of a layer is lr * layer_decay^(layers above it), for nets
-    that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021, arXiv:2106.08254.
+    With a `layer_decay` below 1 the learning rate of a group of layers (timm's) is lr * layer_decay^(groups
+    above it), for nets that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021,
+    arXiv:2106.08254.
     """
     groups = parameter_groups(model, lr, weight_decay, layer_decay)
     if name in OPTIMIZERS:
-        decays = {} if name == "rprop" else {"weight_decay": 0.0}
-        return OPTIMIZERS[name](groups, lr=lr, **decays)
+        return OPTIMIZERS[name](groups, lr=lr)
     return create_optimizer_v2(groups, opt=MAPPED.get(name, name), lr=lr, weight_decay=0.0)
 
 

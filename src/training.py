@@ -5,7 +5,7 @@ N pictures in a batch, C classes.
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -49,9 +49,7 @@ class TrainingSettings:
     slim: float  # factor of the sum of |gamma| of all BatchNorms that is added to the loss; 0 = off
     precision: str  # of a GPU's forward pass: float32, bfloat16 or float16; a CPU's is float32
     patience: int  # epochs without a better one after which training ends; 0 = off
-    prior: (
-        str | dict[str, float]
-    )  # none, uniform, or class -> probability that the untrained network gives it
+    prior: str | dict[str, float]  # of an untrained network: none, uniform, or class -> probability
     label_smoothing: float  # share of the label that goes to all classes alike
     class_weights: str | dict[str, float]  # none, balanced, or class -> weight, 1 for the rest
     focal_gamma: float  # power of |target - probability| that a loss term is multiplied by; 0 = off
@@ -64,11 +62,14 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
         require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
-        require(
-            not (self.ema and self.swa), "ema and swa: one of them must be 0", f"{self.ema} and {self.swa}"
-        )
+        for name, value in (("ema", self.ema), ("patience", self.patience)):
+            require(
+                not (value and self.swa), f"{name} and swa: one of them must be 0", f"{value} and {self.swa}"
+            )
         rising = list(self.step_epochs) == sorted(set(self.step_epochs))
         require(rising, "step_epochs must rise", list(self.step_epochs))
+        last = max(self.step_epochs, default=0)
+        require(last < self.epochs, "step_epochs must be below epochs", f"{last} and {self.epochs}")
         if self.step_epochs or self.schedule == "step":
             falls = len(self.step_epochs or (1, 2, 3))
             factors = f"{len(self.step_factors)} factors and {falls} epochs"
@@ -101,11 +102,11 @@ class Training:
 def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) -> Tensor:
     """One pass over `batches`; returns the loss of each, (batches,).
 
-    Batch n's transforms draw from a generator seeded by (*seed, n) and by nothing else.
+    The transforms of batch n, from 1, draw from a generator seeded by (*seed, n) and by nothing else.
     """
     run.model.train()
     losses = []
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches, 1):
         batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
         for transform in run.transforms:
             batch = transform(batch, generator)
@@ -115,7 +116,7 @@ def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) ->
         penalised = sum((penalty() for penalty in run.penalties), loss)
         run.scaler.scale(penalised / run.accumulate).backward()
         losses.append(loss.detach())  # .item() here would wait for the GPU at every step
-        if (number + 1) % run.accumulate == 0:
+        if number % run.accumulate == 0:
             run.scaler.unscale_(run.optimizer)
             for hook in run.before_step:
                 hook()
@@ -167,6 +168,17 @@ class Validation:
         return (logits.argmax(dim=1) == targets.argmax(dim=1)).double().mean().item(), loss.item()
 
 
+def check_batches(pictures: int, settings: TrainingSettings, key: str) -> None:
+    """Refuse a training set that does not fill one step."""
+    if settings.batch_size * settings.accumulate > pictures:
+        name, product = "batch_size", f"{settings.batch_size}"
+        if settings.accumulate > 1:
+            name, product = f"{name} times accumulate", f"{product} x {settings.accumulate}"
+        raise UserError(
+            f"params.yaml: {key}.{name}: must be at most the {pictures} training pictures, got {product}"
+        )
+
+
 def prepare(
     model: nn.Module,
     loss: nn.Module,
@@ -176,17 +188,7 @@ def prepare(
     key: str,
 ) -> Training:
     """A training on `device` at the constant learning rate lr; `key` is its section of params.yaml."""
-    pictures = settings.batch_size * settings.accumulate
-    if pictures > len(data.rows):
-        name, product = (
-            ("batch_size", f"{settings.batch_size}")
-            if settings.accumulate == 1
-            else ("batch_size times accumulate", f"{settings.batch_size} x {settings.accumulate}")
-        )
-        raise UserError(
-            f"params.yaml: {key}.{name}: must be at most the {len(data.rows)} training pictures, "
-            f"got {product}"
-        )
+    check_batches(len(data.rows), settings, key)
     model.to(device)
     optimizer = build_optimizer(
         settings.optimizer, model, settings.lr, settings.weight_decay, settings.layer_decay
@@ -252,7 +254,7 @@ def fit(
         batches = tqdm(islice(data.epoch(epoch), used), title, used, leave=False, disable=None)
         losses = train_epoch(run, batches, (data.seed, epoch))
         check_finite(losses, epoch, key)
-        measured = average.after_epoch(epoch, (batch.to(run.device).images for batch in data.epoch(epoch)))
+        measured = average.after_epoch(epoch, partial(images_of, data, epoch, run.device))
         accuracy, val_loss = validation.measure(measured)
         best.offer(epoch, accuracy, val_loss, measured)
         row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
@@ -271,6 +273,12 @@ def fit(
         gammas = torch.cat([gamma.flatten() for gamma in batch_norm_gammas(model, key)])
         best.small_gammas = (gammas.abs() < SMALL_GAMMA).double().mean().item()
     return best
+
+
+def images_of(data: TrainingSet, epoch: int, device: torch.device) -> Iterator[Tensor]:
+    """The images (N, 3, H, W) in [0, 1] of an epoch's batches."""
+    for batch in data.epoch(epoch):
+        yield batch.to(device).images
 
 
 def check_finite(losses: Tensor, epoch: int, key: str) -> None:

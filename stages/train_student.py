@@ -25,10 +25,10 @@ from src.errors import run
 from src.files import write_json
 from src.knowledge import read_folder
 from src.labels import class_weights, smoothed, stratified
-from src.losses import Loss, WeightingSettings, build_loss
+from src.losses import BASES, Loss, WeightingSettings, build_loss
 from src.manifest import read_manifest, read_pack
-from src.mixing import MixSettings, build_transforms
-from src.models import build_model, set_prior
+from src.mixing import MixSettings, build_transforms, sizes_at
+from src.models import build_model, check_sizes, prior_bias
 from src.params import checked_params, read
 from src.runtime import start
 from src.settings import StudentSettings
@@ -51,7 +51,7 @@ def main() -> None:
     validation = Validation(
         pack=read_pack("val"),
         targets=val.one_hot(),
-        base=loss.base,
+        base=BASES[loss.base.name],
         batch_size=settings.batch_size,
         device=device,
     )
@@ -68,10 +68,12 @@ def main() -> None:
 def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, TrainingSet]:
     """The student, its loss and what it learns from, as params.yaml says."""
     train, pack = read_manifest("train"), read_pack("train")
-    model = build_model(settings.arch, len(train.classes), settings.pretrained, "student")
     weighting = read(WeightingSettings, "weighting")
     loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
-    set_prior(model, settings.prior, loss.base.name, train.classes, "student")
+    bias = prior_bias(settings.prior, loss.base.name, train.classes, "student")
+    model = build_model(settings.arch, len(train.classes), settings.pretrained, "student", bias)
+    mix = read(MixSettings, "mix")
+    check_sizes(model, sizes_at(*pack.shape[1:3], mix.multi_scale), "student")
     labels = smoothed(train.one_hot(), settings.label_smoothing)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
@@ -81,7 +83,7 @@ def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, Tra
         weights=curriculum * class_weights(settings.class_weights, train.labels, train.classes, "student"),
         rows=stratified(train.labels, settings.fraction, seed),
         augment=build_augment(read(AugmentSettings, "augment")),
-        transforms=build_transforms(read(MixSettings, "mix")),
+        transforms=build_transforms(mix),
         batch_size=settings.batch_size,
         seed=seed,
         workers=read(int, "workers"),

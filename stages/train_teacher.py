@@ -23,10 +23,10 @@ from src.data import TrainingSet
 from src.errors import run
 from src.files import write_json
 from src.labels import class_weights, smoothed
-from src.losses import build_loss
+from src.losses import BASES, build_loss
 from src.manifest import read_manifest, read_pack
-from src.mixing import build_transforms
-from src.models import build_model, set_prior
+from src.mixing import build_transforms, sizes_at
+from src.models import build_model, check_sizes, prior_bias
 from src.params import read
 from src.runtime import start
 from src.settings import TeacherSettings
@@ -44,11 +44,12 @@ def main() -> None:
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), settings.seed)
     train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
 
-    model = build_model(settings.arch, len(train.classes), settings.pretrained, key)
     loss = build_loss(
         settings.loss, settings.weighting, settings.focal_gamma, train.classes, f"{key}.weighting"
     )
-    set_prior(model, settings.prior, loss.base.name, train.classes, key)
+    bias = prior_bias(settings.prior, loss.base.name, train.classes, key)
+    model = build_model(settings.arch, len(train.classes), settings.pretrained, key, bias)
+    check_sizes(model, sizes_at(*pack.shape[1:3], settings.mix.multi_scale), key)
     data = TrainingSet(
         pack=pack,
         targets=smoothed(train.one_hot(), settings.label_smoothing),
@@ -63,7 +64,7 @@ def main() -> None:
     validation = Validation(
         pack=read_pack("val"),
         targets=val.one_hot(),
-        base=loss.base,
+        base=BASES[loss.base.name],
         batch_size=settings.batch_size,
         device=device,
     )

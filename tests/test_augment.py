@@ -87,8 +87,12 @@ def test_colour_operations_stay_in_their_ranges():
     assert 88.9 <= strong.min() < 92 and 108 < strong.max() <= 111.1
     apart = (strong.max(dim=1).values - strong.min(dim=1).values) > 0
     assert 0.35 < apart.double().mean() < 0.65  # half of the time each channel has its own
-    for operation in (custom.saturation, custom.hue, custom.sharpen):
-        assert (means(operation, grey, 20) - 100).abs().max() <= 1
+    red = torch.tensor([200, 50, 50], dtype=torch.uint8).view(3, 1, 1).expand(3, 16, 16)
+    vivid = means(custom.saturation, red)  # grey is 94.8, red 105.2 above it: times 0.5 to 1.5
+    assert 146 < vivid[:, 0].min() < 152 and 247 < vivid[:, 0].max() <= 253
+    turned = means(custom.hue, red)  # a twentieth of the circle: 18 of the 60 degrees to yellow or magenta
+    assert (turned[:, 0] - 200).abs().max() <= 1 and 85 < turned[:, 1:].max() <= 50 + 150 * 18 / 60 + 3
+    assert (means(custom.sharpen, grey, 20) - 100).abs().max() <= 1
 
 
 def test_blurs_keep_the_mean_and_lower_the_contrast():
@@ -117,6 +121,11 @@ def test_rotation_and_crop_fill_with_black_and_cut_at_most_a_tenth():
     torch.manual_seed(0)
     turned = torch.stack([custom.rotate(white) for _ in range(20)])
     assert (turned[:, :, 20, 20] == 255).all() and turned[:, :, 0, 0].min() == 0
+    line = torch.zeros(3, 101, 101, dtype=torch.uint8)
+    line[:, 50, :] = 255
+    for _ in range(50):  # a line across the middle ends at most 50 tan 20 degrees above or below it
+        rows = custom.rotate(line)[0, :, 96:].amax(dim=1).nonzero().flatten()
+        assert (rows - 50).abs().max() <= 50 * np.tan(np.radians(20)) + 2
     ramp = torch.arange(100, dtype=torch.uint8).expand(3, 100, 100).contiguous()
     for _ in range(30):
         cut = custom.crop(ramp)

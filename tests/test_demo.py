@@ -1,6 +1,7 @@
 """The digits: stratified splits, a long-tailed train, wrong labels in train alone."""
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from src.demo import DemoSettings, noisy_labels, split_digits, write_pictures
@@ -26,6 +27,11 @@ def test_an_imbalanced_train_is_part_of_the_plain_one_and_leaves_val_and_test_al
     sizes = counts(tail["train"])
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == counts(plain["train"])[0]
     assert sizes[9] == round(counts(plain["train"])[9] / 10)
+
+
+def test_a_split_that_leaves_too_little_to_test():
+    with pytest.raises(ValueError, match="must leave 10 of the 1797 digits .*, got 1000 and 790"):
+        DemoSettings(**PLAIN | {"train": 1000, "val": 790})
 
 
 def test_a_share_of_labels_is_wrong():

@@ -156,6 +156,17 @@ def test_weighted_softmax_by_hand():
     assert value.item() == pytest.approx((3 * LN2 + 1 * 2 * LN2) / 2)
 
 
+def test_weighted_blends_the_costs_of_soft_targets_and_stays_positive():
+    """Mistaking a for b costs 5: a quarter of a makes 1 + 0.25 x 4; a bce target may sum to more than 1."""
+    free = losses.WeightedSettings(costs={"a": {"c": 0.0}, "b": {"c": 0.0}})
+    quarter, double = torch.tensor([[0.25, 0.0, 0.75]]), torch.tensor([[0.9, 0.9, 0.1]])
+    probs = torch.full((1, 3), 0.5)
+    factors = losses.Weighted(WEIGHTED, "abc", "")(Outcome(probs, quarter, probs, torch.ones(1), False))
+    assert factors.tolist() == [[1.0, 2.0, 1.0]]
+    factors = losses.Weighted(free, "abc", "")(Outcome(probs, double, probs, torch.ones(1), False))
+    assert factors[0].tolist() == pytest.approx([1, 1, 1 - 1.8 / 1.9])
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_costs_of_one_equal_no_weighting(batch, base):
     even = losses.WeightedSettings(costs={"a": {"b": 1.0}})
@@ -205,39 +216,50 @@ def test_ghm_by_hand():
     assert second == pytest.approx(1.12 * (easy - math.log(0.9)) / 2, rel=1e-5)
 
 
-def slow_ghm(norms, bins, momentum, average):
-    """The paper's formula bin by bin, times the bins over those in use; `average` is moved in place."""
-    density, used = {}, 0
+def slow_ghm(norms, bins, momentum, average, moves):
+    """The paper's formula bin by bin, times the bins over those in use; the last two are changed in place."""
+    inside, factors = {}, [0.0] * len(norms)
     for number in range(bins):
         low, high = number / bins, (number + 1) / bins
-        inside = [low <= g < high or (number == bins - 1 and g >= high) for g in norms]
-        average[number] = momentum * average[number] + (1 - momentum) * sum(inside)
-        used += any(inside)
-        density[number] = inside
-    factors = [0.0] * len(norms)
-    for number, inside in density.items():
-        for place, here in enumerate(inside):
-            if here:
-                factors[place] = len(norms) / (average[number] * bins) * bins / used
+        inside[number] = [low <= g < high or (number == bins - 1 and g >= high) for g in norms]
+        if any(inside[number]):  # the authors' code leaves an empty bin alone
+            average[number] = momentum * average[number] + (1 - momentum) * sum(inside[number])
+            moves[number] += 1
+    used = sum(any(here) for here in inside.values())
+    for number, here in inside.items():
+        for place in (place for place, member in enumerate(here) if member):
+            corrected = average[number] / (1 - momentum ** moves[number])
+            factors[place] = len(norms) / (corrected * bins) * bins / used
     return factors
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_ghm_is_the_paper_s_formula_over_several_steps(base):
-    """Our average is corrected for its start: the uncorrected one of the loop times 1 - 0.6^steps."""
     torch.manual_seed(1)
     ghm = losses.Ghm(losses.GhmSettings(bins=30, momentum=0.6), (), "")
-    average = [0.0] * 30
-    for step in range(1, 6):
+    average, moves = [0.0] * 30, [0] * 30
+    for _ in range(5):
         logits, targets = torch.randn(40, 4) * 2, torch.eye(4)[torch.randint(0, 4, (40,))]
         probs = BASES[base].probs(logits)
         norms = (probs - targets).abs()
         if base == "softmax":
             norms = 1 - probs[targets.bool()][:, None]  # of hard targets
         ours = ghm(Outcome(probs, targets, probs, torch.ones(40), BASES[base].per_sample))
-        slow = slow_ghm(norms.flatten().tolist(), 30, 0.6, average)
-        expected = torch.tensor(slow).view_as(ours) * (1 - 0.6**step)
-        assert torch.allclose(ours, expected, rtol=1e-5)
+        slow = slow_ghm(norms.flatten().tolist(), 30, 0.6, average, moves)
+        assert torch.allclose(ours, torch.tensor(slow).view_as(ours), rtol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0, 0.75, 0.99])
+def test_ghm_s_factors_are_about_one_on_average(momentum):
+    """Also where most norms are small and bins come and go."""
+    torch.manual_seed(0)
+    ghm, means = losses.Ghm(losses.GhmSettings(bins=30, momentum=momentum), (), ""), []
+    for _ in range(300):
+        wrong = torch.rand(50) ** 6  # softmax of two classes, the first one true
+        probs = torch.stack([1 - wrong, wrong], dim=1)
+        targets = torch.tensor([[1.0, 0]]).expand(50, 2)
+        means.append(ghm(Outcome(probs, targets, probs, torch.ones(50), per_sample=True)).mean().item())
+    assert sum(means) / 300 == pytest.approx(1, abs=0.05)
 
 
 def test_ghm_of_equal_norms_is_one():

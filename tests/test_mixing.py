@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from src import mixing
 from src.batch import Batch
 from src.losses import BASES, Loss
-from src.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale
+from src.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale, sizes_at
 
 
 def random_batch(pictures=6, weights=None):
@@ -48,7 +49,9 @@ def test_mixup_blends_every_picture_with_its_partner():
     mixed = mixup(batch, np.random.default_rng(5), alpha=1.0)
     generator = np.random.default_rng(5)
     share, partner = generator.beta(1, 1), generator.permutation(6)
+    expected = blend(batch, torch.from_numpy(partner), share, mixed.images)
     assert torch.allclose(mixed.images, share * batch.images + (1 - share) * batch.images[partner])
+    assert torch.equal(mixed.targets, expected.targets) and torch.equal(mixed.weights, expected.weights)
 
 
 def test_cutmix_s_share_is_that_of_the_pixels_left():
@@ -80,15 +83,22 @@ def test_nothing_switched_on_is_an_empty_list():
     assert build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0)) == []
 
 
-def test_one_of_mixup_and_cutmix_for_each_batch():
-    batch = random_batch(weights=[1.0] * 6)
-    (transform,) = build_transforms(MixSettings(mixup=1.0, cutmix=1.0, multi_scale=0))
-    kinds = set()
-    for seed in range(10):
-        mixed = transform(batch, np.random.default_rng(seed)).images
-        share_equal = (mixed == batch.images).double().mean().item()
-        kinds.add("cutmix" if share_equal > 0.15 else "mixup")
-    assert kinds == {"cutmix", "mixup"}
+def test_one_of_mixup_and_cutmix_for_each_batch(monkeypatch):
+    called = []
+    for name in ("mixup", "cutmix"):
+        monkeypatch.setattr(
+            mixing, name, lambda batch, generator, alpha, name=name: called.append((name, alpha))
+        )
+    (transform,) = build_transforms(MixSettings(mixup=0.2, cutmix=1.0, multi_scale=0))
+    for seed in range(40):
+        transform(random_batch(), np.random.default_rng(seed))
+    assert set(called) == {("mixup", 0.2), ("cutmix", 1.0)}
+    assert 10 < called.count(("mixup", 0.2)) < 30
+
+
+def test_the_sizes_that_a_network_must_take():
+    assert sizes_at(32, 48, 0) == [(32, 48)]
+    assert sizes_at(100, 200, 0.15) == [(100, 200), (85, 170), (115, 230), (99, 199)]
 
 
 def test_the_same_generator_gives_the_same_batch():

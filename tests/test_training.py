@@ -14,8 +14,8 @@ from src.checkpoint import facts_of, load_model, save_weights
 from src.data import TrainingSet
 from src.errors import UserError
 from src.losses import BASES, Loss
-from src.mixing import MixSettings, build_transforms
-from src.models import build_model, set_prior
+from src.mixing import MixSettings, build_transforms, sizes_at
+from src.models import build_model, check_sizes, prior_bias
 from src.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
 from src.predict import predict_logits
@@ -124,6 +124,8 @@ def test_onecycle_is_torch_onecycle():
     [
         ({"warmup": 4}, "warmup must be below epochs, got 4 and 4"),
         ({"step_epochs": (3, 2)}, "step_epochs must rise"),
+        ({"step_epochs": (50,), "step_factors": (1, 0.1)}, "step_epochs must be below epochs, got 50 and 4"),
+        ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
         (
             {"schedule": "step", "step_factors": (1, 0.1)},
             "step_factors must be one more than step_epochs, got 2 factors",
@@ -370,10 +372,15 @@ def test_accumulated_batches_take_the_step_of_one_large_batch(pack):
     assert torch.allclose(*results, atol=1e-6)
 
 
-def test_batches_that_do_not_fill_a_step_wait(pack):
-    """3 batches of 8, two make a step: one step, the third batch is not read."""
-    _, _, rows = train(pack, epochs=2, accumulate=2)
-    assert len(rows) == 2
+def test_batches_that_do_not_fill_a_step_wait(pack, monkeypatch):
+    """3 batches of 8, two make a step: the third is not read, its gradient joins no other epoch's."""
+    read = []
+    monkeypatch.setattr(
+        "src.training.train_epoch",
+        lambda run, batches, seed: read.append(len(list(batches))) or torch.ones(1),
+    )
+    train(pack, epochs=2, accumulate=2)
+    assert read == [2, 2]
     with pytest.raises(UserError, match="student.batch_size times accumulate: must be .*, got 8 x 4"):
         train(pack, accumulate=4)
 
@@ -390,29 +397,62 @@ def test_clipping_bounds_the_gradient(pack):
     assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_all_off_equals_a_loop_without_the_features(pack):
-    """Empty lists, factor 1 and no average leave every bit of the weights alone."""
-    plain = train(pack, epochs=2)[0].state_dict()
-    off = train(pack, epochs=2, data={"transforms": build_transforms(MixSettings(0, 0, 0))})[0].state_dict()
+def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
+    ours = train(pack, epochs=2, data={"transforms": build_transforms(MixSettings(0, 0, 0))})[0].state_dict()
     torch.manual_seed(0)
-    model = build_model("timm/test_resnet", 3, "none", "student")
-    optimizer = build_optimizer("adam", model, 0.01, 0.0, 1.0)
-    factor = build_schedule("onecycle", 4, 1, 0.1, (1,), ())
-    best = Best()
+    model, loss, best = (
+        build_model("timm/test_resnet", 3, "none", "student"),
+        Loss(BASES["softmax"], []),
+        Best(),
+    )
+    optimizer, step = build_optimizer("adam", model, 0.01, 0.0, 1.0), 0
     for epoch in (1, 2):
         model.train()
-        for number, batch in enumerate(training_set(pack).epoch(epoch)):
+        for batch in training_set(pack).epoch(epoch):
             for group in optimizer.param_groups:
-                group["lr"] = 0.01 * onecycle_factor(epoch - 1 + number / 3, 2, 1)
+                group["lr"] = 0.01 * onecycle_factor(step / 3, 2, 1)
+            step += 1
             batch = batch.to(CPU)
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(batch.images), batch.targets).backward()
+            loss(model(batch.images), batch.targets, batch.weights).backward()
             optimizer.step()
-        accuracy, loss = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model)
-        best.offer(epoch, accuracy, loss, model)
-    assert factor(0) == pytest.approx(1 / 25)
-    assert all(torch.equal(plain[name], off[name]) for name in plain)
-    assert all(torch.allclose(plain[name], best.state[name], atol=1e-4) for name in plain)
+        best.offer(epoch, *Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model), model)
+    assert all(torch.equal(ours[name], best.state[name]) for name in ours)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
+    """On a CPU it is off in `prepare`, but the loop is the same."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+    seen = []
+    model.register_forward_hook(lambda module, inputs, logits: seen.append(logits.dtype))
+    before = model[1].weight.detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    run = plain_run(model, optimizer, Loss(BASES["softmax"], []), precision=precision)
+    losses = train_epoch(run, training_set(pack).epoch(1), (1, 1))
+    assert set(seen) == {precision} and losses.dtype == torch.float32 and losses.isfinite().all()
+    assert model[1].weight.dtype == torch.float32 and not torch.equal(model[1].weight, before)
+    chosen = settings(precision=str(precision).removeprefix("torch."))
+    assert prepare(model, run.loss, training_set(pack), CPU, chosen, "student").precision is torch.float32
+
+
+def test_a_network_must_take_every_size():
+    check_sizes(build_model("timm/test_resnet", 3, "none", "x"), sizes_at(32, 48, 0.15), "student")
+    vit = build_model("timm/test_vit", 3, "none", "x")
+    check_sizes(vit, sizes_at(160, 160, 0), "student")
+    for model, sizes in (
+        (vit, sizes_at(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
+        (build_model("timm/vit_tiny_patch16_224", 3, "none", "x"), sizes_at(32, 32, 0)),
+        (build_model("alexnet", 3, "none", "x"), sizes_at(64, 64, 0.5)),
+    ):
+        with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
+            check_sizes(model, sizes, "student")
+
+
+def test_a_tag_of_weights_that_is_not_there():
+    with pytest.raises(UserError, match="^params.yaml: student.arch: timm/resnet10t.nosuch cannot be built"):
+        build_model("timm/resnet10t.nosuch", 3, "none", "student")
 
 
 def test_mixing_changes_the_training_and_is_repeatable(pack):
@@ -440,7 +480,7 @@ def test_ema_by_hand():
         average.after_step()
     # the first step is copied; then shares 1 - min(0.5, 2/11) and 1 - min(0.5, 3/12) of the new weights
     expected = (1.0 * 2 / 11 + 2.0 * 9 / 11) * 3 / 12 + 4.0 * 9 / 12
-    assert average.after_epoch(1, []).weight.item() == pytest.approx(expected)
+    assert average.after_epoch(1, list).weight.item() == pytest.approx(expected)
 
 
 def test_swa_is_the_mean_of_the_last_epochs():
@@ -449,7 +489,7 @@ def test_swa_is_the_mean_of_the_last_epochs():
     measured = []
     for epoch, value in enumerate((1.0, 2.0, 4.0), 1):
         torch.nn.init.constant_(model.weight, value)
-        measured.append(average.after_epoch(epoch, []).weight.item())
+        measured.append(average.after_epoch(epoch, list).weight.item())
     assert measured == [1.0, 2.0, 3.0]
 
 
@@ -458,7 +498,7 @@ def test_swa_renews_batch_norm(pack):
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3072, 3))
     images = torch.rand(16, 3, 32, 32) + 5
     average = build_average(model, ema=0, swa=1, epochs=1)
-    measured = average.after_epoch(1, [images[:8], images[8:]])
+    measured = average.after_epoch(1, lambda: [images[:8], images[8:]])
     assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the one in training is left alone
 
@@ -468,9 +508,9 @@ def test_averaged_weights_are_what_is_kept(pack, changes):
     model, best, rows = train(pack, epochs=6, **changes)
     accuracy, _ = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model)
     assert accuracy == best.accuracy == max(row.val_accuracy for row in rows)
-    if "ema" in changes:
-        plain = train(pack, epochs=6)[0]
-        assert not torch.equal(model.net.fc.weight, plain.net.fc.weight)
+    plain = train(pack, epochs=6)[2]
+    assert rows[5].val_loss != plain[5].val_loss
+    assert [row.train_loss for row in rows] == [row.train_loss for row in plain]  # training does not see it
 
 
 def test_ema_and_swa_exclude_each_other():
@@ -505,37 +545,51 @@ def test_slimming_needs_batch_norm(pack):
 @pytest.mark.parametrize(
     "base, prior, expected",
     [
-        ("bce", {"b": 0.01}, [0.5, 0.01, 0.5]),
-        ("bce", "none", [0.5, 0.5, 0.5]),
+        ("bce", {"b": 0.01}, [1 / 3, 0.01, 1 / 3]),
         ("bce", "uniform", [1 / 3, 1 / 3, 1 / 3]),
-        ("softmax", "uniform", [1 / 3, 1 / 3, 1 / 3]),
         ("softmax", {"b": 0.8}, [0.1, 0.8, 0.1]),
         ("softmax", {"a": 0.2, "b": 0.5, "c": 0.3}, [0.2, 0.5, 0.3]),
     ],
 )
 def test_prior_by_hand(base, prior, expected):
     """With features of 0 the bias alone speaks."""
-    model = build_model("timm/test_resnet", 3, "none", "student")
-    torch.nn.init.zeros_(model.net.fc.bias)
-    set_prior(model, prior, base, ("a", "b", "c"), "student")
+    model = build_model("resnet18", 3, "none", "x", prior_bias(prior, base, ("a", "b", "c"), "student"))
     assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
+
+
+def test_priors_that_leave_the_bias_alone():
+    assert prior_bias("none", "bce", ("a", "b"), "x") is None
+    assert prior_bias("uniform", "softmax", ("a", "b"), "x") is None
+
+
+def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
+    bias = prior_bias("uniform", "bce", ("a", "b", "c"), "x")
+    for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
+        model = build_model(arch, 3, "none", "x", bias).eval()
+        probs = torch.sigmoid(model(torch.zeros(1, 3, size, size)))
+        assert probs.mean().item() == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_a_loaded_classifier_keeps_its_bias(tmp_path):
+    from safetensors.torch import save_file
+
+    source = build_model("timm/test_resnet", 3, "none", "x").net
+    save_file({name: t.contiguous() for name, t in source.state_dict().items()}, tmp_path / "w.safetensors")
+    model = build_model("timm/test_resnet", 3, str(tmp_path / "w.safetensors"), "x", torch.full((3,), 9.0))
+    assert torch.equal(model.net.fc.bias, source.fc.bias)
 
 
 @pytest.mark.parametrize(
     "prior, message",
     [
         ({"x": 0.1}, "student.prior.x: no such class"),
-        (
-            {"a": 0.5, "b": 0.5},
-            "student.prior: the probabilities must leave some of 1 for the other classes, got 1",
-        ),
+        ({"a": 0.5, "b": 0.5}, "student.prior: the probabilities must leave some of 1 for the other classes"),
         ({"a": 0.5, "b": 0.4, "c": 0.3}, "student.prior: the probabilities must sum to 1, got 1.2"),
     ],
 )
 def test_priors_that_cannot_be(prior, message):
-    model = build_model("timm/test_resnet", 3, "none", "student")
     with pytest.raises(UserError, match=f"^params.yaml: {message}"):
-        set_prior(model, prior, "softmax", ("a", "b", "c"), "student")
+        prior_bias(prior, "softmax", ("a", "b", "c"), "student")
 
 
 # optimizers
@@ -572,9 +626,13 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
 
 
 def test_layer_decay_lowers_the_rate_from_layer_to_layer():
-    groups = build_optimizer("adam", build_model("resnet18", 3, "none", "x"), 0.1, 0.05, 0.5).param_groups
-    rates = sorted({group["lr"] for group in groups})
-    assert rates[-1] == pytest.approx(0.1) and rates[0] < 0.01
+    model = build_model("resnet18", 3, "none", "x")
+    groups = build_optimizer("adam", model, 0.1, 0.05, 0.5).param_groups
+    net = dict(model.net.named_parameters())
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    order = ["conv1.weight", "layer2.0.conv1.weight", "layer4.1.conv2.weight", "fc.weight"]
+    rising = [rates[id(net[name])] for name in order]
+    assert rising == sorted(rising) and rising[-2:] == pytest.approx([0.05, 0.1])
     assert {group["weight_decay"] for group in groups} == {0.0, 0.05}
 
 

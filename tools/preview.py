@@ -27,6 +27,7 @@ from src.manifest import read_manifest
 from src.params import read
 from src.runtime import start
 from src.settings import StudentSettings
+from src.training import check_batches
 
 PICTURE = Path("plots/preview.png")
 PICTURES, VIEWS = 6, 8
@@ -37,7 +38,9 @@ def main() -> None:
     settings, seed = read(StudentSettings, "student"), read(int, "seed")
     start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
     _, _, data = assemble(settings, seed)
-    classes, labels = read_manifest("train").classes, read_manifest("train").labels
+    check_batches(len(data.rows), settings, "student")
+    train = read_manifest("train")
+    classes, labels = train.classes, train.labels
     rows = spread(labels, PICTURES)
     figure, axes = plt.subplots(
         PICTURES + 1, VIEWS + 1, figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained"
@@ -72,7 +75,7 @@ def spread(labels: np.ndarray, wanted: int) -> list[int]:
 def mixed(data: TrainingSet) -> Batch:
     """The first batch of the first epoch as the network gets it."""
     batch = next(iter(data.epoch(1))).to(torch.device("cpu"))
-    generator = np.random.default_rng([data.seed, 1, 0])
+    generator = np.random.default_rng([data.seed, 1, 1])
     for transform in data.transforms:
         batch = transform(batch, generator)
     return batch

@@ -1,0 +1,77 @@
+"""Students trained one after the other in this process, with params that differ from params.yaml."""
+
+import contextlib
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dvc.utils.hydra import apply_overrides
+from sklearn.metrics import f1_score
+
+import src.params
+from src.curves import Curves
+from src.data import TrainingSet
+from src.losses import BASES
+from src.manifest import read_manifest, read_pack
+from src.params import read
+from src.predict import predict_logits
+from src.runtime import start
+from src.settings import StudentSettings
+from src.training import Validation, fit
+from stages.train_student import assemble
+
+Change = Callable[[TrainingSet], TrainingSet]
+
+
+class Score(NamedTuple):
+    """What a student reaches on test, each in [0, 1]."""
+
+    accuracy: float
+    macro_f1: float
+
+
+def score(overrides: Sequence[str], change: Change = lambda data: data) -> Score:
+    """Train the student as `dvc exp run -S ...` with these overrides would, on `change` of its data."""
+    with params(overrides), silence(), tempfile.TemporaryDirectory() as folder:
+        settings, seed = read(StudentSettings, "student"), read(int, "seed")
+        device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed)
+        model, loss, data = assemble(settings, seed)
+        data, val, test = change(data), read_manifest("val"), read_manifest("test")
+        base = BASES[loss.base.name]
+        validation = Validation(read_pack("val"), val.one_hot(), base, settings.batch_size, device)
+        with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
+            fit(model, loss, data, validation, settings, curves, "student")
+        predicted = predict_logits(model, read_pack("test"), 256, device).argmax(dim=1).numpy()
+    return Score(float((predicted == test.labels).mean()), f1_score(test.labels, predicted, average="macro"))
+
+
+@contextlib.contextmanager
+def params(overrides: Sequence[str]) -> Iterator[None]:
+    """params.yaml with overrides in DVC's grammar, for as long as the context lasts."""
+    shipped = src.params.PARAMS
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / "params.yaml"
+        shutil.copy(shipped, changed)
+        apply_overrides(changed, list(overrides))
+        src.params.PARAMS = changed
+        try:
+            yield
+        finally:
+            src.params.PARAMS = shipped
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        yield
+
+
+def in_a_row(values: Sequence[float]) -> str:
+    """Mean, standard deviation and every value."""
+    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+    each = " ".join(f"{value:.4f}" for value in values)
+    return f"{statistics.mean(values):.4f} sd {spread:.4f}  {each}"

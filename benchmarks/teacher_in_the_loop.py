@@ -1,0 +1,74 @@
+"""What a file of knowledge costs: the teacher saw each picture plain, the student sees it augmented.
+
+The student is trained without a teacher, with the file, and with the teacher run on the very batch that the
+student sees; each with and without augmentation. `dvc repro` comes first.
+
+run     python -m benchmarks.teacher_in_the_loop [--seeds 5]
+"""
+
+import argparse
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.students import in_a_row, score
+from src.batch import Batch
+from src.checkpoint import load_model
+from src.data import TrainingSet
+from src.errors import UserError, run
+from src.losses import BASES, Base
+from src.params import read
+from src.targets import DistillSettings
+
+TEACHER = Path("data/models/teachers/big.safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class InTheLoop:
+    """Targets of the file's kind, but the teacher looks at the batch itself: Batch -> Batch."""
+
+    teacher: nn.Module
+    base: Base
+    settings: DistillSettings
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        logits = self.teacher(batch.images) / self.settings.temperature
+        share = self.settings.share
+        return batch._replace(targets=(1 - share) * batch.targets + share * self.base.probs(logits))
+
+
+def with_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
+    """The same data, the teacher in the loop; its own targets must be the labels."""
+    teacher, facts = load_model(TEACHER)
+    look = InTheLoop(teacher, BASES[facts.base], settings)
+    return dataclasses.replace(data, transforms=[*data.transforms, look])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.teacher_in_the_loop")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("overrides", nargs="*", help="key=value for every student")
+    arguments = parser.parse_args()
+    if [path.name for path in Path("data/distill").iterdir()] != [f"distill_{TEACHER.stem}.txt"]:
+        raise UserError("data/distill: must hold the file of teacher big alone (git stash; dvc repro)")
+    distill = read(DistillSettings, "distill")
+    knowledge = {
+        "no teacher": (["distill.share=0"], lambda data: data),
+        "file": ([f"distill.share={distill.share}"], lambda data: data),
+        "in the loop": (["distill.share=0"], partial(with_teacher, settings=distill)),
+    }
+    print(f"{'':28} accuracy on test, mean, sd, each seed")
+    for policy in ("light", "none"):
+        for name, (overrides, change) in knowledge.items():
+            row = [*arguments.overrides, f"augment.policy={policy}", *overrides]
+            scores = [score([*row, f"seed={seed}"], change) for seed in range(1, arguments.seeds + 1)]
+            print(f"{name + ', ' + policy:28} {in_a_row([one.accuracy for one in scores])}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
