@@ -21,7 +21,7 @@ from src.batch import unit_range
 from src.data import TrainingSet
 from src.letterbox import letterbox
 
-PICTURES, SIDE, BATCH, WORKERS, ROUNDS = 256, 224, 64, 2, 5
+PICTURES, SIDE, BATCH, WORKERS, ROUNDS = 1024, 224, 64, 2, 5
 
 
 def make_pictures(folder: Path) -> None:
