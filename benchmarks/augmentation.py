@@ -54,7 +54,19 @@ def reference(folder: Path) -> torch.utils.data.DataLoader:
 def ours(folder: Path, policy: str) -> TrainingSet:
     paths = sorted(folder.glob("*/*.jpg"))
     pack = np.stack([np.asarray(letterbox(Image.open(path).convert("RGB"), SIDE, SIDE)) for path in paths])
-    settings = AugmentSettings(policy, 10, 0.1, 0.1, 0.5, num_ops=2, magnitude=9, erase=0)
+    settings = AugmentSettings(
+        policy=policy,
+        rotate=10,
+        shift=0.1,
+        scale=0.1,
+        flip=0.5,
+        num_ops=2,
+        magnitude=9,
+        erase=0,
+        mixup=0,
+        cutmix=0,
+        multi_scale=0,
+    )
     return TrainingSet(
         pack=pack, targets=np.ones((PICTURES, 1), np.float32), weights=np.ones(PICTURES),
         rows=np.arange(PICTURES), augment=build_augment(settings), transforms=[], batch_size=BATCH, seed=1,

@@ -13,13 +13,14 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from src.custom import Custom
+from src.mixing import MixSettings
 
 Augment = Callable[[Image.Image], Image.Image]  # on Pillow's bytes: at 32 pixels twice as fast as on a tensor
 
 
-@dataclass(frozen=True)
-class AugmentSettings:
-    """What happens to a picture before the network sees it."""
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(MixSettings):
+    """What happens to a picture before the network sees it; what happens to batches is mixing's."""
 
     policy: str  # a name in POLICIES
     rotate: float  # of light: degrees to either side

@@ -19,7 +19,7 @@ Transform = Callable[[Batch, np.random.Generator], Batch]
 SIGMAS = 2  # the normal that a batch's size is drawn from ends at two of its standard deviations
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MixSettings:
     """What happens to a batch; 0 switches each off."""
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from src.augment import AugmentSettings
 from src.losses import WeightingSettings
-from src.mixing import MixSettings
 from src.training import TrainingSettings
 
 
@@ -15,13 +14,12 @@ class TeacherSettings(TrainingSettings):
     loss: str  # a recipe
     seed: int
     augment: AugmentSettings
-    mix: MixSettings
     weighting: WeightingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings(TrainingSettings):
-    """The student's loss, seed, augment, mix and weighting stand at the top level."""
+    """The student's loss, seed, augment and weighting stand at the top level."""
 
     curriculum: bool  # whether data/curriculum.txt weighs the pictures
     fraction: float  # share of each class's training pictures that the student sees, in (0, 1]

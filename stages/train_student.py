@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
 
-params  student, loss, seed, augment, mix, weighting, distill, device, threads, cpu_isa, workers
+params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, workers
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -27,7 +27,7 @@ from src.knowledge import read_folder
 from src.labels import class_weights, smoothed, stratified
 from src.losses import BASES, Loss, WeightingSettings, build_loss
 from src.manifest import read_manifest, read_pack
-from src.mixing import MixSettings, build_transforms, sizes_at
+from src.mixing import build_transforms, sizes_at
 from src.models import build_model, check_sizes, prior_bias
 from src.params import checked_params, read
 from src.runtime import start
@@ -40,7 +40,7 @@ CURRICULUM = Path("data/curriculum.txt")
 WEIGHTS = Path("data/models/student.safetensors")
 METRICS = Path("metrics/student.json")
 CURVES = Path("plots/student.csv")
-MADE_BY = ("student", "loss", "seed", "augment", "mix", "weighting", "distill")
+MADE_BY = ("student", "loss", "seed", "augment", "weighting", "distill")
 
 
 def main() -> None:
@@ -72,8 +72,8 @@ def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, Tra
     loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
     bias = prior_bias(settings.prior, loss.base.name, train.classes, "student")
     model = build_model(settings.arch, len(train.classes), settings.pretrained, "student", bias)
-    mix = read(MixSettings, "mix")
-    check_sizes(model, sizes_at(*pack.shape[1:3], mix.multi_scale), "student")
+    augment = read(AugmentSettings, "augment")
+    check_sizes(model, sizes_at(*pack.shape[1:3], augment.multi_scale), "student")
     labels = smoothed(train.one_hot(), settings.label_smoothing)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
@@ -82,8 +82,8 @@ def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, Tra
         targets=distilled(labels, knowledge, loss.base.name, read(DistillSettings, "distill")),
         weights=curriculum * class_weights(settings.class_weights, train.labels, train.classes, "student"),
         rows=stratified(train.labels, settings.fraction, seed),
-        augment=build_augment(read(AugmentSettings, "augment")),
-        transforms=build_transforms(mix),
+        augment=build_augment(augment),
+        transforms=build_transforms(augment),
         batch_size=settings.batch_size,
         seed=seed,
         workers=read(int, "workers"),

@@ -49,14 +49,14 @@ def main() -> None:
     )
     bias = prior_bias(settings.prior, loss.base.name, train.classes, key)
     model = build_model(settings.arch, len(train.classes), settings.pretrained, key, bias)
-    check_sizes(model, sizes_at(*pack.shape[1:3], settings.mix.multi_scale), key)
+    check_sizes(model, sizes_at(*pack.shape[1:3], settings.augment.multi_scale), key)
     data = TrainingSet(
         pack=pack,
         targets=smoothed(train.one_hot(), settings.label_smoothing),
         weights=class_weights(settings.class_weights, train.labels, train.classes, key),
         rows=np.arange(len(pack)),
         augment=build_augment(settings.augment),
-        transforms=build_transforms(settings.mix),
+        transforms=build_transforms(settings.augment),
         batch_size=settings.batch_size,
         seed=settings.seed,
         workers=read(int, "workers"),

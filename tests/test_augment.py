@@ -12,7 +12,17 @@ from src import custom
 from src.augment import POLICIES, AugmentSettings, augment_each, build_augment
 
 SETTINGS = AugmentSettings(
-    policy="light", rotate=10, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0
+    policy="light",
+    rotate=10,
+    shift=0.1,
+    scale=0.1,
+    flip=0.5,
+    num_ops=2,
+    magnitude=9,
+    erase=0,
+    mixup=0,
+    cutmix=0,
+    multi_scale=0,
 )
 
 

@@ -120,7 +120,7 @@ def test_every_list_can_be_overridden(place, key, value):
         ("augment__policy", "randaug",
          "augment.policy: must be none, light, custom, autoaugment, randaugment or trivialaugment, "
          "got 'randaug', did you mean randaugment?"),
-        ("mix__mixup", -1, "mix.mixup: must be a number in [0, 100], got -1"),
+        ("augment__mixup", -1, "augment.mixup: must be a number in [0, 100], got -1"),
         ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),
     ],
 )  # fmt: skip

@@ -23,7 +23,17 @@ from src.training import Best, Training, TrainingSettings, Validation, fit, prep
 
 CPU = torch.device("cpu")
 LIGHT = AugmentSettings(
-    policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0
+    policy="light",
+    rotate=20,
+    shift=0.1,
+    scale=0.1,
+    flip=0.5,
+    num_ops=2,
+    magnitude=9,
+    erase=0,
+    mixup=0,
+    cutmix=0,
+    multi_scale=0,
 )
 NONE = dataclasses.replace(LIGHT, policy="none")
 
@@ -398,7 +408,9 @@ def test_clipping_bounds_the_gradient(pack):
 
 
 def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
-    ours = train(pack, epochs=2, data={"transforms": build_transforms(MixSettings(0, 0, 0))})[0].state_dict()
+    ours = train(
+        pack, epochs=2, data={"transforms": build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0))}
+    )[0].state_dict()
     torch.manual_seed(0)
     model, loss, best = (
         build_model("timm/test_resnet", 3, "none", "student"),
