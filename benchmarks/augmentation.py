@@ -7,6 +7,7 @@ run     python -m benchmarks.augmentation
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from src.augment import AugmentSettings, build_augment
 from src.batch import unit_range
 from src.data import TrainingSet
 from src.letterbox import letterbox
+from src.params import read
 
 PICTURES, SIDE, BATCH, WORKERS, ROUNDS = 1024, 224, 64, 2, 5
 
@@ -54,19 +56,7 @@ def reference(folder: Path) -> torch.utils.data.DataLoader:
 def ours(folder: Path, policy: str) -> TrainingSet:
     paths = sorted(folder.glob("*/*.jpg"))
     pack = np.stack([np.asarray(letterbox(Image.open(path).convert("RGB"), SIDE, SIDE)) for path in paths])
-    settings = AugmentSettings(
-        policy=policy,
-        rotate=10,
-        shift=0.1,
-        scale=0.1,
-        flip=0.5,
-        num_ops=2,
-        magnitude=9,
-        erase=0,
-        mixup=0,
-        cutmix=0,
-        multi_scale=0,
-    )
+    settings = replace(read(AugmentSettings, "augment"), policy=policy, flip=0.5)
     return TrainingSet(
         pack=pack, targets=np.ones((PICTURES, 1), np.float32), weights=np.ones(PICTURES),
         rows=np.arange(PICTURES), augment=build_augment(settings), transforms=[], batch_size=BATCH, seed=1,

@@ -1,7 +1,8 @@
 """What a file of knowledge costs: the teacher saw each picture plain, the student sees it augmented.
 
 The student is trained without a teacher, with the file, and with the teacher run on the very batch that the
-student sees; each with and without augmentation. `dvc repro` comes first.
+student sees; also with a file of the teacher's mean over augmented views. Each with and without
+augmentation. `dvc repro` comes first.
 
 run     python -m benchmarks.teacher_in_the_loop [--seeds 5]
 """
@@ -16,14 +17,17 @@ import torch
 from torch import nn
 
 from benchmarks.students import in_a_row, score
-from src.batch import Batch
+from src.augment import augment_each
+from src.batch import Batch, unit_range
 from src.checkpoint import load_model
 from src.data import TrainingSet
 from src.errors import UserError, run
+from src.knowledge import Knowledge
 from src.losses import BASES, Base
 from src.params import read
-from src.targets import DistillSettings
+from src.targets import DistillSettings, distilled
 
+VIEWS = 16
 TEACHER = Path("data/models/teachers/big.safetensors")
 
 
@@ -49,6 +53,19 @@ def with_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
     return dataclasses.replace(data, transforms=[*data.transforms, look])
 
 
+def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
+    """The same data, the targets of a file that holds the teacher's mean over VIEWS augmented views."""
+    teacher, facts = load_model(TEACHER)
+    base, rows = BASES[facts.base], range(len(data.pack))
+    with torch.inference_mode():
+        views = [
+            base.probs(teacher(unit_range(augment_each(data.pack, data.augment, 0, view, rows))).double())
+            for view in range(1, VIEWS + 1)
+        ]
+    knowledge = Knowledge(facts.base, torch.stack(views).mean(dim=0).numpy())
+    return dataclasses.replace(data, targets=distilled(data.targets, [knowledge], facts.base, settings))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.teacher_in_the_loop")
     parser.add_argument("--seeds", type=int, default=5)
@@ -60,6 +77,7 @@ def main() -> None:
     knowledge = {
         "no teacher": (["distill.share=0"], lambda data: data),
         "file": ([f"distill.share={distill.share}"], lambda data: data),
+        f"file of {VIEWS} views": (["distill.share=0"], partial(with_views, settings=distill)),
         "in the loop": (["distill.share=0"], partial(with_teacher, settings=distill)),
     }
     print(f"{'':28} accuracy on test, mean, sd, each seed")

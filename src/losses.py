@@ -108,7 +108,7 @@ class Weighted(nn.Module):
             return 1 + true @ self.extra
         mistakes = (1 - outcome.probs).clamp(min=TINY)  # (N, C): their probability if class c were true
         expected = outcome.probs @ self.extra.T / mistakes
-        return 1 + (true * expected).sum(dim=1, keepdim=True)
+        return (1 + (true * expected).sum(dim=1, keepdim=True)).clamp(min=0)  # rounding may pass 0
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ N pictures in the batch, C classes, H height, W width in pixels.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import truncnorm
 from torch import Tensor
 
 from src.batch import Batch
@@ -81,8 +81,9 @@ def either(batch: Batch, generator: np.random.Generator, choices: list[Transform
 
 
 def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Batch:
-    """The batch at another size, its ratio kept: 1 +- `most` times as wide, normally distributed."""
-    scale = 1 + most * truncnorm.ppf(generator.random(), -SIGMAS, SIGMAS) / SIGMAS
+    """The batch at another size, its ratio kept: 1 +- `most` times as wide, by a truncated normal."""
+    normal = NormalDist(sigma=most / SIGMAS)
+    scale = 1 + normal.inv_cdf(generator.uniform(normal.cdf(-most), normal.cdf(most)))
     size = [max(1, round(scale * side)) for side in batch.images.shape[-2:]]
     images = F.interpolate(batch.images, size, mode="bilinear", antialias=True, align_corners=False)
     return batch._replace(images=images)

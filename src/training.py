@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from timm.optim import Lookahead
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -90,6 +91,7 @@ class Training:
     penalties: list[Callable[[], Tensor]]  # added to the loss
     before_step: list[Callable[[], None]]  # with the gradients there
     after_step: list[Callable[[], None]]
+    after_epoch: list[Callable[[], None]]  # before the model is measured
     accumulate: int  # batches whose gradients make one step
     precision: torch.dtype  # of the forward pass; float32 = no autocast
 
@@ -114,6 +116,8 @@ def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) ->
             logits = run.model(batch.images)
         loss = run.loss(logits.float(), batch.targets, batch.weights)
         penalised = sum((penalty() for penalty in run.penalties), loss)
+        if (number - 1) % run.accumulate == 0:
+            run.optimizer.zero_grad(set_to_none=True)
         run.scaler.scale(penalised / run.accumulate).backward()
         losses.append(loss.detach())  # .item() here would wait for the GPU at every step
         if number % run.accumulate == 0:
@@ -122,9 +126,10 @@ def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) ->
                 hook()
             run.scaler.step(run.optimizer)
             run.scaler.update()
-            run.optimizer.zero_grad(set_to_none=True)
             for hook in run.after_step:
                 hook()
+    for hook in run.after_epoch:
+        hook()
     return torch.stack(losses).cpu()
 
 
@@ -203,6 +208,7 @@ def prepare(
         penalties=[partial(slimming, batch_norm_gammas(model, key), settings.slim)] if settings.slim else [],
         before_step=[clip] if settings.clip else [],
         after_step=[],
+        after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
         accumulate=settings.accumulate,
         precision=torch.float32 if device.type == "cpu" else getattr(torch, settings.precision),
     )

@@ -47,7 +47,7 @@ def main() -> None:
     settings, seed = read(StudentSettings, "student"), read(int, "seed")
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
     model, loss, data = assemble(settings, seed)
-    train, val = read_manifest("train"), read_manifest("val")
+    val = read_manifest("val")
     validation = Validation(
         pack=read_pack("val"),
         targets=val.one_hot(),
@@ -59,7 +59,7 @@ def main() -> None:
         best = fit(model, loss, data, validation, settings, curves, "student")
     params = {key: checked_params()[key] for key in MADE_BY}
     facts = facts_of(
-        model, settings.arch, settings.pretrained, loss.base.name, train.classes, data.pack, params
+        model, settings.arch, settings.pretrained, loss.base.name, val.classes, data.pack, params
     )
     save_weights(WEIGHTS, model, facts)
     write_json(METRICS, {"student": best.metrics()})

@@ -12,7 +12,13 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from src.augment import AugmentSettings
+
 ROOT = Path(__file__).parent.parent
+LIGHT = AugmentSettings(
+    policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0,
+    mixup=0, cutmix=0, multi_scale=0,
+)  # fmt: skip
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 
 

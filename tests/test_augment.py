@@ -5,25 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import LIGHT
 from PIL import Image
 from torchvision.transforms import v2
 
 from src import custom
-from src.augment import POLICIES, AugmentSettings, augment_each, build_augment
-
-SETTINGS = AugmentSettings(
-    policy="light",
-    rotate=10,
-    shift=0.1,
-    scale=0.1,
-    flip=0.5,
-    num_ops=2,
-    magnitude=9,
-    erase=0,
-    mixup=0,
-    cutmix=0,
-    multi_scale=0,
-)
+from src.augment import POLICIES, augment_each, build_augment
 
 
 @pytest.fixture
@@ -38,7 +25,7 @@ def pictures():
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("erase", [0, 1])
 def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, erase):
-    augment = build_augment(dataclasses.replace(SETTINGS, policy=policy, erase=erase))
+    augment = build_augment(dataclasses.replace(LIGHT, policy=policy, erase=erase))
     whole = augment_each(pictures, augment, 1, 5, [0, 1, 2, 3])
     assert whole.dtype == torch.uint8 and whole.shape == (4, 3, 32, 48)
     assert torch.equal(augment_each(pictures[[2, 0]], augment, 1, 5, [2, 0]), whole[[2, 0]])
@@ -55,14 +42,14 @@ def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, era
     ],
 )
 def test_the_known_policies_are_torchvision_s(policy, kind):
-    augment = build_augment(dataclasses.replace(SETTINGS, policy=policy))
+    augment = build_augment(dataclasses.replace(LIGHT, policy=policy))
     assert type(augment) is kind
     if policy == "randaugment":
         assert (augment.num_ops, augment.magnitude) == (2, 9)
 
 
 def test_erasing_makes_a_black_rectangle(pictures):
-    augment = build_augment(dataclasses.replace(SETTINGS, policy="none", erase=1))
+    augment = build_augment(dataclasses.replace(LIGHT, policy="none", erase=1))
     before = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     after = augment_each(pictures, augment, 1, 1, [0, 1, 2, 3])
     for picture, erased in zip(before, after, strict=True):

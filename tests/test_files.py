@@ -42,6 +42,7 @@ def failing(error):
     [
         (UserError("a: wrong", "b: wrong\ntoo"), "error: a: wrong\nerror: b: wrong\\ntoo\n", 1),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (", 1),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "error: x: not there (make repro makes ", 1),
         (KeyboardInterrupt(), "error: stopped by Ctrl-C (the same command starts again)\n", 130),
     ],
 )  # fmt: skip

@@ -165,6 +165,10 @@ def test_weighted_blends_the_costs_of_soft_targets_and_stays_positive():
     assert factors.tolist() == [[1.0, 2.0, 1.0]]
     factors = losses.Weighted(free, "abc", "")(Outcome(probs, double, probs, torch.ones(1), False))
     assert factors[0].tolist() == pytest.approx([1, 1, 1 - 1.8 / 1.9])
+    sure = torch.tensor([[1 - 3e-8, 2e-8, 1e-8]])
+    free = losses.WeightedSettings(costs={"a": {"b": 0.0, "c": 0.0}})
+    outcome = Outcome(sure, torch.tensor([[1.0, 0, 0]]), sure, torch.ones(1), per_sample=True)
+    assert (losses.Weighted(free, "abc", "")(outcome) >= 0).all()
 
 
 @pytest.mark.parametrize("base", BASES)

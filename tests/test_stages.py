@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from copy import deepcopy as copy_of
 
 import pytest
 from conftest import Project, draw_tiny_images, edit_params
 from PIL import Image
+from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +193,21 @@ def test_knowledge_from_elsewhere_is_joined(copy):
     assert stages_run(output) == ["dump_knowledge", "make_curriculum"]
     names = sorted(path.name for path in (copy.folder / "data/distill").iterdir())
     assert names == ["distill_big.txt", "distill_external_distill_x.txt"]
+
+
+def test_two_teachers_and_the_labels_are_averaged(copy):
+    yaml, path = YAML(), copy.folder / "params.yaml"
+    params = yaml.load(path)
+    params["teacher"]["small"] = copy_of(params["teacher"]["big"]) | {"seed": 5, "loss": "bce"}
+    params["knowledge"]["teachers"] = ["big", "small"]
+    yaml.dump(params, path)
+    shutil.copy(copy.folder / "data/label.txt", copy.folder / "data/external/distill_label.txt")
+    output = copy.run("dvc", "repro")
+    assert stages_run(output) == ["train_teacher@small", "dump_knowledge", "make_curriculum", *STUDENT]
+    files = sorted(file.name for file in (copy.folder / "data/distill").iterdir())
+    assert files == ["distill_big.txt", "distill_external_distill_label.txt", "distill_small.txt"]
+    assert (copy.folder / "data/distill/distill_small.txt").read_text().startswith("# base=bce")
+    assert set(figures(copy)[1]["test"]["teacher"]) == {"big", "small"}
 
 
 def test_any_weights_are_measured_without_touching_the_pipeline(copy):

@@ -6,8 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import LIGHT
 
-from src.augment import AugmentSettings, augment_each, build_augment
+from src.augment import augment_each, build_augment
 from src.averaging import build_average
 from src.batch import Batch, unit_range
 from src.checkpoint import facts_of, load_model, save_weights
@@ -22,19 +23,6 @@ from src.predict import predict_logits
 from src.training import Best, Training, TrainingSettings, Validation, fit, prepare, slimming, train_epoch
 
 CPU = torch.device("cpu")
-LIGHT = AugmentSettings(
-    policy="light",
-    rotate=20,
-    shift=0.1,
-    scale=0.1,
-    flip=0.5,
-    num_ops=2,
-    magnitude=9,
-    erase=0,
-    mixup=0,
-    cutmix=0,
-    multi_scale=0,
-)
 NONE = dataclasses.replace(LIGHT, policy="none")
 
 
@@ -265,7 +253,7 @@ def plain_run(model, optimizer, loss, **changes):
     """A training without any strategy."""
     values = dict(
         model=model, loss=loss, optimizer=optimizer, device=CPU, transforms=[], penalties=[], before_step=[],
-        after_step=[], accumulate=1, precision=torch.float32,
+        after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
     )  # fmt: skip
     return Training(**values | changes)
 
@@ -605,6 +593,20 @@ def test_priors_that_cannot_be(prior, message):
 
 
 # optimizers
+
+
+def test_what_is_measured_of_lookahead_are_its_slow_weights(pack):
+    """timm's slow weights begin at the first epoch's end and move every 6 steps: here 3 + 2 are taken."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+    chosen, fast = settings(optimizer="lookahead_sgd", lr=0.1), []
+    run = prepare(model, Loss(BASES["softmax"], []), training_set(pack), CPU, chosen, "student")
+    run.after_step.append(lambda: fast.append(model[1].weight.detach().clone()))
+    batches = list(training_set(pack).epoch(1))
+    train_epoch(run, batches, (1, 1))
+    train_epoch(run, batches[:2], (1, 2))
+    expected = fast[2] + (fast[4] - fast[2]) / 2  # half way, timm's alpha
+    assert torch.allclose(model[1].weight, expected, atol=1e-6) and not torch.equal(fast[4], fast[2])
 
 
 @pytest.mark.parametrize("name", known_optimizers())

@@ -15,13 +15,8 @@ from collections.abc import Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 
-import matplotlib
-
-from stages.train_student import assemble
-
-matplotlib.use("Agg")  # no window
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.errors import UserError, run
@@ -30,6 +25,7 @@ from src.params import read
 from src.runtime import start
 from src.settings import StudentSettings
 from src.training import prepare, train_epoch
+from stages.train_student import assemble
 
 TABLE = Path("plots/lr_range.csv")
 PICTURE = Path("plots/lr_range.png")
@@ -100,7 +96,8 @@ def write_table(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray) -> No
 
 
 def draw(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, suggestion: float) -> None:
-    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
     axis.plot(rates, losses, color="0.8", label="loss of a step")
     axis.plot(rates, smooth, label="smoothed")
     axis.axvline(suggestion, linestyle="--", color="C1", label=f"suggestion {suggestion:.1g}")
@@ -108,7 +105,6 @@ def draw(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, suggestion: 
     axis.legend()
     with atomic(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,10 @@ run     python -m tools.preview
 
 from pathlib import Path
 
-import matplotlib
-
-from stages.train_student import assemble
-
-matplotlib.use("Agg")  # no window
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from src.augment import augment_each
@@ -28,6 +24,7 @@ from src.params import read
 from src.runtime import start
 from src.settings import StudentSettings
 from src.training import check_batches
+from stages.train_student import assemble
 
 PICTURE = Path("plots/preview.png")
 PICTURES, VIEWS = 6, 8
@@ -42,9 +39,8 @@ def main() -> None:
     train = read_manifest("train")
     classes, labels = train.classes, train.labels
     rows = spread(labels, PICTURES)
-    figure, axes = plt.subplots(
-        PICTURES + 1, VIEWS + 1, figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained"
-    )
+    figure = Figure(figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained")
+    axes = figure.subplots(PICTURES + 1, VIEWS + 1)
     for axis in axes.flat:
         axis.set_axis_off()
     for line, row in enumerate(rows):
@@ -88,7 +84,7 @@ def in_words(target: Tensor, classes: tuple[str, ...]) -> str:
     return "\n".join(f"{classes[number]} {value:.2f}" for value, number in pairs if value >= 0.005)
 
 
-def show(axis: plt.Axes, image: Tensor, title: str) -> None:
+def show(axis: Axes, image: Tensor, title: str) -> None:
     """An image float (3, H, W) in [0, 1]."""
     axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
     axis.set_title(title, fontsize=6)
