@@ -19,6 +19,7 @@ from src.losses import BASES
 from src.manifest import read_manifest, read_pack
 from src.params import read
 from src.predict import predict_logits
+from src.resume import State
 from src.runtime import start
 from src.settings import StudentSettings
 from src.training import Validation, fit
@@ -38,13 +39,13 @@ def score(overrides: Sequence[str], change: Change = lambda data: data) -> Score
     """Train the student as `dvc exp run -S ...` with these overrides would, on `change` of its data."""
     with params(overrides), silence(), tempfile.TemporaryDirectory() as folder:
         settings, seed = read(StudentSettings, "student"), read(int, "seed")
-        device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed)
+        device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
         model, loss, data = assemble(settings, seed)
         data, val, test = change(data), read_manifest("val"), read_manifest("test")
         base = BASES[loss.base.name]
         validation = Validation(read_pack("val"), val.one_hot(), base, settings.batch_size, device)
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
-            fit(model, loss, data, validation, settings, curves, "student")
+            fit(model, loss, data, validation, settings, curves, State(), "student")
         predicted = predict_logits(model, read_pack("test"), 256, device).argmax(dim=1).numpy()
     return Score(float((predicted == test.labels).mean()), f1_score(test.labels, predicted, average="macro"))
 

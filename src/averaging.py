@@ -4,6 +4,7 @@ Both are torch.optim.swa_utils' AveragedModel.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
@@ -21,6 +22,13 @@ class Average:
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         """The network to measure after `epoch`, from 1; `images` gives batches (N, 3, H, W) in [0, 1]."""
         return self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be known to go on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
 
 
 class Ema(Average):
@@ -50,6 +58,13 @@ class Ema(Average):
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         return self.average.module
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state["average"])
+        self.steps = state["steps"]
+
 
 class Swa(Average):
     """The mean of the weights after each of the last epochs, BatchNorm's statistics renewed.
@@ -69,6 +84,12 @@ class Swa(Average):
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
             update_bn(images(), self.average)
         return self.average.module
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state)
 
 
 def build_average(model: nn.Module, ema: float, swa: int, epochs: int) -> Average:

@@ -16,6 +16,10 @@ class Batch(NamedTuple):
     targets: Tensor  # (N, C) float in [0, 1]
     weights: Tensor  # (N,) float, not below 0
 
+    def rows(self, order: Tensor) -> "Batch":
+        """The pictures that `order` (M,) names, in its order."""
+        return Batch(*(part[order.to(part.device)] for part in self))
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; bytes travel, floats are made there."""
         images, targets, weights = (part.to(device, non_blocking=True) for part in self)

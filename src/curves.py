@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
+from src.distributed import is_main
+
 TENSORBOARD = Path(os.environ.get("DVC_ROOT", ".")) / "tensorboard"
 
 
@@ -23,18 +25,21 @@ class Row:
 
 
 class Curves:
-    """Writes the rows of one run; losing TensorBoard's folder costs a warning, never the run."""
+    """Writes the rows of one run, in the first of several processes; losing TensorBoard's folder costs a
+    warning, never the run.
+    """
 
     def __init__(self, path: Path, name: str):
         from torch.utils.tensorboard import SummaryWriter  # 1 s of CPU that only training needs
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(path, "w", encoding="utf-8", newline="")
+        self.file = open(path if is_main() else os.devnull, "w", encoding="utf-8", newline="")
         self.csv = csv.DictWriter(self.file, [field.name for field in fields(Row)], lineterminator="\n")
         self.csv.writeheader()
         self.board = None
         with self.board_may_fail():
-            self.board = SummaryWriter(TENSORBOARD / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+            if is_main():
+                self.board = SummaryWriter(TENSORBOARD / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
     def add(self, row: Row) -> None:
         """Put one epoch on disk."""

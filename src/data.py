@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.augment import Augment, augment_each
 from src.batch import Batch
+from src.distributed import own_slice
 from src.mixing import Transform
 
 
@@ -25,16 +26,20 @@ class TrainingSet:
     rows: np.ndarray  # (M,) numbers of the pictures that take part
     augment: Augment  # of single pictures
     transforms: list[Transform]  # of batches on the device; the training loop calls them
-    batch_size: int
+    batch_size: int  # pictures, of all processes together
     seed: int
     workers: int  # processes that augment
 
-    def epoch(self, epoch: int) -> Iterable[Batch]:
-        """The batches of one epoch in an order drawn from (seed, epoch); the last, smaller one is dropped."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterable[Batch]:
+        """The batches of one epoch in an order drawn from (seed, epoch), but for the first `done`.
+
+        The last, smaller one is dropped. Of several processes each gets its rows of every batch.
+        """
         order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+        own = own_slice(self.batch_size)
         batches = [
-            order[start : start + self.batch_size].tolist()
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size)
+            order[start : start + self.batch_size][own].tolist()
+            for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
         return DataLoader(
             Epoch(self, epoch),

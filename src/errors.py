@@ -1,12 +1,16 @@
 """Errors that a user can cause: one line each, exit code not 0, no traceback."""
 
 import errno
+import json
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-STOPPED = 130  # exit code of a program ended by Ctrl-C
+
+KILLED_BY = 128  # added to a signal's number: the exit code of a program that the signal ended
 
 
 class UserError(Exception):
@@ -14,6 +18,14 @@ class UserError(Exception):
 
     def __init__(self, *problems: str):
         super().__init__("\n".join(problem.replace("\n", "\\n") for problem in problems))  # paths may
+
+
+class Stopped(Exception):
+    """A run ended between two steps because a signal asked for it, its state saved."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name} (the same command goes on from here)")
+        self.signum = signum
 
 
 def run(main: Callable[[], None]) -> None:
@@ -39,11 +51,15 @@ def run(main: Callable[[], None]) -> None:
             raise
         fail(f"{error.filename}: {error.strerror} (make room there or make it writable)", code=1)
     except KeyboardInterrupt:
-        fail("stopped by Ctrl-C (the same command starts again)", code=STOPPED)
+        fail("stopped by Ctrl-C (the same command starts again)", code=KILLED_BY + signal.SIGINT)
+    except Stopped as stopped:
+        fail(str(stopped), code=KILLED_BY + stopped.signum)
 
 
 def fail(text: str, code: int) -> None:
-    """Print every line of `text` as an error and end the process."""
+    """Print every line of `text` as an error and end the process; one of several leaves it to its parent."""
+    if hand_to_parent(text):
+        sys.exit(code)
     stage_failed = "DVC_STAGE" in os.environ  # DVC deletes a stage's old outs before it runs
     hint = (
         "; the outs of before come back with: git checkout metrics plots && dvc checkout"
@@ -55,3 +71,13 @@ def fail(text: str, code: int) -> None:
         print(f"error: {line}", file=sys.stderr)
     print(f"error: {lines[-1]}{hint}", file=sys.stderr)
     sys.exit(code)
+
+
+def hand_to_parent(text: str) -> bool:
+    """Whether this process is one of several under torchrun; `text`, why it ends, is then handed over."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path is None:
+        return False
+    with open(path, "w", encoding="utf-8") as file:  # as torchrun reads it
+        json.dump({"message": text, "timestamp": int(time.time())}, file)
+    return True

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.distributed import all_rows, all_sum
 from src.errors import UserError
 from src.params import by_class
 
@@ -168,7 +169,8 @@ class Ghm(nn.Module):
     of bins that are not: its mean is about 1. Each bin's average is corrected for its start at 0, else the
     first steps weigh 1 / (1 - momentum) times as much.
     The norm is |probability - target| for an element of bce, and half the sum of a row of them for softmax,
-    which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count.
+    which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count; those of
+    all processes do.
     """
 
     def __init__(self, settings: GhmSettings, classes: Sequence[str], key: str):
@@ -187,6 +189,7 @@ class Ghm(nn.Module):
         counts = torch.zeros_like(self.average).index_add_(
             0, bins.flatten(), counted.flatten().to(self.average.dtype)
         )
+        counts = all_sum(counts)
         used = (counts > 0).to(counts.dtype)
         self.average.lerp_(counts, (1 - self.momentum) * used)
         self.mass.lerp_(used, (1 - self.momentum) * used)
@@ -203,11 +206,11 @@ class OhmSettings:
 
 
 class Ohm(nn.Module):
-    """Learn from the hardest alone: factor 1 for the share of largest losses in the batch, 0 for the rest.
+    """Learn from the hardest alone: factor 1 for the share of largest losses, 0 for the rest of the batch.
 
     A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
     Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0 do
-    not count.
+    not count; those of all processes do.
     """
 
     def __init__(self, settings: OhmSettings, classes: Sequence[str], key: str):
@@ -218,7 +221,7 @@ class Ohm(nn.Module):
         """Factors (N, 1) or (N, C): 1 where at least as hard as the last one kept, so ties stay together."""
         counted = (outcome.weights > 0)[:, None]  # (N, 1)
         losses = outcome.terms.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.terms
-        candidates = losses.masked_select(counted)
+        candidates = all_rows(losses).masked_select(all_rows(counted))
         if not len(candidates):
             return torch.zeros_like(losses)
         kept = candidates.topk(max(1, round(self.hard_ratio * len(candidates))), sorted=False).values

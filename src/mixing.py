@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.batch import Batch
+from src.distributed import all_rows, own_slice
 
 Transform = Callable[[Batch, np.random.Generator], Batch]
 SIGMAS = 2  # the normal that a batch's size is drawn from ends at two of its standard deviations
@@ -28,7 +29,7 @@ class MixSettings:
     multi_scale: float  # share by which a batch is larger or smaller at most
 
 
-def blend(batch: Batch, partner: Tensor, share: float, images: Tensor) -> Batch:
+def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
     """The batch with `images` and the targets and weights that belong to them.
 
     The losses are affine in the targets: with targets (s w t + (1 - s) w' t') / w" and the weight
@@ -36,9 +37,9 @@ def blend(batch: Batch, partner: Tensor, share: float, images: Tensor) -> Batch:
     weights are 0 keeps its targets.
     """
     own = share * batch.weights  # (N,)
-    other = (1 - share) * batch.weights[partner]
+    other = (1 - share) * partners.weights
     weights = own + other
-    mixed = own[:, None] * batch.targets + other[:, None] * batch.targets[partner]
+    mixed = own[:, None] * batch.targets + other[:, None] * partners.targets
     targets = torch.where(weights[:, None] > 0, mixed / weights.clamp(min=1e-12)[:, None], batch.targets)
     return Batch(images, targets, weights)
 
@@ -49,8 +50,8 @@ def mixup(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
     H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017, arXiv:1710.09412.
     """
     share = generator.beta(alpha, alpha)
-    partner = draw_partners(batch, generator)
-    return blend(batch, partner, share, share * batch.images + (1 - share) * batch.images[partner])
+    partners = draw_partners(batch, generator)
+    return blend(batch, partners, share, share * batch.images + (1 - share) * partners.images)
 
 
 def cutmix(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
@@ -63,16 +64,18 @@ def cutmix(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
     y, x = generator.integers(height), generator.integers(width)  # the rectangle's centre
     top, bottom = (int(np.clip(y + sign * side * height / 2, 0, height)) for sign in (-1, 1))
     left, right = (int(np.clip(x + sign * side * width / 2, 0, width)) for sign in (-1, 1))
-    partner = draw_partners(batch, generator)
+    partners = draw_partners(batch, generator)
     images = batch.images.clone()
-    images[..., top:bottom, left:right] = batch.images[partner, :, top:bottom, left:right]
+    images[..., top:bottom, left:right] = partners.images[..., top:bottom, left:right]
     share = 1 - (bottom - top) * (right - left) / (height * width)
-    return blend(batch, partner, share, images)
+    return blend(batch, partners, share, images)
 
 
-def draw_partners(batch: Batch, generator: np.random.Generator) -> Tensor:
-    """A permutation (N,) of the batch."""
-    return torch.from_numpy(generator.permutation(len(batch.images))).to(batch.images.device)
+def draw_partners(batch: Batch, generator: np.random.Generator) -> Batch:
+    """For each picture another one of the batch, of all processes' rows together: a permutation of them."""
+    whole = Batch(*map(all_rows, batch))
+    order = torch.from_numpy(generator.permutation(len(whole.images)))
+    return whole.rows(order[own_slice(len(order))])
 
 
 def either(batch: Batch, generator: np.random.Generator, choices: list[Transform]) -> Batch:

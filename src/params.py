@@ -36,12 +36,26 @@ def require(holds: bool, rule: str, got: Any) -> None:
 
 def read(kind: type[T], key: str) -> T:
     """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass."""
+    return typed(kind, value_at(key), key)
+
+
+def value_at(key: str) -> Any:
+    """The value at `key`, words joined by dots, as the file has it."""
     value: Any = checked_params()
     for word in key.split("."):
         if word not in value:
             raise UserError(f"{PARAMS}: {key}: missing{nearest(word, list(value))}")
         value = value[word]
-    return typed(kind, value, key)
+    return value
+
+
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested mappings with its key, words joined by dots."""
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from flat(inner, f"{key}.{name}" if key else name)
 
 
 def typed(kind: Any, value: Any, key: str) -> Any:

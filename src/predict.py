@@ -8,18 +8,27 @@ import torch
 from torch import Tensor, nn
 
 from src.batch import unit_range
+from src.distributed import all_max, all_sum, rank, world
 from src.losses import Base
 
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, pack: np.ndarray, batch_size: int, device: torch.device) -> Tensor:
-    """Logits (N, C) float32, on the CPU, of a pack uint8 (N, H, W, 3); puts the network in eval mode."""
+    """Logits (N, C) float32, on the CPU, of a pack uint8 (N, H, W, 3); puts the network in eval mode.
+
+    Several processes take the batches in turns and all return every row: each picture stands in the same
+    batch as with one process, so that not a bit differs.
+    """
     model.eval()
-    logits = []
-    for start in range(0, len(pack), batch_size):
+    own = {}
+    for start in range(rank() * batch_size, len(pack), world() * batch_size):
         images = torch.from_numpy(np.array(pack[start : start + batch_size])).permute(0, 3, 1, 2).to(device)
-        logits.append(model(unit_range(images)).float().cpu())
-    return torch.cat(logits)
+        own[start] = model(unit_range(images)).float().cpu()
+    columns = all_max(torch.tensor([max((part.shape[1] for part in own.values()), default=0)]))
+    logits = torch.zeros(len(pack), int(columns))
+    for start, part in own.items():
+        logits[start : start + len(part)] = part
+    return all_sum(logits)
 
 
 def predict_probs(

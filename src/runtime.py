@@ -2,18 +2,23 @@
 
 import os
 
+import numpy as np
 import torch
 
+from src.distributed import join, launch, launched
 from src.errors import UserError
 
 
-def start(device: str, threads: int, cpu_isa: str, seed: int) -> torch.device:
-    """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
-    chosen = torch.device(
-        "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    )
+def start(device: str, threads: int, cpu_isa: str, seed: int, processes: int) -> torch.device:
+    """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU.
+
+    With several processes the first call starts them all and never returns: each comes here again.
+    """
+    chosen = choose(device)
+    if processes > 1 and not launched():
+        launch(processes, threads, chosen)
+    if launched():
+        chosen = join(processes, chosen)
     if device == "auto":
         print(f"device: {chosen}")
     capability = torch.backends.cpu.get_cpu_capability()
@@ -27,3 +32,21 @@ def start(device: str, threads: int, cpu_isa: str, seed: int) -> torch.device:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     return chosen
+
+
+def choose(device: str) -> torch.device:
+    """What auto, cpu or cuda means here."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def seed_generators(device: torch.device, *key: int) -> None:
+    """Seed torch's generators, the CPU's and that of `device`, from several numbers.
+
+    torch.manual_seed would take 0.4 ms: it formats a traceback for CUDA at every call, and keeps it.
+    """
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -6,14 +6,17 @@ N pictures in a batch, C classes.
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
 from timm.optim import Lookahead
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
@@ -21,13 +24,18 @@ from src.averaging import build_average
 from src.batch import Batch
 from src.curves import Curves, Row
 from src.data import TrainingSet
+from src.distributed import all_sum, is_main, rank, share_buffers, world
 from src.errors import UserError
 from src.losses import Base, Loss
 from src.mixing import Transform
 from src.optim import build_optimizer, build_schedule
 from src.params import require
 from src.predict import predict_logits
+from src.resume import State
+from src.runtime import seed_generators
+from src.stopping import Stop
 
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 SMALL_GAMMA = 1e-2  # a channel whose scale is below it can be cut out
 
 
@@ -49,6 +57,7 @@ class TrainingSettings:
     swa: int  # last epochs whose weights are averaged; 0 = off
     slim: float  # factor of the sum of |gamma| of all BatchNorms that is added to the loss; 0 = off
     precision: str  # of a GPU's forward pass: float32, bfloat16 or float16; a CPU's is float32
+    sync_batchnorm: bool  # BatchNorm over the pictures of all processes; on GPUs only
     patience: int  # epochs without a better one after which training ends; 0 = off
     prior: str | dict[str, float]  # of an untrained network: none, uniform, or class -> probability
     label_smoothing: float  # share of the label that goes to all classes alike
@@ -83,7 +92,7 @@ class TrainingSettings:
 class Training:
     """All that one step needs."""
 
-    model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C)
+    model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C); averages gradients over processes
     loss: nn.Module  # (logits, targets, weights) -> scalar
     optimizer: torch.optim.Optimizer
     device: torch.device
@@ -101,15 +110,19 @@ class Training:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
 
-def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) -> Tensor:
-    """One pass over `batches`; returns the loss of each, (batches,).
+def train_epoch(
+    run: Training, batches: Iterable[Batch], seed: Sequence[int], losses: list[Tensor] | None = None
+) -> Tensor:
+    """One pass over `batches`; returns the loss of each, (batches,), its mean over all processes.
 
-    The transforms of batch n, from 1, draw from a generator seeded by (*seed, n) and by nothing else.
+    Batch n, from 1, draws from generators seeded by (*seed, n), and inside the network by the process's
+    number, and from nothing else. `losses` holds those of the batches that are done and grows by each one.
     """
     run.model.train()
-    losses = []
-    for number, batch in enumerate(batches, 1):
+    losses = [] if losses is None else losses
+    for number, batch in enumerate(batches, len(losses) + 1):
         batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
+        seed_generators(run.device, *seed, number, rank())
         for transform in run.transforms:
             batch = transform(batch, generator)
         with torch.autocast(run.device.type, run.precision, enabled=run.precision is not torch.float32):
@@ -130,7 +143,7 @@ def train_epoch(run: Training, batches: Iterable[Batch], seed: Sequence[int]) ->
                 hook()
     for hook in run.after_epoch:
         hook()
-    return torch.stack(losses).cpu()
+    return all_sum(torch.stack(losses).cpu()) / world()
 
 
 @dataclass
@@ -184,6 +197,29 @@ def check_batches(pictures: int, settings: TrainingSettings, key: str) -> None:
         )
 
 
+def check_processes(settings: TrainingSettings, processes: int, device: torch.device, key: str) -> None:
+    """Refuse, before anything is started, what several processes cannot share or a CPU cannot do."""
+    if settings.batch_size % processes:
+        raise UserError(
+            f"params.yaml: {key}.batch_size: must be a multiple of processes, {processes}, got "
+            f"{settings.batch_size} (it counts the pictures of all processes)"
+        )
+    if settings.sync_batchnorm and device.type == "cpu":
+        raise UserError(
+            f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only and this is a CPU (set false)"
+        )
+
+
+def check_batch_norm(model: nn.Module, settings: TrainingSettings, key: str) -> None:
+    """Refuse BatchNorm over one picture: torch fails on small ones and learns nothing from large ones."""
+    alone = settings.batch_size == (1 if settings.sync_batchnorm else world())
+    if alone and any(isinstance(module, BATCH_NORM) for module in model.modules()):
+        raise UserError(
+            f"params.yaml: {key}.batch_size: {settings.batch_size} for {world()} processes, but the network "
+            "has BatchNorm, which needs at least 2 pictures in each (a larger batch, or another network)"
+        )
+
+
 def prepare(
     model: nn.Module,
     loss: nn.Module,
@@ -194,13 +230,16 @@ def prepare(
 ) -> Training:
     """A training on `device` at the constant learning rate lr; `key` is its section of params.yaml."""
     check_batches(len(data.rows), settings, key)
+    check_batch_norm(model, settings, key)
     model.to(device)
+    if settings.sync_batchnorm and world() > 1:
+        model.net = convert_sync_batchnorm(model.net)
     optimizer = build_optimizer(
         settings.optimizer, model, settings.lr, settings.weight_decay, settings.layer_decay
     )
     clip = partial(nn.utils.clip_grad_norm_, list(model.parameters()), settings.clip)
     return Training(
-        model=model,
+        model=model if world() == 1 else DistributedDataParallel(model, forward_sync_buffers=False),
         loss=loss.to(device),
         optimizer=optimizer,
         device=device,
@@ -216,8 +255,7 @@ def prepare(
 
 def batch_norm_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
     """The scales (channels,) of all BatchNorms."""
-    kind = nn.modules.batchnorm._BatchNorm
-    gammas = [m.weight for m in model.modules() if isinstance(m, kind) and m.weight is not None]
+    gammas = [m.weight for m in model.modules() if isinstance(m, BATCH_NORM) and m.weight is not None]
     if not gammas:
         raise UserError(f"params.yaml: {key}.slim: the network has no BatchNorm to slim (set 0)")
     return gammas
@@ -231,6 +269,28 @@ def slimming(gammas: Sequence[Tensor], factor: float) -> Tensor:
     return factor * torch.cat([gamma.flatten() for gamma in gammas]).abs().sum()
 
 
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    epoch: int = 0  # the last one that is finished, from 1
+    losses: list[Tensor] = field(default_factory=list)  # of the batches of the next one that are done
+    rows: list[Row] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+
+    def finish(self, row: Row) -> None:
+        """The epoch of `row` is over."""
+        self.epoch, self.losses = row.epoch, []
+        self.rows.append(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        return vars(self) | {"rows": [asdict(row) for row in self.rows], "best": vars(self.best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.losses = state["epoch"], state["losses"]
+        self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
+
+
 def fit(
     model: nn.Module,
     loss: nn.Module,
@@ -238,9 +298,14 @@ def fit(
     validation: Validation,
     settings: TrainingSettings,
     curves: Curves,
+    state: State,
     key: str,
 ) -> Best:
-    """Train for all epochs and leave the best weights in the model; `key` is its section of params.yaml."""
+    """Train for all epochs and leave the best weights in the model; `key` is its section of params.yaml.
+
+    `state` is saved after every epoch, and after the step in which SIGTERM or Ctrl-C comes; a training that
+    an earlier process did not finish goes on from there, to the same bits.
+    """
     run = prepare(model, loss, data, validation.device, settings, key)
     steps = len(data.rows) // settings.batch_size // settings.accumulate
     factor = build_schedule(
@@ -253,27 +318,44 @@ def fit(
     )
     schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
     average = build_average(model, settings.ema, settings.swa, settings.epochs)
-    run.after_step.extend([schedule.step, average.after_step])
-    best, began = Best(), time.monotonic()
-    for epoch in range(1, settings.epochs + 1):
-        title, used = f"epoch {epoch}/{settings.epochs}", steps * settings.accumulate
-        batches = tqdm(islice(data.epoch(epoch), used), title, used, leave=False, disable=None)
-        losses = train_epoch(run, batches, (data.seed, epoch))
-        check_finite(losses, epoch, key)
-        measured = average.after_epoch(epoch, partial(images_of, data, epoch, run.device))
-        accuracy, val_loss = validation.measure(measured)
-        best.offer(epoch, accuracy, val_loss, measured)
-        row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
+    progress = Progress()
+    state.hold(
+        model=model, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
+        average=average, progress=progress,
+    )  # fmt: skip
+    if path := state.restore(run.device):
+        begun = f", batch {len(progress.losses)} of the next," if progress.losses else ""
+        print(f"resuming from epoch {progress.epoch}{begun} of {path}")
+    for row in progress.rows:
         curves.add(row)
-        left = (time.monotonic() - began) / epoch * (settings.epochs - epoch)
-        print(
-            f"{title}: loss {row.train_loss:.4f}, val loss {val_loss:.4f}, val accuracy {accuracy:.4f} "
-            f"(best {best.accuracy:.4f} in epoch {best.epoch}), {tqdm.format_interval(left)} left",
-            flush=True,
-        )
-        if settings.patience and epoch - best.epoch >= settings.patience:
-            print(f"no better epoch since {best.epoch}: training ends ({key}.patience)")
-            break
+    best, began, first = progress.best, time.monotonic(), progress.epoch
+    with Stop(state.save) as stop:
+        run.after_step.extend([schedule.step, average.after_step, stop.here])
+        for epoch in range(first + 1, settings.epochs + 1):
+            if settings.patience and epoch - 1 - best.epoch >= settings.patience:
+                print(f"no better epoch since {best.epoch}: training ends ({key}.patience)")
+                break
+            title, used = f"epoch {epoch}/{settings.epochs}", steps * settings.accumulate
+            done = len(progress.losses)
+            batches = islice(data.epoch(epoch, done), used - done)
+            hide = None if is_main() else True  # None: unless on a terminal
+            bar = tqdm(batches, title, used, initial=done, leave=False, disable=hide)
+            losses = train_epoch(run, bar, (data.seed, epoch), progress.losses)
+            check_finite(losses, epoch, key)
+            measured = average.after_epoch(epoch, partial(images_of, data, epoch, run.device))
+            share_buffers(measured)
+            accuracy, val_loss = validation.measure(measured)
+            best.offer(epoch, accuracy, val_loss, measured)
+            row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
+            curves.add(row)
+            progress.finish(row)
+            state.save()
+            left = (time.monotonic() - began) / (epoch - first) * (settings.epochs - epoch)
+            print(
+                f"{title}: loss {row.train_loss:.4f}, val loss {val_loss:.4f}, val accuracy {accuracy:.4f} "
+                f"(best {best.accuracy:.4f} in epoch {best.epoch}), {tqdm.format_interval(left)} left",
+                flush=True,
+            )
     model.load_state_dict(best.state)
     if settings.slim:
         gammas = torch.cat([gamma.flatten() for gamma in batch_norm_gammas(model, key)])

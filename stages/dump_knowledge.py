@@ -1,6 +1,6 @@
 """Write down what every teacher believes of the training pictures, seen plain, without augmentation.
 
-params  knowledge, device, threads, cpu_isa
+params  knowledge, device, threads, cpu_isa, processes
 reads   data/models/teachers      NAME.safetensors; a teacher that is no longer listed is removed there
         data/external             distill*.txt, knowledge from elsewhere
         data/manifest/classes.json
@@ -14,6 +14,7 @@ run     python -m stages.dump_knowledge
 from pathlib import Path
 
 from src.checkpoint import load_model
+from src.distributed import is_main
 from src.errors import UserError, run
 from src.knowledge import PATTERN, Knowledge, KnowledgeSettings, read_knowledge, write_knowledge
 from src.losses import BASES
@@ -30,13 +31,15 @@ LABELS = Path("data/label.txt")
 
 def main() -> None:
     settings = read(KnowledgeSettings, "knowledge")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed=0)
+    processes = read(int, "processes")
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), 0, processes)
     train, val = read_manifest("train"), read_manifest("val")
     DISTILL.mkdir(parents=True, exist_ok=True)
 
-    for path in TEACHERS.glob("*.safetensors"):
-        if path.stem not in settings.teachers:
-            path.unlink()
+    if is_main():
+        for path in TEACHERS.glob("*.safetensors"):
+            if path.stem not in settings.teachers:
+                path.unlink()
     for name in settings.teachers:
         model, facts = load_model(TEACHERS / f"{name}.safetensors")
         model.to(device)
@@ -48,16 +51,17 @@ def main() -> None:
                 f"{settings.min_accuracy} (train it better, or take it out of knowledge.teachers)"
             )
         probs = predict_probs(model, read_pack("train"), BASES[facts.base], settings.batch_size, device)
-        write_knowledge(
-            DISTILL / f"distill_{name}.txt", Knowledge(facts.base, probs), train.paths, train.classes
-        )
+        if is_main():
+            knowledge = Knowledge(facts.base, probs)
+            write_knowledge(DISTILL / f"distill_{name}.txt", knowledge, train.paths, train.classes)
         on_train = (probs.argmax(axis=1) == train.labels).mean()
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
-    for path in sorted(EXTERNAL.glob(PATTERN)):
-        knowledge = read_knowledge(path, train.paths, train.classes)
-        write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
-    truth = Knowledge("softmax", train.one_hot())
-    write_knowledge(LABELS, truth, train.paths, train.classes)
+    if is_main():
+        for path in sorted(EXTERNAL.glob(PATTERN)):
+            knowledge = read_knowledge(path, train.paths, train.classes)
+            write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
+        truth = Knowledge("softmax", train.one_hot())
+        write_knowledge(LABELS, truth, train.paths, train.classes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the student and every teacher on the test pictures.
 
-params  evaluate.batch_size, device, threads, cpu_isa
+params  evaluate.batch_size, device, threads, cpu_isa, processes
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 
 from src.checkpoint import load_model
+from src.distributed import is_main
 from src.drawing import draw_confusion
 from src.errors import UserError, run
 from src.files import write_json
@@ -30,7 +31,7 @@ from src.manifest import SPLITS, read_manifest, read_pack
 from src.metrics import confusion, per_class, summary
 from src.params import read
 from src.predict import predict_probs
-from src.predictions import Predictions, read_predictions, rounded, write_predictions, write_table
+from src.predictions import Predictions, rounded, write_predictions, write_table
 from src.runtime import start
 
 STUDENT = Path("data/models/student.safetensors")
@@ -64,8 +65,8 @@ def main() -> None:
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     arguments = parser.parse_args()
-    batch_size = read(int, "evaluate.batch_size")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed=0)
+    batch_size, processes = read(int, "evaluate.batch_size"), read(int, "processes")
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), 0, processes)
     if arguments.weights is None and arguments.split == "test":
         evaluate(STUDENT, sorted(TEACHERS.glob("*.safetensors")), "test", PIPELINE, batch_size, device)
     else:
@@ -81,10 +82,10 @@ def evaluate(
 ) -> None:
     """Measure the models of the weights files on a split and write all outputs."""
     manifest = read_manifest(split)
-    write_predictions(outputs.predictions, predict(weights, split, batch_size, device), manifest.paths)
-    models = {weights.stem: read_predictions(outputs.predictions)}
-    models |= {path.stem: predict(path, split, batch_size, device) for path in teachers}
-
+    models = {path.stem: predict(path, split, batch_size, device) for path in (weights, *teachers)}
+    if not is_main():
+        return
+    write_predictions(outputs.predictions, models[weights.stem], manifest.paths)
     figures = {name: summary(predictions) for name, predictions in models.items()}
     rest = {"teacher": {path.stem: figures[path.stem] for path in teachers}} if teachers else {}
     write_json(outputs.metrics, {split: figures[weights.stem] | rest})

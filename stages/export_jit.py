@@ -34,7 +34,7 @@ METRICS = Path("metrics/export.json")
 
 def main() -> None:
     settings = read(ExportSettings, "export")
-    device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed=0)
+    device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed=0, processes=1)
     model, facts = load_model(STUDENT)
     write_torchscript(EXPORT, model, BASES[facts.base], facts)
 

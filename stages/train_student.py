@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
 
-params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, workers
+params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, processes, workers
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -21,6 +21,7 @@ from src.checkpoint import facts_of, save_weights
 from src.curriculum import read_weights
 from src.curves import Curves
 from src.data import TrainingSet
+from src.distributed import is_main
 from src.errors import run
 from src.files import write_json
 from src.knowledge import read_folder
@@ -30,10 +31,11 @@ from src.manifest import read_manifest, read_pack
 from src.mixing import build_transforms, sizes_at
 from src.models import build_model, check_sizes, prior_bias
 from src.params import checked_params, read
-from src.runtime import start
+from src.resume import resumable
+from src.runtime import choose, start
 from src.settings import StudentSettings
 from src.targets import DistillSettings, distilled, sample_weights
-from src.training import Validation, fit
+from src.training import Validation, check_processes, fit
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")
@@ -44,8 +46,9 @@ MADE_BY = ("student", "loss", "seed", "augment", "weighting", "distill")
 
 
 def main() -> None:
-    settings, seed = read(StudentSettings, "student"), read(int, "seed")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
+    settings, seed, processes = read(StudentSettings, "student"), read(int, "seed"), read(int, "processes")
+    check_processes(settings, processes, choose(read(str, "device")), "student")
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes)
     model, loss, data = assemble(settings, seed)
     val = read_manifest("val")
     validation = Validation(
@@ -55,14 +58,16 @@ def main() -> None:
         batch_size=settings.batch_size,
         device=device,
     )
-    with Curves(CURVES, "student") as curves:
-        best = fit(model, loss, data, validation, settings, curves, "student")
     params = {key: checked_params()[key] for key in MADE_BY}
-    facts = facts_of(
-        model, settings.arch, settings.pretrained, loss.base.name, val.classes, data.pack, params
-    )
-    save_weights(WEIGHTS, model, facts)
-    write_json(METRICS, {"student": best.metrics()})
+    with resumable("train_student", "", device) as state:
+        with Curves(CURVES, "student") as curves:
+            best = fit(model, loss, data, validation, settings, curves, state, "student")
+        if is_main():
+            facts = facts_of(
+                model, settings.arch, settings.pretrained, loss.base.name, val.classes, data.pack, params
+            )
+            save_weights(WEIGHTS, model, facts)
+            write_json(METRICS, {"student": best.metrics()})
 
 
 def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, TrainingSet]:

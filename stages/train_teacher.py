@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, device, threads, cpu_isa, workers
+params  teacher.NAME, device, threads, cpu_isa, processes, workers
 reads   data/manifest/classes.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
@@ -20,6 +20,7 @@ from src.augment import build_augment
 from src.checkpoint import facts_of, save_weights
 from src.curves import Curves
 from src.data import TrainingSet
+from src.distributed import is_main
 from src.errors import run
 from src.files import write_json
 from src.labels import class_weights, smoothed
@@ -28,9 +29,10 @@ from src.manifest import read_manifest, read_pack
 from src.mixing import build_transforms, sizes_at
 from src.models import build_model, check_sizes, prior_bias
 from src.params import read
-from src.runtime import start
+from src.resume import resumable
+from src.runtime import choose, start
 from src.settings import TeacherSettings
-from src.training import Validation, fit
+from src.training import Validation, check_processes, fit
 
 WEIGHTS = "data/models/teachers/{}.safetensors"
 METRICS = "metrics/teacher/{}.json"
@@ -40,8 +42,9 @@ CURVES = "plots/teacher/{}.csv"
 def main() -> None:
     name = sys.argv[1]
     key = f"teacher.{name}"
-    settings = read(TeacherSettings, f"teacher.{name}")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), settings.seed)
+    settings, processes = read(TeacherSettings, f"teacher.{name}"), read(int, "processes")
+    check_processes(settings, processes, choose(read(str, "device")), key)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), settings.seed, processes)
     train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
 
     loss = build_loss(
@@ -68,12 +71,16 @@ def main() -> None:
         batch_size=settings.batch_size,
         device=device,
     )
-    with Curves(Path(CURVES.format(name)), key) as curves:
-        best = fit(model, loss, data, validation, settings, curves, key)
     params = asdict(settings)
-    facts = facts_of(model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params)
-    save_weights(Path(WEIGHTS.format(name)), model, facts)
-    write_json(Path(METRICS.format(name)), {"teacher": {name: best.metrics()}})
+    with resumable("train_teacher", name, device) as state:
+        with Curves(Path(CURVES.format(name)), key) as curves:
+            best = fit(model, loss, data, validation, settings, curves, state, key)
+        if is_main():
+            facts = facts_of(
+                model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params
+            )
+            save_weights(Path(WEIGHTS.format(name)), model, facts)
+            write_json(Path(METRICS.format(name)), {"teacher": {name: best.metrics()}})
 
 
 if __name__ == "__main__":

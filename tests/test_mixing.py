@@ -22,14 +22,14 @@ def random_batch(pictures=6, weights=None):
 def test_blend_by_hand():
     """Share 0.25 of weight 1 and 0.75 of weight 2: weight 1.75, targets 0.25 / 1.75 and 1.5 / 1.75."""
     batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.tensor([1.0, 2.0]))
-    mixed = blend(batch, torch.tensor([1, 0]), 0.25, batch.images)
+    mixed = blend(batch, batch.rows(torch.tensor([1, 0])), 0.25, batch.images)
     assert mixed.weights.tolist() == pytest.approx([1.75, 1.25])
     assert mixed.targets[0].tolist() == pytest.approx([0.25 / 1.75, 1.5 / 1.75])
 
 
 def test_a_row_whose_weights_are_both_zero_stays_zero():
     batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.zeros(2))
-    mixed = blend(batch, torch.tensor([1, 0]), 0.25, batch.images)
+    mixed = blend(batch, batch.rows(torch.tensor([1, 0])), 0.25, batch.images)
     assert mixed.weights.tolist() == [0, 0] and torch.equal(mixed.targets, batch.targets)
 
 
@@ -37,7 +37,7 @@ def test_a_row_whose_weights_are_both_zero_stays_zero():
 def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
     batch, loss = random_batch(), Loss(BASES[base], [])
     partner, logits = torch.tensor([3, 2, 0, 5, 1, 4]), torch.randn(6, 4)
-    mixed = blend(batch, partner, 0.3, batch.images)
+    mixed = blend(batch, batch.rows(partner), 0.3, batch.images)
     own = loss(logits, batch.targets, batch.weights)
     other = loss(logits, batch.targets[partner], batch.weights[partner])
     expected = 0.3 * own + 0.7 * other
@@ -49,7 +49,7 @@ def test_mixup_blends_every_picture_with_its_partner():
     mixed = mixup(batch, np.random.default_rng(5), alpha=1.0)
     generator = np.random.default_rng(5)
     share, partner = generator.beta(1, 1), generator.permutation(6)
-    expected = blend(batch, torch.from_numpy(partner), share, mixed.images)
+    expected = blend(batch, batch.rows(torch.from_numpy(partner)), share, mixed.images)
     assert torch.allclose(mixed.images, share * batch.images + (1 - share) * batch.images[partner])
     assert torch.equal(mixed.targets, expected.targets) and torch.equal(mixed.weights, expected.weights)
 

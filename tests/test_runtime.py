@@ -33,9 +33,9 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
 
 def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    start("cpu", torch.get_num_threads(), "avx2", 0)
+    start("cpu", torch.get_num_threads(), "avx2", 0, 1)
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
-    start("cpu", torch.get_num_threads(), "auto", 0)
+    start("cpu", torch.get_num_threads(), "auto", 0, 1)
     assert capsys.readouterr().out == ""
 
 
@@ -43,4 +43,4 @@ def test_cuda_without_a_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="device: cuda, but torch sees no GPU here"):
-        start("cuda", 1, "auto", 0)
+        start("cuda", 1, "auto", 0, 1)

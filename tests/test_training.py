@@ -20,6 +20,7 @@ from src.models import build_model, check_sizes, prior_bias
 from src.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
 from src.predict import predict_logits
+from src.resume import State
 from src.training import Best, Training, TrainingSettings, Validation, fit, prepare, slimming, train_epoch
 
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ def settings(**changes):
         weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
         step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
         patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
-        focal_gamma=0.0, prior="none", slim=0.0,
+        focal_gamma=0.0, prior="none", slim=0.0, sync_batchnorm=False,
     )  # fmt: skip
     return TrainingSettings(**values | changes)
 
@@ -74,6 +75,7 @@ def train(pack, workers=0, data=None, **changes):
         validation,
         chosen,
         curves,
+        State(),
         "student",
     )
     return model, best, curves.rows

@@ -6,12 +6,12 @@ run     python -m tools.experiments [--seeds] [--commits N]
 import argparse
 import json
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from src.errors import UserError, run
+from src.params import flat
 
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
 SEED = "seed"
@@ -95,15 +95,6 @@ def merged(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
     """The contents of all params or metrics files of one run, together."""
     files = (data or {}).get(kind) or {}
     return {key: value for file in files.values() for key, value in (file.get("data") or {}).items()}
-
-
-def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of nested mappings with its key, words joined by dots."""
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, inner in value.items():
-        yield from flat(inner, f"{key}.{name}" if key else name)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main() -> None:
 def losses_at(rates: np.ndarray) -> np.ndarray:
     """The loss (steps,) of each step of a training of the student that goes through `rates` (steps,)."""
     settings, seed = read(StudentSettings, "student"), read(int, "seed")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
+    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
     model, loss, data = assemble(settings, seed)
     training = prepare(model, loss, data, device, settings, "student")
     last = len(rates) - 1

@@ -1,0 +1,133 @@
+"""Several processes: the same results as one, whole files, and an end when one of them ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+import workers
+from conftest import ROOT, edit_params
+
+from src import distributed
+from src.distributed import all_max, all_rows, all_sum, from_main, own_slice
+
+TIMEOUT = 8.0  # seconds, of distributed.timeout in these tests
+
+
+@pytest.fixture
+def two(place):
+    """A folder whose params.yaml asks for two processes."""
+    edit_params(place, processes=2, threads=1, distributed__timeout=TIMEOUT)
+    return place
+
+
+def command(case, file):
+    return [sys.executable, str(ROOT / "tests/workers.py"), case, str(file)]
+
+
+def begin(folder, case, file, **environment):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.Popen(
+        command(case, file), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def end(process):
+    """Exit code, and the error lines; no process is left."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    _, errors = process.communicate(timeout=120)
+    gone, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
+    return process.returncode, [line for line in errors.splitlines() if line.startswith("error: ")]
+
+
+def test_with_one_process_nothing_is_pooled():
+    rows = torch.arange(6.0).view(3, 2)
+    assert all_rows(rows) is rows and all_sum(rows) is rows and all_max(rows) is rows
+    assert own_slice(8) == slice(0, 8) and from_main(b"abc") == b"abc" and distributed.is_main()
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_and_see_each_picture_once(two):
+    process = begin(two, "compute", two / "found.pt")
+    code, errors = end(process)
+    assert (code, errors) == (0, [])
+    edit_params(two, processes=1)
+    alone, both = workers.compute(), torch.load(two / "found.pt", weights_only=True)
+    assert set(alone) == set(both)
+    for name in workers.RECIPES:
+        assert (alone[name] - both[name]).abs().max() < 1e-5, name
+    for name in set(alone) - set(workers.RECIPES):
+        assert torch.equal(alone[name], both[name]), name
+    assert len(both["7 rows in batches of 2"]) == 7
+
+
+@pytest.mark.slow
+def test_two_machines_are_two_processes(two):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    one_machine = begin(two, "compute", two / "one.pt")
+    assert end(one_machine) == (0, [])
+    edit_params(
+        two, distributed__nodes=2, distributed__rendezvous=f"localhost:{port}", distributed__timeout=60.0
+    )
+    machines = [begin(two, "compute", two / f"two{n}.pt", NODE_RANK=str(n)) for n in (0, 1)]
+    assert [end(machine) for machine in machines] == [(0, []), (0, [])]
+    assert not (two / "two1.pt").exists()  # the first machine alone writes
+    one, other = (torch.load(two / name, weights_only=True) for name in ("one.pt", "two0.pt"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "signum, cause",
+    [
+        (signal.SIGKILL, "process 1: killed by SIGKILL (the same command"),
+        (signal.SIGSTOP, "process 0: no word of another process for distributed.timeout"),
+    ],
+)
+def test_a_lost_process_ends_the_others(two, signum, cause):
+    process = begin(two, "work_until_the_end", two / "pid")
+    deadline = time.monotonic() + 60
+    while not all((two / f"pid.{n}").exists() for n in (0, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(int((two / "pid.1").read_text()), signum)
+    began = time.monotonic()
+    code, errors = end(process)
+    assert code == 1 and len(errors) == 1 and errors[0].startswith(f"error: {cause}"), errors
+    assert time.monotonic() - began < TIMEOUT + (10 if signum == signal.SIGKILL else 45)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file, expected",
+    [
+        ("user", "error: process 1: pictures/1.png: gone (bring it back)"),
+        ("bug", "error: process 1: KeyError: 'bug'"),
+    ],
+)
+def test_an_error_in_one_process_is_told_once(two, file, expected):
+    code, errors = end(begin(two, "raise_in_the_second", two / file))
+    assert code == 1 and errors == [expected]
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_one_line(two):
+    with socket.socket() as used:
+        used.bind(("localhost", 0))
+        used.listen()
+        port = used.getsockname()[1]
+        edit_params(two, distributed__nodes=2, distributed__rendezvous=f"localhost:{port}")
+        code, errors = end(begin(two, "compute", two / "x"))
+    expected = (
+        f"params.yaml: distributed.rendezvous: localhost:{port}: the port is in use here (choose another)"
+    )
+    assert code == 1 and errors == [f"error: {expected}"]

@@ -1,0 +1,106 @@
+"""What tests/test_distributed.py runs in one process and in several: python tests/workers.py CASE FILE."""
+
+import os
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import LIGHT
+from torch import nn
+
+from src.augment import build_augment
+from src.data import TrainingSet
+from src.distributed import all_sum, is_main, rank, share_buffers
+from src.errors import UserError, run
+from src.losses import WeightingSettings, build_loss
+from src.mixing import MixSettings, build_transforms
+from src.params import read
+from src.predict import predict_logits
+from src.runtime import start
+from src.settings import StudentSettings
+from src.training import prepare, train_epoch
+
+CLASSES, STEPS, BATCH = 4, 20, 8
+RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")
+
+
+def compute():
+    """What must not depend on the number of processes, by name."""
+    device = start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    found = {recipe: weights_after_steps(recipe, device) for recipe in RECIPES}
+    pictures = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
+    torch.manual_seed(0)
+    found["7 rows in batches of 2"] = predict_logits(with_batch_norm(), pictures, 2, device)
+    found["7 rows in one batch"] = predict_logits(with_batch_norm(), pictures, 256, device)
+    shared = nn.BatchNorm2d(3)
+    shared.running_mean.fill_(rank())
+    share_buffers(shared)
+    found["shared buffers"] = shared.running_mean
+    return found
+
+
+def weights_after_steps(recipe, device):
+    """All weights of a small network without BatchNorm after STEPS steps, in one row."""
+    recipe, _, mixed = recipe.partition(", ")
+    generator = np.random.default_rng(1)
+    pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
+    data = TrainingSet(
+        pack=generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8),
+        targets=np.eye(CLASSES, dtype=np.float32)[labels], weights=generator.uniform(0, 2, pictures),
+        rows=np.arange(pictures), augment=build_augment(LIGHT), batch_size=BATCH, seed=3, workers=0,
+        transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if mixed else [],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
+    )
+    loss = build_loss(recipe, read(WeightingSettings, "weighting"), 0, "abcd", "weighting")
+    training = prepare(model, loss, data, device, settings(), "student")
+    losses = train_epoch(training, data.epoch(1), (3, 1))
+    assert len(losses) == STEPS
+    return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
+
+
+def settings():
+    """The student's, quick and plain."""
+    values = vars(read(StudentSettings, "student"))
+    return StudentSettings(
+        **values | {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
+    )
+
+
+def with_batch_norm():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
+
+
+def work_until_the_end(file):
+    """Wait for each other for ever; FILE gets the process ids, so that the test can harm one of them."""
+    start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
+    while True:
+        all_sum(torch.ones(1))
+        time.sleep(0.01)
+
+
+def raise_in_the_second(file):
+    start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    if rank() == 1:
+        raise UserError("pictures/1.png: gone (bring it back)") if file.name == "user" else KeyError("bug")
+    all_sum(torch.ones(1))
+
+
+def main():
+    case, file = sys.argv[1], Path(sys.argv[2])
+    if case == "compute":
+        found = compute()
+        if is_main():
+            torch.save(found, file)
+    else:
+        globals()[case](file)
+
+
+if __name__ == "__main__":
+    run(main)
