@@ -5,11 +5,9 @@ that decides the result: params, dependencies and sources as dvc.yaml lists them
 """
 
 import fcntl
-import io
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,15 +17,17 @@ from typing import IO, Any
 import numpy as np
 import torch
 from ruamel.yaml import YAML
+from torch.utils._pytree import tree_map_only
 
 from src.distributed import from_main, is_main
 from src.errors import UserError
-from src.files import atomic, read_json, sha256, sha256_of, sync_folder, write_json
+from src.files import read_json, sha256, sha256_of, write_json
 from src.params import flat, value_at
+from src.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
 
 GRAPH = Path("dvc.yaml")
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch"
-NEXT, NEWEST, BEFORE, INPUTS, LOCK = "next.pt", "newest.pt", "before.pt", "inputs.json", "lock"
+INPUTS, LOCK = "inputs.json", "lock"
 PATIENCE = 10.0  # seconds that a run waits for one that is just ending
 SAMPLE = 1024  # pictures of a pack that are hashed; the manifest holds a hash of each
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "kornia")
@@ -56,51 +56,34 @@ class Saved(State):
 
     def __init__(self, folder: Path):
         super().__init__()
-        self.folder = folder
+        self.folder, self.writer = folder, SnapshotWriter(folder)
 
     def restore(self, device: torch.device) -> Path | None:
-        content = from_main(self.newest_sound() if is_main() else b"")
+        content = from_main(newest_sound(self.folder) if is_main() else b"")
         if not content:
             return None
-        state = torch.load(io.BytesIO(content), device, weights_only=True)
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(content))
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         return self.folder
 
-    def newest_sound(self) -> bytes:
-        """The bytes of the newest state whose checksums hold; none are left if neither's do."""
-        for path in (self.folder / NEWEST, self.folder / BEFORE):
-            if not path.exists():
-                continue
-            content = path.read_bytes()
-            if why := damage(content):
-                print(f"warning: {path}: damaged, {len(content)} bytes ({why}); the state before it is tried")
-                continue
-            return content
-        return b""
-
     def save(self) -> None:
-        if not is_main():
-            return
-        newest, following = self.folder / NEWEST, self.folder / NEXT
-        with atomic(following, "wb") as file:
-            torch.save({name: part.state_dict() for name, part in self.parts.items()}, file)
-        if newest.exists():
-            os.replace(newest, self.folder / BEFORE)
-        os.replace(following, newest)
-        sync_folder(self.folder)
+        if is_main():
+            self.writer.write({name: part.state_dict() for name, part in self.parts.items()})
 
 
-def damage(content: bytes) -> str:
-    """What is wrong with a file that torch.save wrote, or nothing: each of its records has a CRC-32."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            broken = archive.testzip()
-        if broken is None:
-            torch.load(io.BytesIO(content), "cpu", weights_only=True)
-    except Exception as error:  # BadZipFile, RuntimeError, UnpicklingError, EOFError, ... by what is broken
-        return " ".join(str(error).split())[:100] or type(error).__name__
-    return f"checksum of {broken}" if broken else ""
+def newest_sound(folder: Path) -> bytes:
+    """The bytes of the newest state whose checksum holds, none if no state's does."""
+    for path in (folder / NEWEST, folder / BEFORE):
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        try:
+            parse(content)
+            return content
+        except ValueError as why:
+            print(f"warning: {path}: damaged, {len(content)} bytes: {why}; the state before it is tried")
+    return b""
 
 
 @contextmanager
@@ -124,7 +107,11 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         if not (folder / NEWEST).exists() and not (folder / BEFORE).exists():
             say_what_differs(folder, inputs)
         write_json(folder / INPUTS, inputs)
-        yield Saved(folder)
+        saved = Saved(folder)
+        try:
+            yield saved
+        finally:
+            saved.writer.wait()
         shutil.rmtree(folder)
 
 
@@ -190,5 +177,13 @@ def say_what_differs(folder: Path, inputs: Mapping[str, Any]) -> None:
     newest = max(others, key=lambda path: path.stat().st_mtime)
     old = read_json(newest)
     keys = [key for key in sorted(old.keys() | inputs.keys()) if old.get(key) != inputs.get(key)]
-    first = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    first = ", ".join(told(key, old, inputs) for key in keys[:3])
+    first += f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     print(f"{newest.parent}: an unfinished run, but {first} changed since: starting anew")
+
+
+def told(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """A param with its two values, a file with its name alone."""
+    if Path(key).exists() or key not in old or key not in new:
+        return key
+    return f"{key} ({old[key]}, now {new[key]})"

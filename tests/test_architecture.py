@@ -22,6 +22,7 @@ RINGS = [
         "losses",
         "labels",
         "averaging",
+        "snapshot",
         "custom",
     ],
     ["models", "optim", "mixing", "metrics", "demo", "folders", "curves", "runtime", "stopping", "resume"],

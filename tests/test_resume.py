@@ -1,0 +1,312 @@
+"""A killed training goes on to the same bits; a changed input, damage and a second writer are told."""
+
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, edit_params
+from test_training import CPU, NoCurves, pack, settings, training_set  # noqa: F401  pack is a fixture
+
+from src.errors import Stopped, UserError
+from src.losses import BASES, Ghm, GhmSettings, Loss
+from src.mixing import MixSettings, build_transforms
+from src.models import build_model
+from src.names import known_optimizers
+from src.params import flat
+from src.resume import Saved, State, digest, inputs_of, locked, resumable
+from src.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
+from src.training import Validation, fit
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the run may clean up after it."""
+
+
+class KilledAfter(NoCurves):
+    """Curves whose writer dies while it writes an epoch's row, which is not saved then."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.last = rows
+
+    def add(self, row):
+        if len(self.rows) == self.last:
+            raise Killed
+        super().add(row)
+
+
+def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):  # noqa: F811
+    torch.manual_seed(0)
+    chosen = settings(**changes)
+    model = build_model(chosen.arch, 3, "none", "student")
+    if dropout:
+        model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
+    loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
+    mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
+    data = training_set(pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size)
+    validation = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU)
+    best = fit(model, loss, data, validation, chosen, curves, state, "student")
+    return model.state_dict(), best.metrics(), curves.rows
+
+
+def assert_same(one, other):
+    assert all(torch.equal(one[0][name], other[0][name]) for name in one[0])
+    assert one[1:] == other[1:]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ghm": True, "mixed": True},
+        {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
+        {"swa": 2, "schedule": "cosine"},
+        {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
+        {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
+        {"patience": 1, "lr": 1e-9},
+    ],
+    ids=lambda changes: ",".join(changes) or "plain",
+)
+def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, changes):  # noqa: F811
+    quiet = train(pack, State(), NoCurves(), **changes)
+    for last in (1, 2):
+        if last < len(quiet[2]):
+            state = Saved(tmp_path)
+            with pytest.raises(Killed):
+                train(pack, state, KilledAfter(last), **changes)
+            state.writer.wait()
+    assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
+    assert f"resuming from epoch {min(2, len(quiet[2]) - 1)} of {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "ranger", "ema": 0.9}, {"accumulate": 3, "batch_size": 2}]
+)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsys, signum, changes):  # noqa: F811
+    quiet, seen = train(pack, State(), NoCurves(), **changes), []
+
+    def in_the_fifth_batch(batch, generator):
+        seen.append(batch)
+        if len(seen) == 5:
+            os.kill(os.getpid(), signum)
+        return batch
+
+    state = Saved(tmp_path)
+    with pytest.raises(Stopped) as stopped:
+        train(pack, state, NoCurves(), transforms=[in_the_fifth_batch], **changes)
+    state.writer.wait()
+    assert stopped.value.signum == signum and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert len(seen) == (6 if changes.get("accumulate") else 5)
+    resumed = train(
+        pack, Saved(tmp_path), NoCurves(), transforms=[lambda b, _: seen.append(b) or b], **changes
+    )
+    assert_same(resumed, quiet)
+    epochs, batches = (4, 15 // 3 * 3) if changes.get("accumulate") else (4, 3)
+    assert len(seen) == epochs * batches  # none was seen twice
+    begun = "epoch 0, batch 6 of the next," if changes.get("accumulate") else "epoch 1, batch 2 of the next,"
+    assert f"resuming from {begun} of {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", known_optimizers())
+def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
+    """7 steps at once, and 4 steps, saved and loaded, and 3 more."""
+    from src.optim import build_optimizer
+
+    def steps(count, model, optimizer):
+        for number in range(count):
+            torch.manual_seed(number)
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(model(torch.rand(4, 5)), torch.zeros(4, 3)).backward()
+            optimizer.step()
+
+    def new():
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(5, 3))
+        return model, build_optimizer(name, model, 1e-3, 0.01, 1.0)
+
+    quiet = new()
+    steps(4, *quiet)
+    steps(3, *quiet)
+    state = Saved(tmp_path)
+    first = new()
+    steps(4, *first)
+    state.hold(model=first[0], optimizer=first[1])
+    state.save()
+    state.writer.wait()
+    second = new()
+    state.hold(model=second[0], optimizer=second[1])
+    assert state.restore(CPU) == tmp_path
+    steps(3, *second)
+    assert torch.equal(quiet[0][0].weight, second[0][0].weight)
+
+
+def saved_twice(folder):
+    state, weights = Saved(folder), torch.nn.Linear(1000, 3)
+    state.hold(weights=weights)
+    for value in (1.0, 2.0):
+        torch.nn.init.constant_(weights.weight, value)
+        state.save()
+        state.writer.wait()
+    return state, weights
+
+
+@pytest.mark.parametrize("harm", ["bit", "cut", "empty", "text", "gone"])
+def test_damage_falls_back_to_the_state_before(tmp_path, capsys, harm):
+    state, weights = saved_twice(tmp_path)
+    newest = tmp_path / NEWEST
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    harmed = {"bit": content, "cut": content[: len(content) // 2], "empty": b"", "text": b"hi", "gone": None}[
+        harm
+    ]
+    newest.unlink() if harmed is None else newest.write_bytes(harmed)
+    assert state.restore(CPU) == tmp_path and weights.weight[0, 0].item() == 1.0
+    warning = capsys.readouterr().out
+    assert (f"warning: {newest}: damaged, {len(harmed or b'')} bytes: " in warning) == (harm != "gone")
+    (tmp_path / BEFORE).write_bytes(b"")
+    assert state.restore(CPU) is None or harm == "gone"
+
+
+def test_a_state_that_runs_code_is_refused(tmp_path):
+    """A file whose checksum holds, made by somebody else."""
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/PWNED",)
+
+    put(tmp_path, saved_by_torch({"weights": Evil()}), torch.zeros(8, dtype=torch.uint8))
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        parse((tmp_path / NEWEST).read_bytes())
+    assert not (tmp_path / "PWNED").exists()
+
+
+def saved_by_torch(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
+    state = {
+        "floats": torch.rand(3, 4, 5, 6).to(memory_format=torch.channels_last),
+        "parts": [
+            torch.arange(3),
+            torch.tensor(True),
+            torch.zeros(0),
+            torch.rand(4, 3).T,
+            torch.ones(1).expand(5),
+        ],
+        "half": torch.rand(3).bfloat16(),
+        7: {"betas": (0.9, 0.999), "none": None, "text": "caf\u00e9", "inf": float("inf"), "big": 2**70},
+    }
+    writer = SnapshotWriter(tmp_path)
+    for _ in range(4):  # over older files too
+        writer.write(state)
+        writer.wait()
+    found = parse((tmp_path / NEWEST).read_bytes())
+    assert found.keys() == state.keys() and found[7] == state[7]
+    for one, other in zip([found["floats"], found["half"], *found["parts"]],
+                          [state["floats"], state["half"], *state["parts"]], strict=True):  # fmt: skip
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    assert found["floats"].stride() == state["floats"].stride()
+    writer.write({"short": torch.ones(1)})
+    writer.wait()
+    assert parse((tmp_path / NEWEST).read_bytes()) == {"short": torch.ones(1)}
+    assert parse((tmp_path / BEFORE).read_bytes()).keys() == state.keys()
+
+
+def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
+    state, weights = saved_twice(tmp_path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    state.save()
+    with pytest.raises(OSError, match="No space left") as error:
+        state.writer.wait()
+    assert error.value.filename == str(tmp_path / SPARE)
+    monkeypatch.undo()
+    torch.nn.init.zeros_(weights.weight)
+    assert state.restore(CPU) and weights.weight[0, 0].item() == 2.0
+
+
+@pytest.fixture
+def run_folder(place, monkeypatch):
+    """The files that train_student's fingerprint is made of, small."""
+    monkeypatch.setattr("src.resume.SCRATCH", place / ".scratch")
+    (place / "dvc.yaml").write_text(
+        "stages:\n  train_student:\n    deps: [a.csv, pack.npy, folder]\n    params: [student, seed]\n"
+    )
+    (place / "a.csv").write_text("1")
+    (place / "folder").mkdir()
+    (place / "folder/b.csv").write_text("2")
+    np.save(place / "pack.npy", np.zeros((4, 2, 2, 3), np.uint8))
+    return place
+
+
+def test_inputs_are_what_dvc_yaml_lists(run_folder):
+    inputs = inputs_of("train_student", "")
+    assert {
+        "seed",
+        "student.lr",
+        "student.class_weights",
+        "a.csv",
+        "pack.npy",
+        "folder/b.csv",
+        "torch",
+    } <= set(inputs)
+    assert not {"loss", "teacher.big.lr", "threads"} & set(inputs)
+    before = digest(run_folder / "pack.npy")
+    np.save(run_folder / "pack.npy", np.full((4, 2, 2, 3), 1, np.uint8))
+    assert digest(run_folder / "pack.npy") != before
+    (run_folder / "w.safetensors").write_text("weights")
+    edit_params(run_folder, student__pretrained="w.safetensors")
+    assert "w.safetensors" in inputs_of("train_student", "")
+
+
+def test_flat_names_every_leaf():
+    assert dict(flat({"b": {"c": 1, "d": [2]}}, "a")) == {"a.b.c": 1, "a.b.d": [2]}
+
+
+def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):
+    with pytest.raises(Killed), resumable("train_student", "", CPU) as state:
+        state.hold(weights=torch.nn.Linear(1, 1))
+        state.save()
+        raise Killed
+    with pytest.raises(Killed), resumable("train_student", "", CPU) as again:
+        assert (again.folder / NEWEST).exists() and again.folder == state.folder
+        raise Killed
+    assert capsys.readouterr().out == ""
+    edit_params(run_folder, student__lr=0.5)
+    (run_folder / "a.csv").write_text("3")
+    with resumable("train_student", "", CPU) as other:
+        assert other.folder != state.folder and not (other.folder / NEWEST).exists()
+    changed = "a.csv, student.lr (0.003, now 0.5) changed since: starting anew"
+    assert capsys.readouterr().out == f"{state.folder}: an unfinished run, but {changed}\n"
+    assert not other.folder.exists() and state.folder.exists()  # what ended well is removed
+
+
+LOCK_IT = "import sys, time; from pathlib import Path; from src.resume import locked\n"
+LOCK_IT += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path, monkeypatch):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LOCK_IT, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "locked\n"
+        monkeypatch.setattr("src.resume.PATIENCE", 0.2)
+        message = rf"^{tmp_path}: another training \(process {first.pid}\) is writing this run"
+        with pytest.raises(UserError, match=message), locked(tmp_path):
+            pass
+        first.kill()
+    with locked(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
