@@ -5,10 +5,12 @@ thread hashes and writes it, over an older file, whose pages the system already 
 """
 
 import io
+import json
 import os
 import struct
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +24,12 @@ HEADER = struct.Struct("<8sQQI")  # magic, bytes of the layout, bytes of the ten
 MAGIC = b"dojo\x00\x00\x00\x01"
 ALIGNED = 64  # bytes; where a tensor may begin
 NEWEST, BEFORE, SPARE, OLD = "newest.state", "before.state", "spare.state", "old.state"
-MARK = "tensor"
+MARK = "\0tensor "  # and its number: stands for a tensor in the layout
 
 
 class Place(NamedTuple):
-    """Stands in the layout for a tensor, as plain values: torch loads no class of ours."""
+    """Where a tensor lies among the bytes of all."""
 
-    mark: str
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -40,7 +41,8 @@ class SnapshotWriter:
 
     def __init__(self, folder: Path):
         self.folder, self.pool = folder, ThreadPoolExecutor(1)
-        self.places: list[Place] = []
+        self.kinds: list[tuple] = []  # of the tensors written last
+        self.places = ""  # as JSON; torch.save would take a millisecond for each hundred
         self.views: list[Tensor] = []
         self.buffer = torch.empty(0, dtype=torch.uint8)
         self.writing: Future[None] | None = None
@@ -50,18 +52,17 @@ class SnapshotWriter:
         self.wait()
         leaves, spec = tree_flatten(state)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        places = lay_out(tensors)
-        if places != self.places:
-            self.places = places
-            size = places[-1].start + tensors[-1].nbytes if places else 0
+        kinds = [(tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
+        if kinds != self.kinds:
+            places, size = lay_out(tensors)
+            self.kinds, self.places = kinds, json.dumps(places)
             self.buffer = torch.empty(size, dtype=torch.uint8)
             self.views = [view(self.buffer, place) for place in places]
         torch._foreach_copy_(self.views, tensors)
-        following = iter(places)
-        layout = [tuple(next(following)) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        text = io.BytesIO()
-        torch.save(tree_unflatten(layout, spec), text)
-        self.writing = self.pool.submit(put, self.folder, text.getvalue(), self.buffer)
+        number = count()
+        marked = [f"{MARK}{next(number)}" if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        layout = {"places": self.places, "state": tree_unflatten(marked, spec)}
+        self.writing = self.pool.submit(put, self.folder, layout, self.buffer)
 
     def wait(self) -> None:
         """Return when the last write is on disk; raises what it met."""
@@ -70,16 +71,14 @@ class SnapshotWriter:
             writing.result()
 
 
-def lay_out(tensors: list[Tensor]) -> list[Place]:
-    """Where each tensor comes to lie."""
+def lay_out(tensors: list[Tensor]) -> tuple[list[Place], int]:
+    """Where each tensor comes to lie, and the bytes of all."""
     places, start = [], 0
     for tensor in tensors:
         strides = torch.empty_like(tensor, device="meta").stride()  # of a dense copy in the same order
-        places.append(
-            Place(MARK, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), strides, start)
-        )
+        places.append(Place(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), strides, start))
         start += -(-tensor.nbytes // ALIGNED) * ALIGNED
-    return places
+    return places, start
 
 
 def view(buffer: Tensor, place: Place) -> Tensor:
@@ -89,14 +88,15 @@ def view(buffer: Tensor, place: Place) -> Tensor:
     return buffer[place.start : place.start + size].view(dtype).as_strided(place.shape, place.strides)
 
 
-def put(folder: Path, layout: bytes, buffer: Tensor) -> None:
+def put(folder: Path, layout: Any, buffer: Tensor) -> None:
     """Write a state over the spare file, on to the disk, and make it the newest."""
-    data = buffer.numpy().data
-    header = HEADER.pack(MAGIC, len(layout), len(data), zlib.crc32(data, zlib.crc32(layout)))
-    spare = folder / SPARE
+    file = io.BytesIO()
+    torch.save(layout, file)
+    text, data, spare = file.getbuffer(), buffer.numpy().data, folder / SPARE
+    header = HEADER.pack(MAGIC, len(text), len(data), zlib.crc32(data, zlib.crc32(text)))
     try:
         with open(os.open(spare, os.O_WRONLY | os.O_CREAT), "wb") as file:  # not emptied: written over
-            for part in (header, layout, data):
+            for part in (header, text, data):
                 file.write(part)
             file.truncate()
             file.flush()
@@ -122,10 +122,10 @@ def parse(content: bytes) -> Any:
         raise ValueError("the checksum differs")
     layout = torch.load(io.BytesIO(body[:layout_size]), weights_only=True)
     buffer = torch.frombuffer(bytearray(body[layout_size:]) or bytearray(1), dtype=torch.uint8)
-    return tree_map(
-        lambda leaf: view(buffer, Place(*leaf)) if is_place(leaf) else leaf, layout, is_leaf=is_place
-    )
+    tensors = [view(buffer, Place(*place)) for place in json.loads(layout["places"])]
 
+    def filled(leaf: Any) -> Any:
+        marked = isinstance(leaf, str) and leaf.startswith(MARK)
+        return tensors[int(leaf.removeprefix(MARK))] if marked else leaf
 
-def is_place(leaf: Any) -> bool:
-    return isinstance(leaf, tuple) and leaf[:1] == (MARK,)
+    return tree_map(filled, layout["state"])
