@@ -100,18 +100,22 @@ class Project:
         self.run("git", "init", "-q")
         self.commit("start")
 
-    def run(self, *command, code=0, **options):
-        """Run a command in the project; returns its output, stdout and stderr together."""
-        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        environment |= {
+    def environment(self):
+        """The variables that a command in the project gets."""
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        git = {
             f"GIT_{who}_{what}": "test@example.org"
             for who in ("AUTHOR", "COMMITTER")
             for what in ("NAME", "EMAIL")
         }
+        return os.environ | path | git
+
+    def run(self, *command, code=0, **options):
+        """Run a command in the project; returns its output, stdout and stderr together."""
         result = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment,
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,0 +1,119 @@
+"""A training of the demo that is killed again and again under DVC ends like one that never was. Slow."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from conftest import Project, edit_params
+
+from src.files import sha256
+
+pytestmark = pytest.mark.slow
+
+OUTS = ("data/models/student.safetensors", "metrics/student.json", "plots/student.csv")
+REPRO = ("dvc", "repro", "-s", "train_student", "--force", "--no-run-cache")
+WAYS = ["kill -9 trainer", "kill -9 dvc", "TERM trainer", "TERM dvc", "Ctrl-C"] * 2
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The digits up to the curriculum, a barely trained teacher, and the outs of a quiet training."""
+    project = Project(tmp_path_factory.mktemp("demo") / "dojo", "data/demo")
+    edit_params(
+        project.folder, teacher__big__epochs=2, knowledge__min_accuracy=0.05, student__epochs=40,
+        student__batch_size=50, student__warmup=12,
+    )  # fmt: skip
+    project.run("dvc", "repro", "train_student")
+    project.quiet = hashes(project)
+    return project
+
+
+def hashes(project):
+    return {name: sha256(project.folder / name) for name in OUTS}
+
+
+def trainer_of(dvc):
+    """The process of the stage itself, below dvc and perhaps a shell."""
+    return next(
+        p for p in psutil.Process(dvc.pid).children(recursive=True) if "stages.train_student" in p.cmdline()
+    )
+
+
+def begin(project):
+    """DVC in a process group of its own, as a terminal starts it: Ctrl-C reaches the whole group."""
+    return subprocess.Popen(
+        REPRO, cwd=project.folder, env=project.environment(), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, process_group=0, restore_signals=True,
+    )  # fmt: skip
+
+
+def hit(dvc, way):
+    """End a run in one of the WAYS."""
+    trainer = trainer_of(dvc)
+    if way == "Ctrl-C":
+        os.killpg(dvc.pid, signal.SIGINT)
+    else:
+        signum = signal.SIGKILL if way.startswith("kill -9") else signal.SIGTERM
+        os.kill(dvc.pid if way.endswith("dvc") else trainer.pid, signum)
+    output = dvc.communicate(timeout=60)[0]
+    gone, alive = psutil.wait_procs([trainer], timeout=20)
+    assert not alive, f"{way}: the trainer goes on\n{output}"
+    return output
+
+
+def read_until(dvc, pattern):
+    """The lines of dvc's output up to the first that matches."""
+    lines = []
+    for line in dvc.stdout:
+        lines.append(line)
+        if re.search(pattern, line):
+            return "".join(lines)
+    raise AssertionError(f"no {pattern} in:\n{''.join(lines)}")
+
+
+def test_killed_ten_times_it_ends_with_the_same_bits(demo):
+    dice, done = random.Random(0), 0
+    for number, way in enumerate(WAYS):
+        dvc = begin(demo)
+        before = read_until(dvc, r"^epoch \d+/40")
+        resumed = re.search(r"resuming from epoch (\d+)", before)
+        assert (resumed is None) == (number == 0), before
+        if resumed:
+            assert int(resumed[1]) >= max(1, done), (way, before)
+        time.sleep(dice.uniform(0.05, 0.5))
+        output = before + hit(dvc, way)
+        done = int(re.findall(r"^epoch (\d+)/40", output, re.MULTILINE)[-1])
+        assert done < 40, "too fast: nothing is left to kill"
+        if way in ("TERM trainer", "Ctrl-C"):
+            name = "SIGTERM" if way == "TERM trainer" else "SIGINT"
+            assert f"error: stopped by {name} (the same command goes on from here)" in output, output
+            assert "Traceback" not in output
+        done = max(1, done - 1) if way.startswith("kill -9") else done  # its save may have been under way
+    output = demo.run(*REPRO)
+    assert re.search(r"resuming from epoch [1-9]", output)
+    assert hashes(demo) == demo.quiet
+    assert not list((demo.folder / ".scratch/train_student").iterdir())
+
+
+def test_a_changed_param_starts_anew_and_says_so(demo):
+    dvc = begin(demo)
+    read_until(dvc, r"^epoch 2/40")
+    hit(dvc, "kill -9 trainer")
+    edit_params(demo.folder, student__lr=0.002, student__epochs=2000)
+    dvc = begin(demo)
+    output = read_until(dvc, r"^epoch 1/2000")
+    changed = "student.epochs (40, now 2000), student.lr (0.01, now 0.002) changed since: starting anew"
+    assert f"an unfinished run, but {changed}" in output
+    second = demo.run(*REPRO[:4], code=255)  # DVC's own lock
+    assert "is busy" in second or "Unable to acquire lock" in second, second
+    by_hand = demo.run("python", "-m", "stages.train_student", code=1)
+    assert f"another training (process {trainer_of(dvc).pid}) is writing this run" in by_hand
+    hit(dvc, "TERM trainer")
+    edit_params(demo.folder, student__lr=0.01, student__epochs=40)
+    assert re.search(r"resuming from epoch [1-9]", demo.run(*REPRO))
+    assert hashes(demo) == demo.quiet
