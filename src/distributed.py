@@ -118,7 +118,7 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
         print(f"warning: {here} processes x {threads} threads on {os.cpu_count()} cores (fewer are faster)")
     print(f"{processes} processes" + (f" on {settings.nodes} machines" if settings.nodes > 1 else ""))
     sys.stdout.flush()
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what matters is said below
+    logging.disable(logging.CRITICAL)  # torchrun's pages; what matters is said below
     try:
         with TemporaryDirectory() as folder:
             elastic_launch(launch_config(settings, here, folder), sys.executable)(*sys.orig_argv[1:])

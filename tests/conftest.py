@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from src.augment import AugmentSettings
+from src.augment import AugmentSettings, build_augment
+from src.data import TrainingSet
+from src.training import TrainingSettings
 
 ROOT = Path(__file__).parent.parent
 LIGHT = AugmentSettings(
@@ -71,6 +74,45 @@ def load_demo():
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     return demo
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pack():
+    """30 pictures of three colours, (30, 32, 32, 3), and their one-hot targets."""
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+
+
+def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
+    images, targets = pack
+    values = dict(
+        pack=images, targets=targets, weights=np.ones(30), rows=np.arange(30), augment=build_augment(augment),
+        transforms=[], batch_size=8, seed=seed, workers=workers,
+    )  # fmt: skip
+    return TrainingSet(**values | changes)
+
+
+def settings(**changes):
+    values = dict(
+        arch="timm/test_resnet", pretrained="none", epochs=4, batch_size=8, optimizer="adam", lr=0.01,
+        weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
+        step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
+        patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
+        focal_gamma=0.0, prior="none", slim=0.0, sync_batchnorm=False,
+    )  # fmt: skip
+    return TrainingSettings(**values | changes)
+
+
+class NoCurves:
+    def __init__(self):
+        self.rows = []
+
+    def add(self, row):
+        self.rows.append(row)
 
 
 class Project:

@@ -14,7 +14,8 @@ import workers
 from conftest import ROOT, edit_params
 
 from src import distributed
-from src.distributed import all_max, all_rows, all_sum, from_main, own_slice
+from src.distributed import all_max, all_rows, all_sum, check_gpus, from_main, launch, own_slice
+from src.errors import UserError
 
 TIMEOUT = 8.0  # seconds, of distributed.timeout in these tests
 
@@ -51,6 +52,22 @@ def test_with_one_process_nothing_is_pooled():
     rows = torch.arange(6.0).view(3, 2)
     assert all_rows(rows) is rows and all_sum(rows) is rows and all_max(rows) is rows
     assert own_slice(8) == slice(0, 8) and from_main(b"abc") == b"abc" and distributed.is_main()
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_gpus(1, torch.device("cuda"))
+    check_gpus(2, torch.device("cpu"))
+    with pytest.raises(UserError, match="^params.yaml: processes: 2 on this machine, but it has 1 GPUs"):
+        check_gpus(2, torch.device("cuda"))
+
+
+def test_processes_must_share_out_over_the_machines(place):
+    edit_params(place, processes=3, distributed__nodes=2)
+    with pytest.raises(
+        UserError, match="^params.yaml: processes: must be a multiple of distributed.nodes, got 3 and 2"
+    ):
+        launch(3, 1, torch.device("cpu"))
 
 
 @pytest.mark.slow

@@ -88,6 +88,12 @@ def test_every_list_can_be_overridden(place, key, value):
         ("device", "gpu", "device: must be auto, cpu or cuda, got 'gpu', did you mean cpu?"),
         ("student__lr", "0.1", "student.lr: must be a number in (0, 100], got '0.1'"),
         ("student__lr", float("nan"), "student.lr: must be a number in (0, 100], got nan"),
+        ("processes", 0, "processes: must be a whole number in [1, 4096], got 0"),
+        (
+            "distributed__rendezvous",
+            "here",
+            "distributed.rendezvous: must be host:port of the first machine, got 'here'",
+        ),
         ("student__epochs", -1, "student.epochs: must be a whole number in [1, inf), got -1"),
         ("student__batch_size", 1, "student.batch_size: must be a whole number in [2, inf), got 1"),
         ("student__curriculum", "yes", "student.curriculum: must be true or false, got 'yes'"),

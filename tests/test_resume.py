@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, edit_params
-from test_training import CPU, NoCurves, pack, settings, training_set  # noqa: F401  pack is a fixture
+from conftest import CPU, ROOT, NoCurves, edit_params, settings, training_set
 
 from src.errors import Stopped, UserError
 from src.losses import BASES, Ghm, GhmSettings, Loss
@@ -40,7 +39,7 @@ class KilledAfter(NoCurves):
         super().add(row)
 
 
-def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):  # noqa: F811
+def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):
     torch.manual_seed(0)
     chosen = settings(**changes)
     model = build_model(chosen.arch, 3, "none", "student")
@@ -72,7 +71,7 @@ def assert_same(one, other):
     ],
     ids=lambda changes: ",".join(changes) or "plain",
 )
-def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, changes):  # noqa: F811
+def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, changes):
     quiet = train(pack, State(), NoCurves(), **changes)
     for last in (1, 2):
         if last < len(quiet[2]):
@@ -88,7 +87,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, chan
     "changes", [{}, {"optimizer": "ranger", "ema": 0.9}, {"accumulate": 3, "batch_size": 2}]
 )
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsys, signum, changes):  # noqa: F811
+def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsys, signum, changes):
     quiet, seen = train(pack, State(), NoCurves(), **changes), []
 
     def in_the_fifth_batch(batch, generator):

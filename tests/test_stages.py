@@ -100,6 +100,20 @@ def test_without_a_teacher(copy):
     assert "teacher" not in figures(copy)[1]["test"]
 
 
+def test_two_processes_see_every_picture_once(copy):
+    output = copy.run("dvc", "exp", "run", "-S", "processes=2", "-S", "threads=1", "-n", "two")
+    assert stages_run(output) == ["train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
+    assert output.count("2 processes\n") == 4 and output.count("epoch 3/3") == 2  # the first alone speaks
+    for name, column in (("data/predictions.csv", 0), ("data/distill/distill_big.txt", 0)):
+        lines = [line for line in (copy.folder / name).read_text().splitlines() if not line.startswith("#")]
+        paths = [row.split(",")[column] for row in lines[1:]]
+        assert len(paths) == len(set(paths)) == 24
+    before = (copy.folder / "metrics/test.json").read_bytes()
+    edit_params(copy.folder, processes=1)
+    copy.run("dvc", "repro", "-s", "evaluate")
+    assert (copy.folder / "metrics/test.json").read_bytes() == before
+
+
 def test_a_run_in_a_copy_leaves_the_workspace_alone(copy):
     before = copy.results()
     copy.run("dvc", "exp", "run", "--temp", "-S", "seed=2", "-n", "other")
@@ -252,6 +266,10 @@ def error_of(output):
          "params.yaml: images.width: must be a whole number in [8, 4096], got 3"),
         ("student__pretrained", "none.safetensors", "train_student",
          "params.yaml: student.pretrained: none.safetensors: no such file"),
+        ("processes", 3, "train_student",
+         "params.yaml: student.batch_size: must be a multiple of processes, 3, got 8"),
+        ("student__sync_batchnorm", True, "train_student",
+         "params.yaml: student.sync_batchnorm: true, but it runs on GPUs only"),
         ("teacher__big__lr", 1e-9, "train_teacher@big dump_knowledge", "teacher big: accuracy 0."),
         ("export__tolerance", 0.0, "export_jit", "data/export/student.pt: differs from the model by "),
     ],

@@ -6,13 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import LIGHT
+from conftest import CPU, LIGHT, NoCurves, settings, training_set
 
 from src.augment import augment_each, build_augment
 from src.averaging import build_average
 from src.batch import Batch, unit_range
 from src.checkpoint import facts_of, load_model, save_weights
-from src.data import TrainingSet
 from src.errors import UserError
 from src.losses import BASES, Loss
 from src.mixing import MixSettings, build_transforms, sizes_at
@@ -21,46 +20,18 @@ from src.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
 from src.predict import predict_logits
 from src.resume import State
-from src.training import Best, Training, TrainingSettings, Validation, fit, prepare, slimming, train_epoch
+from src.training import (
+    Best,
+    Training,
+    Validation,
+    check_processes,
+    fit,
+    prepare,
+    slimming,
+    train_epoch,
+)  # fmt: skip
 
-CPU = torch.device("cpu")
 NONE = dataclasses.replace(LIGHT, policy="none")
-
-
-@pytest.fixture
-def pack():
-    """30 pictures of three colours, (30, 32, 32, 3), and their one-hot targets."""
-    generator, labels = np.random.default_rng(0), np.arange(30) % 3
-    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
-    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
-
-
-def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
-    images, targets = pack
-    values = dict(
-        pack=images, targets=targets, weights=np.ones(30), rows=np.arange(30), augment=build_augment(augment),
-        transforms=[], batch_size=8, seed=seed, workers=workers,
-    )  # fmt: skip
-    return TrainingSet(**values | changes)
-
-
-def settings(**changes):
-    values = dict(
-        arch="timm/test_resnet", pretrained="none", epochs=4, batch_size=8, optimizer="adam", lr=0.01,
-        weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
-        step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
-        patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
-        focal_gamma=0.0, prior="none", slim=0.0, sync_batchnorm=False,
-    )  # fmt: skip
-    return TrainingSettings(**values | changes)
-
-
-class NoCurves:
-    def __init__(self):
-        self.rows = []
-
-    def add(self, row):
-        self.rows.append(row)
 
 
 def train(pack, workers=0, data=None, **changes):
@@ -323,6 +294,22 @@ def test_more_pictures_a_batch_than_there_are(pack):
         UserError, match=r"^params.yaml: student.batch_size: must be at most the 30 training pictures, got 31"
     ):
         train(pack, batch_size=31)
+
+
+def test_a_batch_that_several_processes_cannot_share():
+    check_processes(settings(batch_size=8), 4, CPU, "student")
+    with pytest.raises(UserError, match="student.batch_size: must be a multiple of processes, 3, got 8"):
+        check_processes(settings(batch_size=8), 3, CPU, "student")
+    with pytest.raises(UserError, match="student.sync_batchnorm: true, but it runs on GPUs only"):
+        check_processes(settings(sync_batchnorm=True), 1, CPU, "student")
+    check_processes(settings(sync_batchnorm=True), 1, torch.device("cuda"), "student")
+
+
+def test_batch_norm_needs_two_pictures(pack):
+    message = "student.batch_size: 1 for 1 processes, but the network has BatchNorm, which needs at least 2"
+    with pytest.raises(UserError, match=message):
+        train(pack, batch_size=1)
+    train(pack, epochs=2, batch_size=1, arch="timm/test_convnext")
 
 
 # weights files
