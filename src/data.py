@@ -3,7 +3,7 @@
 N pictures, B pictures in a batch, C classes, H height, W width in pixels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.augment import Augment, augment_each
 from src.batch import Batch
 from src.distributed import own_slice
+from src.errors import UserError
 from src.mixing import Transform
 
 
@@ -41,13 +42,27 @@ class TrainingSet:
             order[start : start + self.batch_size][own].tolist()
             for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
-        return DataLoader(
+        loader = DataLoader(
             Epoch(self, epoch),
             batch_sampler=batches,
             collate_fn=as_is,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
         )
+        return watched(loader)
+
+
+def watched(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches; a UserError where a worker of the loader dies, which torch tells in a long trace."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        raise UserError(
+            "params.yaml: workers: a process that augments pictures died, out of memory or of /dev/shm? "
+            "(fewer, or 0; the same command goes on from the last finished epoch)"
+        ) from None
 
 
 def as_is(batch: Batch) -> Batch:

@@ -18,6 +18,7 @@ from src.data import TrainingSet
 from src.training import TrainingSettings
 
 ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
 LIGHT = AugmentSettings(
     policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0,
     mixup=0, cutmix=0, multi_scale=0,
@@ -74,9 +75,6 @@ def load_demo():
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     return demo
-
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -154,6 +156,14 @@ def test_workers_change_nothing(pack):
     alone, helped = (list(training_set(pack, workers=workers).epoch(3)) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_worker_that_dies_is_one_line(pack):
+    def die(picture):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
+        list(dataclasses.replace(training_set(pack, workers=1), augment=die).epoch(1))
 
 
 def test_a_batch_on_the_device_is_float_in_unit_range():
@@ -364,7 +374,7 @@ def test_batches_that_do_not_fill_a_step_wait(pack, monkeypatch):
     read = []
     monkeypatch.setattr(
         "src.training.train_epoch",
-        lambda run, batches, seed: read.append(len(list(batches))) or torch.ones(1),
+        lambda run, batches, seed, losses: read.append(len(list(batches))) or torch.ones(1),
     )
     train(pack, epochs=2, accumulate=2)
     assert read == [2, 2]
