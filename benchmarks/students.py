@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from dvc.utils.hydra import apply_overrides
 from sklearn.metrics import f1_score
+from torch import nn
 
 import src.params
 from src.curves import Curves
@@ -36,18 +38,25 @@ class Score(NamedTuple):
 
 
 def score(overrides: Sequence[str], change: Change = lambda data: data) -> Score:
-    """Train the student as `dvc exp run -S ...` with these overrides would, on `change` of its data."""
+    """Train the student as `dvc exp run -S ...` with these overrides would, and measure it on test."""
+    model, test = trained(overrides, State(), change), read_manifest("test")
+    predicted = predict_logits(model, read_pack("test"), 256, torch.device("cpu")).argmax(dim=1).numpy()
+    accuracy = float((predicted == test.labels).mean())
+    return Score(accuracy, f1_score(test.labels, predicted, average="macro"))
+
+
+def trained(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
+    """The student after a training with these overrides on `change` of its data."""
     with params(overrides), silence(), tempfile.TemporaryDirectory() as folder:
         settings, seed = read(StudentSettings, "student"), read(int, "seed")
         device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
         model, loss, data = assemble(settings, seed)
-        data, val, test = change(data), read_manifest("val"), read_manifest("test")
+        data, val = change(data), read_manifest("val")
         base = BASES[loss.base.name]
         validation = Validation(read_pack("val"), val.one_hot(), base, settings.batch_size, device)
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
-            fit(model, loss, data, validation, settings, curves, State(), "student")
-        predicted = predict_logits(model, read_pack("test"), 256, device).argmax(dim=1).numpy()
-    return Score(float((predicted == test.labels).mean()), f1_score(test.labels, predicted, average="macro"))
+            fit(model, loss, data, validation, settings, curves, state, "student")
+    return model
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from src.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
 GRAPH = Path("dvc.yaml")
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch"
 INPUTS, LOCK = "inputs.json", "lock"
+COST = 0.01  # of a training's time that saving may take; after an epoch too short for that nothing is saved
 PATIENCE = 10.0  # seconds that a run waits for one that is just ending
 SAMPLE = 1024  # pictures of a pack that are hashed; the manifest holds a hash of each
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "kornia")
@@ -50,6 +51,9 @@ class State:
     def save(self) -> None:
         """Keep the parts as they are."""
 
+    def save_if_cheap(self) -> None:
+        """The same, if it costs less than COST of the time since the last save."""
+
 
 class Saved(State):
     """The state in a folder; the first process alone reads and writes, the others get what it read."""
@@ -57,6 +61,7 @@ class Saved(State):
     def __init__(self, folder: Path):
         super().__init__()
         self.folder, self.writer = folder, SnapshotWriter(folder)
+        self.saved, self.seconds = 0.0, 0.0  # when the last save ended, how long it took
 
     def restore(self, device: torch.device) -> Path | None:
         content = from_main(newest_sound(self.folder) if is_main() else b"")
@@ -69,7 +74,14 @@ class Saved(State):
 
     def save(self) -> None:
         if is_main():
+            began = time.monotonic()
             self.writer.write({name: part.state_dict() for name, part in self.parts.items()})
+            self.saved = time.monotonic()
+            self.seconds = self.saved - began
+
+    def save_if_cheap(self) -> None:
+        if time.monotonic() - self.saved >= self.seconds / COST:
+            self.save()
 
 
 def newest_sound(folder: Path) -> bytes:
@@ -107,11 +119,7 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         if not (folder / NEWEST).exists() and not (folder / BEFORE).exists():
             say_what_differs(folder, inputs)
         write_json(folder / INPUTS, inputs)
-        saved = Saved(folder)
-        try:
-            yield saved
-        finally:
-            saved.writer.wait()
+        yield Saved(folder)
         shutil.rmtree(folder)
 
 

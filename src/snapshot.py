@@ -1,7 +1,7 @@
-"""A training's state as one file, written beside the training: a layout, all tensors in a row, a checksum.
+"""A training's state as one file: a layout, all tensors in a row, a checksum.
 
-Saving after every epoch must cost next to nothing. So tensors are copied into one buffer that is kept, a
-thread hashes and writes it, over an older file, whose pages the system already holds.
+Made to be cheap, since it is done again and again: tensors are copied into one buffer that is kept, and
+written over an older file, whose pages the system already holds.
 """
 
 import io
@@ -9,7 +9,6 @@ import json
 import os
 import struct
 import zlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from src.files import sync_folder
 HEADER = struct.Struct("<8sQQI")  # magic, bytes of the layout, bytes of the tensors, CRC-32 of both
 MAGIC = b"dojo\x00\x00\x00\x01"
 ALIGNED = 64  # bytes; where a tensor may begin
-NEWEST, BEFORE, SPARE, OLD = "newest.state", "before.state", "spare.state", "old.state"
+NEWEST, BEFORE, SPARE = "newest.state", "before.state", "spare.state"
 MARK = "\0tensor "  # and its number: stands for a tensor in the layout
 
 
@@ -37,19 +36,17 @@ class Place(NamedTuple):
 
 
 class SnapshotWriter:
-    """Keeps the newest two states in a folder, and a third file to write over."""
+    """Keeps the newest two states in a folder; the older one's file is written over."""
 
     def __init__(self, folder: Path):
-        self.folder, self.pool = folder, ThreadPoolExecutor(1)
+        self.folder = folder
         self.kinds: list[tuple] = []  # of the tensors written last
         self.places = ""  # as JSON; torch.save would take a millisecond for each hundred
         self.views: list[Tensor] = []
         self.buffer = torch.empty(0, dtype=torch.uint8)
-        self.writing: Future[None] | None = None
 
     def write(self, state: Any) -> None:
-        """Copy the state, nested tensors, numbers and text, and begin to write; first ends the last write."""
-        self.wait()
+        """Put the state, nested tensors, numbers and text, on disk as the newest."""
         leaves, spec = tree_flatten(state)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         kinds = [(tensor.dtype, tensor.shape, tensor.stride()) for tensor in tensors]
@@ -62,13 +59,7 @@ class SnapshotWriter:
         number = count()
         marked = [f"{MARK}{next(number)}" if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         layout = {"places": self.places, "state": tree_unflatten(marked, spec)}
-        self.writing = self.pool.submit(put, self.folder, layout, self.buffer)
-
-    def wait(self) -> None:
-        """Return when the last write is on disk; raises what it met."""
-        if self.writing is not None:
-            writing, self.writing = self.writing, None
-            writing.result()
+        put(self.folder, layout, self.buffer)
 
 
 def lay_out(tensors: list[Tensor]) -> tuple[list[Place], int]:
@@ -89,21 +80,23 @@ def view(buffer: Tensor, place: Place) -> Tensor:
 
 
 def put(folder: Path, layout: Any, buffer: Tensor) -> None:
-    """Write a state over the spare file, on to the disk, and make it the newest."""
+    """Write a state over the older one's file, on to the disk, and make it the newest."""
     file = io.BytesIO()
     torch.save(layout, file)
     text, data, spare = file.getbuffer(), buffer.numpy().data, folder / SPARE
     header = HEADER.pack(MAGIC, len(text), len(data), zlib.crc32(data, zlib.crc32(text)))
     try:
+        if (folder / BEFORE).exists():
+            os.replace(folder / BEFORE, spare)
         with open(os.open(spare, os.O_WRONLY | os.O_CREAT), "wb") as file:  # not emptied: written over
             for part in (header, text, data):
                 file.write(part)
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        for source, target in ((BEFORE, OLD), (NEWEST, BEFORE), (SPARE, NEWEST), (OLD, SPARE)):
-            if (folder / source).exists():
-                os.replace(folder / source, folder / target)
+        if (folder / NEWEST).exists():
+            os.replace(folder / NEWEST, folder / BEFORE)
+        os.replace(spare, folder / NEWEST)
         sync_folder(folder)
     except OSError as error:
         error.filename = str(spare)  # a full disk's error names no file

@@ -303,8 +303,9 @@ def fit(
 ) -> Best:
     """Train for all epochs and leave the best weights in the model; `key` is its section of params.yaml.
 
-    `state` is saved after every epoch, and after the step in which SIGTERM or Ctrl-C comes; a training that
-    an earlier process did not finish goes on from there, to the same bits.
+    `state` is saved after an epoch, unless it is so short that this would cost, and after the step in which
+    SIGTERM or Ctrl-C comes; a training that an earlier process did not finish goes on from there, to the same
+    bits.
     """
     run = prepare(model, loss, data, validation.device, settings, key)
     steps = len(data.rows) // settings.batch_size // settings.accumulate
@@ -349,7 +350,7 @@ def fit(
             row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
             curves.add(row)
             progress.finish(row)
-            state.save()
+            state.save_if_cheap()
             left = (time.monotonic() - began) / (epoch - first) * (settings.epochs - epoch)
             print(
                 f"{title}: loss {row.train_loss:.4f}, val loss {val_loss:.4f}, val accuracy {accuracy:.4f} "

@@ -22,6 +22,29 @@ from src.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
 from src.training import Validation, fit
 
 
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch):
+    monkeypatch.setattr("src.resume.COST", float("inf"))
+
+
+def test_saving_waits_until_it_is_cheap(tmp_path, monkeypatch):
+    """Each save takes 1 s of a clock that goes on by 10 s an epoch: with a cost of 2 % every 50 s."""
+    monkeypatch.setattr("src.resume.COST", 0.02)
+    clock, saved = [100.0], []
+    monkeypatch.setattr("src.resume.time.monotonic", lambda: clock[0])
+    state = Saved(tmp_path)
+
+    def write(_):
+        saved.append(clock[0])
+        clock[0] += 1
+
+    monkeypatch.setattr(state.writer, "write", write)
+    for _ in range(12):
+        clock[0] += 10
+        state.save_if_cheap()
+    assert saved == [110, 161, 212]
+
+
 class Killed(BaseException):
     """Stands for kill -9: nothing of the run may clean up after it."""
 
@@ -75,10 +98,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, chan
     quiet = train(pack, State(), NoCurves(), **changes)
     for last in (1, 2):
         if last < len(quiet[2]):
-            state = Saved(tmp_path)
             with pytest.raises(Killed):
-                train(pack, state, KilledAfter(last), **changes)
-            state.writer.wait()
+                train(pack, Saved(tmp_path), KilledAfter(last), **changes)
     assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
     assert f"resuming from epoch {min(2, len(quiet[2]) - 1)} of {tmp_path}" in capsys.readouterr().out
 
@@ -96,10 +117,8 @@ def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsy
             os.kill(os.getpid(), signum)
         return batch
 
-    state = Saved(tmp_path)
     with pytest.raises(Stopped) as stopped:
-        train(pack, state, NoCurves(), transforms=[in_the_fifth_batch], **changes)
-    state.writer.wait()
+        train(pack, Saved(tmp_path), NoCurves(), transforms=[in_the_fifth_batch], **changes)
     assert stopped.value.signum == signum and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert len(seen) == (6 if changes.get("accumulate") else 5)
     resumed = train(
@@ -137,7 +156,6 @@ def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     steps(4, *first)
     state.hold(model=first[0], optimizer=first[1])
     state.save()
-    state.writer.wait()
     second = new()
     state.hold(model=second[0], optimizer=second[1])
     assert state.restore(CPU) == tmp_path
@@ -151,7 +169,6 @@ def saved_twice(folder):
     for value in (1.0, 2.0):
         torch.nn.init.constant_(weights.weight, value)
         state.save()
-        state.writer.wait()
     return state, weights
 
 
@@ -201,7 +218,6 @@ def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
     writer = SnapshotWriter(tmp_path)
     for _ in range(4):  # over older files too
         writer.write(state)
-        writer.wait()
     found = parse((tmp_path / NEWEST).read_bytes())
     assert found.keys() == state.keys() and found[7] == state[7]
     for one, other in zip([found["floats"], found["half"], *found["parts"]],
@@ -209,7 +225,6 @@ def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
         assert one.dtype == other.dtype and torch.equal(one, other)
     assert found["floats"].stride() == state["floats"].stride()
     writer.write({"short": torch.ones(1)})
-    writer.wait()
     assert parse((tmp_path / NEWEST).read_bytes()) == {"short": torch.ones(1)}
     assert parse((tmp_path / BEFORE).read_bytes()).keys() == state.keys()
 
@@ -221,9 +236,8 @@ def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    state.save()
     with pytest.raises(OSError, match="No space left") as error:
-        state.writer.wait()
+        state.save()
     assert error.value.filename == str(tmp_path / SPARE)
     monkeypatch.undo()
     torch.nn.init.zeros_(weights.weight)

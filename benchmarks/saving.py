@@ -1,0 +1,45 @@
+"""What it costs to save a training's state after its epochs, as a share of the training.
+
+The default student, and the teacher's network in its place; `dvc repro` comes first.
+
+run     python -m benchmarks.saving
+"""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from benchmarks.students import trained
+from benchmarks.timing import in_turns
+from src.errors import run
+from src.resume import Saved, State
+
+ROUNDS = 5
+STUDENTS = {
+    "the student": [],
+    "the teacher's network": ["student.epochs=15", "student.warmup=4", "student.arch=timm/resnet10t"],
+}
+
+
+def with_saving(overrides: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        trained(overrides, Saved(Path(folder)))
+
+
+def shares(overrides: list[str]) -> list[float]:
+    """What saving adds to the time of a training, in percent of it, in each round."""
+    contestants = {"plain": partial(trained, overrides, State()), "saving": partial(with_saving, overrides)}
+    seconds = in_turns(contestants, ROUNDS)
+    return [100 * (s / p - 1) for s, p in zip(seconds["saving"], seconds["plain"], strict=True)]
+
+
+def main() -> None:
+    for name, overrides in STUDENTS.items():
+        added = shares(overrides)
+        spread = f"{median(added):.1f} % ({min(added):.1f} to {max(added):.1f})"
+        print(f"{name}: saving adds {spread}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
