@@ -55,12 +55,17 @@ def reference(folder: Path) -> torch.utils.data.DataLoader:
 
 def ours(folder: Path, policy: str) -> TrainingSet:
     paths = sorted(folder.glob("*/*.jpg"))
-    pack = np.stack([np.asarray(letterbox(Image.open(path).convert("RGB"), SIDE, SIDE)) for path in paths])
+    pack = np.stack(
+        [
+            np.asarray(letterbox(image := Image.open(path).convert("RGB"), SIDE, SIDE, image.size))
+            for path in paths
+        ]
+    )
     settings = replace(read(AugmentSettings, "augment"), policy=policy, flip=0.5)
     return TrainingSet(
-        pack=pack, targets=np.ones((PICTURES, 1), np.float32), weights=np.ones(PICTURES),
-        rows=np.arange(PICTURES), augment=build_augment(settings), transforms=[], batch_size=BATCH, seed=1,
-        workers=WORKERS,
+        pictures=pack, targets=np.ones((PICTURES, 1), np.float32), weights=np.ones(PICTURES),
+        rows=np.arange(PICTURES), augment=build_augment(settings, SIDE, SIDE), transforms=[],
+        batch_size=BATCH, seed=1, workers=WORKERS,
     )  # fmt: skip
 
 

@@ -18,8 +18,9 @@ import src.params
 from src.curves import Curves
 from src.data import TrainingSet
 from src.losses import BASES
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
 from src.params import read
+from src.pictures import read_pictures
 from src.predict import predict_logits
 from src.resume import State
 from src.runtime import start
@@ -40,7 +41,13 @@ class Score(NamedTuple):
 def score(overrides: Sequence[str], change: Change = lambda data: data) -> Score:
     """Train the student as `dvc exp run -S ...` with these overrides would, and measure it on test."""
     model, test = trained(overrides, State(), change), read_manifest("test")
-    predicted = predict_logits(model, read_pack("test"), 256, torch.device("cpu")).argmax(dim=1).numpy()
+    predicted = (
+        predict_logits(
+            model, read_pictures("test", read(bool, "images.dct_scaling")), 256, torch.device("cpu")
+        )
+        .argmax(dim=1)
+        .numpy()
+    )
     accuracy = float((predicted == test.labels).mean())
     return Score(accuracy, f1_score(test.labels, predicted, average="macro"))
 
@@ -53,7 +60,13 @@ def trained(overrides: Sequence[str], state: State, change: Change = lambda data
         model, loss, data = assemble(settings, seed)
         data, val = change(data), read_manifest("val")
         base = BASES[loss.base.name]
-        validation = Validation(read_pack("val"), val.one_hot(), base, settings.batch_size, device)
+        validation = Validation(
+            read_pictures("val", read(bool, "images.dct_scaling")),
+            val.one_hot(),
+            base,
+            settings.batch_size,
+            device,
+        )
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
             fit(model, loss, data, validation, settings, curves, state, "student")
     return model

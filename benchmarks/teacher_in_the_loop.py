@@ -56,10 +56,10 @@ def with_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
 def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
     """The same data, the targets of a file that holds the teacher's mean over VIEWS augmented views."""
     teacher, facts = load_model(TEACHER)
-    base, rows = BASES[facts.base], range(len(data.pack))
+    base, rows = BASES[facts.base], range(len(data.pictures))
     with torch.inference_mode():
         views = [
-            base.probs(teacher(unit_range(augment_each(data.pack, data.augment, 0, view, rows))).double())
+            base.probs(teacher(unit_range(augment_each(data.pictures, data.augment, 0, view, rows))).double())
             for view in range(1, VIEWS + 1)
         ]
     knowledge = Knowledge(facts.base, torch.stack(views).mean(dim=0).numpy())

@@ -1,8 +1,9 @@
 """Open every picture once, with all cores: hash, letterbox and pack the sound ones, name the others."""
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,25 @@ class ImageSettings:
 
     height: int  # pixels
     width: int  # pixels
+    pack: str | bool  # whether the letterboxed pictures are written into one file; auto: up to pack_limit
+    pack_limit: float  # GiB of all packs together
+    pack_margin: float  # share by which the training pictures are kept larger, for augmentation to cut from
+    dct_scaling: bool  # of files that are not packed: decode a JPEG at a part of its size
+
+    def size(self, split: str) -> tuple[int, int]:
+        """Height and width of the pictures that a split's pack holds."""
+        scale = 1 + self.pack_margin if split == "train" else 1
+        return round(scale * self.height), round(scale * self.width)
+
+    def packs(self, counts: Mapping[str, int]) -> bool:
+        """Whether splits of so many pictures are packed; says what auto decided."""
+        if self.pack != "auto":
+            return bool(self.pack)
+        gigabytes = sum(count * 3 * math.prod(self.size(split)) for split, count in counts.items()) / 2**30
+        packed = gigabytes <= self.pack_limit
+        verb = "are packed" if packed else "are read from their files each time"
+        print(f"images.pack: auto: the pictures {verb}, {gigabytes:.2g} of at most {self.pack_limit:g} GiB")
+        return packed
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,7 @@ class Checked:
 
     path: str  # relative to the data root
     name: str  # its class
-    pixels: bytes  # H x W x 3, letterboxed; empty if refused
+    pixels: bytes  # H x W x 3, letterboxed; empty if refused or not asked for
     hash: str  # of the picture before letterboxing
     reason: str  # empty if the picture is sound
 
@@ -72,47 +92,52 @@ def check_split(
     root: Path,
     split: Split,
     data: DataSettings,
-    images: ImageSettings,
+    size: tuple[int, int],
+    packed: bool,
     seen: Duplicates,
     manifest: Path,
     pack: Path,
 ) -> tuple[Counter[str], list[tuple[str, str]]]:
-    """Write a split's manifest and pack; returns pictures per class and (path, reason) of the refused."""
+    """Write a split's manifest and its pack of pictures of `size`, height and width, empty if not `packed`.
+
+    Returns pictures per class and (path, reason) of the refused.
+    """
     counts, bad = Counter(), []
     with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
-        rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, images.height, images.width)
-        for checked in tqdm(
-            check_files(root, split.files, data, images), split.name, len(split.files), disable=None
-        ):
+        rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, *size)
+        files = check_files(root, split.files, data, size if packed else None)
+        for checked in tqdm(files, split.name, len(split.files), disable=None):
             reason = checked.reason or seen.refuse(checked)
             if reason:
                 bad.append((checked.path, reason))
                 continue
             rows.writerow([checked.path, checked.name, checked.hash])
-            pictures.append(checked.pixels)
+            if packed:
+                pictures.append(checked.pixels)
             counts[checked.name] += 1
         pictures.write_header()
     return counts, bad
 
 
 def check_files(
-    root: Path, files: list[tuple[str, str]], data: DataSettings, images: ImageSettings
+    root: Path, files: list[tuple[str, str]], data: DataSettings, size: tuple[int, int] | None
 ) -> Iterator[Checked]:
     """What came of each file of (path, class), in their order; read by one process per core."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(partial(check_file, root, data, images), files, chunksize=16)
+        yield from pool.map(partial(check_file, root, data, size), files, chunksize=16)
 
 
-def check_file(root: Path, data: DataSettings, images: ImageSettings, file: tuple[str, str]) -> Checked:
-    """Read, verify, decode, hash and letterbox one file."""
+def check_file(
+    root: Path, data: DataSettings, size: tuple[int, int] | None, file: tuple[str, str]
+) -> Checked:
+    """Read, verify, decode and hash one file; letterbox it to `size`, height and width, if there is one."""
     path, name = file
     try:
         image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
     except BadPicture as bad:
         return Checked(path, name, b"", "", str(bad))
-    return Checked(
-        path, name, letterbox(image, images.height, images.width).tobytes(), content_hash(image), ""
-    )
+    pixels = letterbox(image, *size, image.size).tobytes() if size else b""
+    return Checked(path, name, pixels, content_hash(image), "")
 
 
 def read_bytes(path: Path) -> bytes:

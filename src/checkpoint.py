@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -43,16 +42,16 @@ def facts_of(
     pretrained: str,
     base: str,
     classes: tuple[str, ...],
-    pack: np.ndarray,
+    size: tuple[int, int],
     params: Any,
 ) -> Facts:
-    """The facts of a model that was trained on a pack uint8 (N, H, W, 3) with `params`, any JSON value."""
+    """The facts of a model for pictures of `size`, height and width; `params` is any JSON value."""
     return Facts(
         arch=arch,
         base=base,
         classes=classes,
-        height=pack.shape[1],
-        width=pack.shape[2],
+        height=size[0],
+        width=size[1],
         mean=tuple(model.normalize.mean.flatten().tolist()),
         std=tuple(model.normalize.std.flatten().tolist()),
         pretrained=sha256(Path(pretrained)) if Path(pretrained).is_file() else pretrained,

@@ -1,4 +1,4 @@
-"""A pack with its targets and weights -> an epoch's batches, seeded.
+"""Pictures with their targets and weights -> an epoch's batches, seeded.
 
 N pictures, B pictures in a batch, C classes, H height, W width in pixels.
 """
@@ -15,13 +15,14 @@ from src.batch import Batch
 from src.distributed import own_slice
 from src.errors import UserError
 from src.mixing import Transform
+from src.pictures import Pictures
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """All that the batches of any epoch are made of."""
 
-    pack: np.ndarray  # uint8 (N, H, W, 3), mapped from its file
+    pictures: Pictures  # uint8 (N, h, w, 3), from the pack or from files
     targets: np.ndarray  # float32 (N, C)
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) numbers of the pictures that take part
@@ -80,7 +81,7 @@ class Epoch(Dataset):
     def __getitems__(self, numbers: list[int]) -> Batch:
         data = self.data
         return Batch(
-            augment_each(data.pack[numbers], data.augment, data.seed, self.epoch, numbers),
+            augment_each(data.pictures[numbers], data.augment, data.seed, self.epoch, numbers),
             torch.from_numpy(data.targets[numbers]),
             torch.from_numpy(data.weights[numbers]).float(),
         )

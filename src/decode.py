@@ -8,12 +8,14 @@ import warnings
 from io import BytesIO
 
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # no format runs a program
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before a pixel is decoded
 GREY16 = [value >> 8 for value in range(65536)]  # 16-bit grey -> 8 bits
-SMALLEST_SCALE = 8  # JPEG can be decoded at 1/8 of its size; the entropy decoder still sees every byte
+DCT_FACTORS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller
+REDUCED = 2  # times as many pixels each way as are needed at least
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class BadPicture(Exception):
@@ -31,14 +33,68 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
         raise BadPicture("empty file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
-        check_size(opened(content), min_side, max_pixels)
+        image = opened(content)
+        check_size(image, min_side, max_pixels)
         verify(content)
-        try:
-            return to_rgb(ImageOps.exif_transpose(opened(content)))
-        except BadPicture:
-            raise
-        except Exception as error:  # OSError, ValueError, TypeError and SyntaxError were seen
+        return upright(decoded(content, image, 1, strict=True))
+
+
+def decode_sound(
+    content: bytes, height: int, width: int, dct_scaling: bool
+) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture that `decode` has accepted, without its checks, and its full size: width, height.
+
+    With `dct_scaling` a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where at least REDUCED times the
+    pixels that a letterbox of `height` x `width` needs are left each way. Letterboxed, photos then differ
+    from those decoded in full by under 1 grey level of 255, in the mean over all their pixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = opened(content)
+        size = upright_size(image)
+        scale = max(size[0] / width, size[1] / height) / REDUCED
+        factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
+        return upright(decoded(content, image, factor, strict=False)), size
+
+
+def decoded(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
+    """The pixels of an opened picture in its own mode; a JPEG's are libjpeg-turbo's, which finds more damage.
+
+    A grey or RGB JPEG has the very bytes that Pillow makes of it, and comes at 1/`factor` of its size.
+    """
+    colours = {"L": "GRAY", "RGB": "RGB"}.get(image.mode) if image.format in ("JPEG", "MPO") else None
+    try:
+        if colours is None:
+            image.load()
+            return image
+        width, height = (-(-side // factor) for side in image.size)
+        pixels = simplejpeg.decode_jpeg(content, colours, False, False, height, width, factor, strict=strict)
+    except ValueError as error:
+        if colours is None or "extraneous bytes" not in str(error):  # padding that some cameras write
             raise BadPicture(reason("broken", error)) from None
+        image.load()
+        return image
+    except Exception as error:  # OSError, TypeError and SyntaxError were seen
+        raise BadPicture(reason("broken", error)) from None
+    made = Image.fromarray(pixels[..., 0] if colours == "GRAY" else pixels)
+    made.info = image.info  # with its EXIF orientation
+    return made
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded picture turned as its EXIF orientation says, as RGB."""
+    try:
+        return to_rgb(ImageOps.exif_transpose(image))
+    except BadPicture:
+        raise
+    except Exception as error:
+        raise BadPicture(reason("broken", error)) from None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture once it is turned."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED else (width, height)
 
 
 def opened(content: bytes) -> Image.Image:
@@ -58,18 +114,17 @@ def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
 
 
 def verify(content: bytes) -> None:
-    """Refuse the damage that a full decode by Pillow passes over: bad checksums, a JPEG's bad bits."""
+    """Refuse the damage that a full decode by Pillow passes over: bad checksums, a CMYK JPEG's bad bits."""
     image = opened(content)
     try:
-        image.verify()  # after it the picture cannot be used: decode opens it anew
+        image.verify()  # after it the picture cannot be used
     except Exception as error:
         raise BadPicture(reason("broken", error)) from None
-    if image.format in ("JPEG", "MPO"):
-        colours = "CMYK" if image.mode == "CMYK" else "GRAY"
+    if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
         try:
-            simplejpeg.decode_jpeg(content, colours, True, True, min_factor=SMALLEST_SCALE, strict=True)
+            simplejpeg.decode_jpeg(content, "CMYK", True, True, min_factor=max(DCT_FACTORS), strict=True)
         except ValueError as error:
-            if "extraneous bytes" not in str(error):  # padding between segments, which some cameras write
+            if "extraneous bytes" not in str(error):
                 raise BadPicture(reason("broken", error)) from None
 
 

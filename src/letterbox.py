@@ -3,6 +3,7 @@
 `demos/classifier.py` carries the same rule, since it travels alone; a test compares the two byte for byte.
 """
 
+import numpy as np
 from PIL import Image
 
 RULE = "RGB, EXIF orientation applied, Pillow bilinear to fit, centred, the rest black"
@@ -15,9 +16,19 @@ def letterbox_box(width: int, height: int, into_width: int, into_height: int) ->
     return (into_width - to_width) // 2, (into_height - to_height) // 2, to_width, to_height
 
 
-def letterbox(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The RGB picture inside an RGB picture of exactly `width` x `height` pixels."""
-    left, top, to_width, to_height = letterbox_box(*image.size, width, height)
+def letterbox(image: Image.Image, height: int, width: int, size: tuple[int, int]) -> Image.Image:
+    """The RGB picture inside an RGB picture of exactly `width` x `height` pixels.
+
+    `size` is its own width and height, or those it had before it was decoded at a part of its size.
+    """
+    left, top, to_width, to_height = letterbox_box(*size, width, height)
     canvas = Image.new("RGB", (width, height))
     canvas.paste(image.resize((to_width, to_height), Image.Resampling.BILINEAR), (left, top))
     return canvas
+
+
+def resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A letterboxed picture uint8 (h, w, 3) at another size: (height, width, 3)."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

@@ -57,11 +57,6 @@ def read_manifest(split: str) -> Manifest:
     return Manifest([row["path"] for row in rows], labels, names)
 
 
-def read_pack(split: str) -> np.ndarray:
-    """The pictures of train, val or test: uint8 (N, H, W, 3), a read-only map of the file."""
-    return np.load(pack_path(split), mmap_mode="r")
-
-
 def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
     """Write the (path, reason) of every refused file as CSV."""
     with atomic(path) as file:

@@ -30,6 +30,7 @@ from src.losses import Base, Loss
 from src.mixing import Transform
 from src.optim import build_optimizer, build_schedule
 from src.params import require
+from src.pictures import Pictures
 from src.predict import predict_logits
 from src.resume import State
 from src.runtime import seed_generators
@@ -172,7 +173,7 @@ class Best:
 class Validation:
     """Measures a model on the validation pictures."""
 
-    pack: np.ndarray  # uint8 (N, H, W, 3)
+    pictures: Pictures  # uint8 (N, H, W, 3)
     targets: np.ndarray  # one-hot (N, C)
     base: Base
     batch_size: int
@@ -180,7 +181,7 @@ class Validation:
 
     def measure(self, model: nn.Module) -> tuple[float, float]:
         """Accuracy in [0, 1], and the mean loss of the base against the labels."""
-        logits = predict_logits(model, self.pack, self.batch_size, self.device)
+        logits = predict_logits(model, self.pictures, self.batch_size, self.device)
         targets = torch.from_numpy(self.targets)
         loss = Loss(self.base, [])(logits, targets, torch.ones(len(targets)))
         return (logits.argmax(dim=1) == targets.argmax(dim=1)).double().mean().item(), loss.item()

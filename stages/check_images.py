@@ -4,7 +4,7 @@ params  data, images
 reads   ${data.root}/{train,val,test}           <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
-        data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed
+        data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
         data/bad_images.csv                      path, reason
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
@@ -44,9 +44,10 @@ def main() -> None:
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
     seen, bad, counts = Duplicates(), [], {}
+    packed = images.packs({split.name: len(split.files) for split in splits})
     for split in splits:
-        paths = manifest_path(split.name), pack_path(split.name)
-        counts[split.name], refused = check_split(root, split, data, images, seen, *paths)
+        size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
+        counts[split.name], refused = check_split(root, split, data, size, packed, seen, *paths)
         bad += refused
         print(
             f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, "

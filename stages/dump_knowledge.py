@@ -1,6 +1,6 @@
 """Write down what every teacher believes of the training pictures, seen plain, without augmentation.
 
-params  knowledge, device, threads, cpu_isa, processes
+params  knowledge, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors; a teacher that is no longer listed is removed there
         data/external             distill*.txt, knowledge from elsewhere
         data/manifest/classes.json
@@ -18,8 +18,9 @@ from src.distributed import is_main
 from src.errors import UserError, run
 from src.knowledge import PATTERN, Knowledge, KnowledgeSettings, read_knowledge, write_knowledge
 from src.losses import BASES
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
 from src.params import read
+from src.pictures import at_size, read_pictures
 from src.predict import predict_probs
 from src.runtime import start
 
@@ -34,6 +35,9 @@ def main() -> None:
     processes = read(int, "processes")
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), 0, processes)
     train, val = read_manifest("train"), read_manifest("val")
+    dct_scaling = read(bool, "images.dct_scaling")
+    val_pictures = read_pictures("val", dct_scaling)
+    train_pictures = at_size(read_pictures("train", dct_scaling), *val_pictures.shape[1:3])
     DISTILL.mkdir(parents=True, exist_ok=True)
 
     if is_main():
@@ -43,14 +47,14 @@ def main() -> None:
     for name in settings.teachers:
         model, facts = load_model(TEACHERS / f"{name}.safetensors")
         model.to(device)
-        on_val = predict_probs(model, read_pack("val"), BASES[facts.base], settings.batch_size, device)
+        on_val = predict_probs(model, val_pictures, BASES[facts.base], settings.batch_size, device)
         accuracy = float((on_val.argmax(axis=1) == val.labels).mean())
         if accuracy < settings.min_accuracy:
             raise UserError(
                 f"teacher {name}: accuracy {accuracy:.4f} on val is below knowledge.min_accuracy "
                 f"{settings.min_accuracy} (train it better, or take it out of knowledge.teachers)"
             )
-        probs = predict_probs(model, read_pack("train"), BASES[facts.base], settings.batch_size, device)
+        probs = predict_probs(model, train_pictures, BASES[facts.base], settings.batch_size, device)
         if is_main():
             knowledge = Knowledge(facts.base, probs)
             write_knowledge(DISTILL / f"distill_{name}.txt", knowledge, train.paths, train.classes)

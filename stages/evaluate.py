@@ -1,6 +1,6 @@
 """Measure the student and every teacher on the test pictures.
 
-params  evaluate.batch_size, device, threads, cpu_isa, processes
+params  evaluate.batch_size, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
@@ -27,9 +27,10 @@ from src.drawing import draw_confusion
 from src.errors import UserError, run
 from src.files import write_json
 from src.losses import BASES
-from src.manifest import SPLITS, read_manifest, read_pack
+from src.manifest import SPLITS, read_manifest
 from src.metrics import confusion, per_class, summary
 from src.params import read
+from src.pictures import at_size, read_pictures
 from src.predict import predict_probs
 from src.predictions import Predictions, rounded, write_predictions, write_table
 from src.runtime import start
@@ -112,18 +113,22 @@ def evaluate(
 def predict(weights: Path, split: str, batch_size: int, device: torch.device) -> Predictions:
     """What the model of a weights file says of the pictures of a split."""
     model, facts = load_model(weights)
-    manifest, pack = read_manifest(split), read_pack(split)
+    manifest, pictures = read_manifest(split), read_pictures(split, read(bool, "images.dct_scaling"))
     if facts.classes != manifest.classes:
         own, packed = ", ".join(facts.classes), ", ".join(manifest.classes)
         raise UserError(
             f"{weights}: made for the classes {own}; the data has {packed} (use the data it was made for)"
         )
-    if (facts.height, facts.width) != pack.shape[1:3]:
-        own, packed = (" x ".join(map(str, size)) for size in ((facts.height, facts.width), pack.shape[1:3]))
+    if split == "train":
+        pictures = at_size(pictures, facts.height, facts.width)  # they may be packed larger
+    if (facts.height, facts.width) != pictures.shape[1:3]:
+        own, packed = (
+            " x ".join(map(str, size)) for size in ((facts.height, facts.width), pictures.shape[1:3])
+        )
         raise UserError(
             f"{weights}: made for {own} pixels; the pictures are packed at {packed} (set images to {own})"
         )
-    probs = predict_probs(model.to(device), pack, BASES[facts.base], batch_size, device)
+    probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
     return Predictions(manifest.classes, manifest.labels, rounded(probs))
 
 

@@ -21,8 +21,9 @@ from src.errors import UserError, run
 from src.export import ExportSettings, run_demo, spread, write_torchscript
 from src.files import write_json
 from src.losses import BASES
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
 from src.params import read
+from src.pictures import read_pictures
 from src.predict import predict_probs
 from src.runtime import start
 
@@ -40,7 +41,8 @@ def main() -> None:
 
     test = read_manifest("test")
     rows = spread(len(test.paths), settings.pictures)
-    measured = predict_probs(model, read_pack("test")[rows], BASES[facts.base], settings.pictures, device)
+    pictures = read_pictures("test", dct_scaling=False)[rows]  # decoded in full, as the demo does
+    measured = predict_probs(model, pictures, BASES[facts.base], settings.pictures, device)
     files = [Path(read(str, "data.root")) / test.paths[row] for row in rows]
     shipped = run_demo(DEMO, EXPORT, files, facts.classes)
     difference = float(np.abs(measured - shipped).max())

@@ -1,6 +1,7 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
 
-params  student, loss, seed, augment, weighting, distill, device, threads, cpu_isa, processes, workers
+params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa,
+        processes, workers
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -27,10 +28,11 @@ from src.files import write_json
 from src.knowledge import read_folder
 from src.labels import class_weights, smoothed, stratified
 from src.losses import BASES, Loss, WeightingSettings, build_loss
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
 from src.mixing import build_transforms, sizes_at
 from src.models import build_model, check_sizes, prior_bias
 from src.params import checked_params, read
+from src.pictures import read_pictures
 from src.resume import resumable
 from src.runtime import choose, start
 from src.settings import StudentSettings
@@ -49,10 +51,10 @@ def main() -> None:
     settings, seed, processes = read(StudentSettings, "student"), read(int, "seed"), read(int, "processes")
     check_processes(settings, processes, choose(read(str, "device")), "student")
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes)
+    val, val_pictures = read_manifest("val"), read_pictures("val", read(bool, "images.dct_scaling"))
     model, loss, data = assemble(settings, seed)
-    val = read_manifest("val")
     validation = Validation(
-        pack=read_pack("val"),
+        pictures=val_pictures,
         targets=val.one_hot(),
         base=BASES[loss.base.name],
         batch_size=settings.batch_size,
@@ -64,7 +66,13 @@ def main() -> None:
             best = fit(model, loss, data, validation, settings, curves, state, "student")
         if is_main():
             facts = facts_of(
-                model, settings.arch, settings.pretrained, loss.base.name, val.classes, data.pack, params
+                model,
+                settings.arch,
+                settings.pretrained,
+                loss.base.name,
+                val.classes,
+                val_pictures.shape[1:3],
+                params,
             )
             save_weights(WEIGHTS, model, facts)
             write_json(METRICS, {"student": best.metrics()})
@@ -72,22 +80,23 @@ def main() -> None:
 
 def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, TrainingSet]:
     """The student, its loss and what it learns from, as params.yaml says."""
-    train, pack = read_manifest("train"), read_pack("train")
+    train, dct_scaling = read_manifest("train"), read(bool, "images.dct_scaling")
+    size = read_pictures("val", dct_scaling).shape[1:3]  # of train's they may be larger
     weighting = read(WeightingSettings, "weighting")
     loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
     bias = prior_bias(settings.prior, loss.base.name, train.classes, "student")
     model = build_model(settings.arch, len(train.classes), settings.pretrained, "student", bias)
     augment = read(AugmentSettings, "augment")
-    check_sizes(model, sizes_at(*pack.shape[1:3], augment.multi_scale), "student")
+    check_sizes(model, sizes_at(*size, augment.multi_scale), "student")
     labels = smoothed(train.one_hot(), settings.label_smoothing)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
     data = TrainingSet(
-        pack=pack,
+        pictures=read_pictures("train", dct_scaling),
         targets=distilled(labels, knowledge, loss.base.name, read(DistillSettings, "distill")),
         weights=curriculum * class_weights(settings.class_weights, train.labels, train.classes, "student"),
         rows=stratified(train.labels, settings.fraction, seed),
-        augment=build_augment(augment),
+        augment=build_augment(augment, *size),
         transforms=build_transforms(augment),
         batch_size=settings.batch_size,
         seed=seed,

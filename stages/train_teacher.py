@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, device, threads, cpu_isa, processes, workers
+params  teacher.NAME, device, threads, cpu_isa, processes, workers, images.dct_scaling
 reads   data/manifest/classes.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
@@ -25,10 +25,11 @@ from src.errors import run
 from src.files import write_json
 from src.labels import class_weights, smoothed
 from src.losses import BASES, build_loss
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
 from src.mixing import build_transforms, sizes_at
 from src.models import build_model, check_sizes, prior_bias
 from src.params import read
+from src.pictures import read_pictures
 from src.resume import resumable
 from src.runtime import choose, start
 from src.settings import TeacherSettings
@@ -45,27 +46,29 @@ def main() -> None:
     settings, processes = read(TeacherSettings, f"teacher.{name}"), read(int, "processes")
     check_processes(settings, processes, choose(read(str, "device")), key)
     device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), settings.seed, processes)
-    train, val, pack = read_manifest("train"), read_manifest("val"), read_pack("train")
+    train, val, dct_scaling = read_manifest("train"), read_manifest("val"), read(bool, "images.dct_scaling")
+    train_pictures, val_pictures = read_pictures("train", dct_scaling), read_pictures("val", dct_scaling)
+    size = val_pictures.shape[1:3]
 
     loss = build_loss(
         settings.loss, settings.weighting, settings.focal_gamma, train.classes, f"{key}.weighting"
     )
     bias = prior_bias(settings.prior, loss.base.name, train.classes, key)
     model = build_model(settings.arch, len(train.classes), settings.pretrained, key, bias)
-    check_sizes(model, sizes_at(*pack.shape[1:3], settings.augment.multi_scale), key)
+    check_sizes(model, sizes_at(*size, settings.augment.multi_scale), key)
     data = TrainingSet(
-        pack=pack,
+        pictures=train_pictures,
         targets=smoothed(train.one_hot(), settings.label_smoothing),
         weights=class_weights(settings.class_weights, train.labels, train.classes, key),
-        rows=np.arange(len(pack)),
-        augment=build_augment(settings.augment),
+        rows=np.arange(len(train.labels)),
+        augment=build_augment(settings.augment, *size),
         transforms=build_transforms(settings.augment),
         batch_size=settings.batch_size,
         seed=settings.seed,
         workers=read(int, "workers"),
     )
     validation = Validation(
-        pack=read_pack("val"),
+        pictures=val_pictures,
         targets=val.one_hot(),
         base=BASES[loss.base.name],
         batch_size=settings.batch_size,
@@ -77,7 +80,7 @@ def main() -> None:
             best = fit(model, loss, data, validation, settings, curves, state, key)
         if is_main():
             facts = facts_of(
-                model, settings.arch, settings.pretrained, loss.base.name, train.classes, pack, params
+                model, settings.arch, settings.pretrained, loss.base.name, train.classes, size, params
             )
             save_weights(Path(WEIGHTS.format(name)), model, facts)
             write_json(Path(METRICS.format(name)), {"teacher": {name: best.metrics()}})

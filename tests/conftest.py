@@ -20,7 +20,7 @@ from src.training import TrainingSettings
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 LIGHT = AugmentSettings(
-    policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0,
+    policy="light", min_area=0.08, rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0,
     mixup=0, cutmix=0, multi_scale=0,
 )  # fmt: skip
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
@@ -88,8 +88,8 @@ def pack():
 def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
     images, targets = pack
     values = dict(
-        pack=images, targets=targets, weights=np.ones(30), rows=np.arange(30), augment=build_augment(augment),
-        transforms=[], batch_size=8, seed=seed, workers=workers,
+        pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), transforms=[],
+        batch_size=8, augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
     )  # fmt: skip
     return TrainingSet(**values | changes)
 

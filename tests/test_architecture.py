@@ -26,7 +26,7 @@ RINGS = [
         "custom",
     ],
     ["models", "optim", "mixing", "metrics", "demo", "folders", "curves", "runtime", "stopping", "resume"],
-    ["targets", "augment", "checkpoint", "checking", "drawing", "predict"],
+    ["pictures", "targets", "augment", "checkpoint", "checking", "drawing", "predict"],
     ["data", "export", "training", "settings"],
 ]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
@@ -153,8 +153,9 @@ def test_dvc_yaml_lists_exactly_the_params(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_docstring_names_the_params(stage):
-    line = re.search(r"^params\s+(.*)", ast.get_docstring(tree(f"stages/{stage}.py")), re.MULTILINE).group(1)
-    assert {key.replace("NAME", "${item}") for key in line.split(", ")} == declared_params(stage)
+    docstring = ast.get_docstring(tree(f"stages/{stage}.py"))
+    words = re.search(r"^params\s+(.*(?:\n[ ]+.*)*)", docstring, re.MULTILINE).group(1)
+    assert {key.replace("NAME", "${item}") for key in re.split(r",\s+", words)} == declared_params(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from src import custom
-from src.augment import POLICIES, augment_each, build_augment
+from src.augment import ON_PILLOW, augment_each, build_augment
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def pictures():
     return pictures
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", [*ON_PILLOW, "crop"])
 @pytest.mark.parametrize("erase", [0, 1])
 def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, erase):
-    augment = build_augment(dataclasses.replace(LIGHT, policy=policy, erase=erase))
+    augment = build_augment(dataclasses.replace(LIGHT, policy=policy, erase=erase), 32, 48)
     whole = augment_each(pictures, augment, 1, 5, [0, 1, 2, 3])
     assert whole.dtype == torch.uint8 and whole.shape == (4, 3, 32, 48)
     assert torch.equal(augment_each(pictures[[2, 0]], augment, 1, 5, [2, 0]), whole[[2, 0]])
@@ -42,20 +42,42 @@ def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, era
     ],
 )
 def test_the_known_policies_are_torchvision_s(policy, kind):
-    augment = build_augment(dataclasses.replace(LIGHT, policy=policy))
+    augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 32, 48).transform
     assert type(augment) is kind
     if policy == "randaugment":
         assert (augment.num_ops, augment.magnitude) == (2, 9)
 
 
 def test_erasing_makes_a_black_rectangle(pictures):
-    augment = build_augment(dataclasses.replace(LIGHT, policy="none", erase=1))
+    augment = build_augment(dataclasses.replace(LIGHT, policy="none", erase=1), 32, 48)
     before = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     after = augment_each(pictures, augment, 1, 1, [0, 1, 2, 3])
     for picture, erased in zip(before, after, strict=True):
         rows, columns = (picture != erased).any(dim=0).nonzero().T
         box = erased[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         assert not box.any() and 0.01 < box[0].numel() / erased[0].numel() < 0.4
+
+
+def test_a_crop_is_torchvision_s_up_to_a_grey_level(pictures):
+    """The same draws, cut and resized by Pillow; and mirrored as often as asked for."""
+    settings, mirrored = dataclasses.replace(LIGHT, policy="crop", min_area=0.3, flip=0.5), 0
+    reference = v2.RandomResizedCrop((20, 24), scale=(0.3, 1.0))
+    for seed in range(40):
+        torch.manual_seed(seed)
+        ours = build_augment(settings, 20, 24)(pictures[0]).astype(int)
+        torch.manual_seed(seed)
+        theirs = np.asarray(reference(Image.fromarray(pictures[0]))).astype(int)
+        assert ours.shape == (20, 24, 3)
+        flipped = np.abs(ours - theirs[:, ::-1]).max() <= 1
+        assert flipped or np.abs(ours - theirs).max() <= 1
+        mirrored += flipped
+    assert 10 < mirrored < 30
+
+
+def test_what_is_packed_larger_ends_at_the_network_s_size(pictures):
+    for policy in (*ON_PILLOW, "crop"):
+        augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 16, 24)
+        assert augment_each(pictures, augment, 1, 1, [0, 1, 2, 3]).shape == (4, 3, 16, 24)
 
 
 OPERATIONS = (custom.flip, custom.crop, custom.rotate, *custom.CHANGES)

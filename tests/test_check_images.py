@@ -10,7 +10,8 @@ from PIL import Image
 
 from src.errors import UserError
 from src.letterbox import letterbox
-from src.manifest import read_manifest, read_pack
+from src.manifest import read_manifest
+from src.pictures import read_pictures
 from stages import check_images
 
 
@@ -34,11 +35,11 @@ def test_manifest_and_pack_agree_with_the_files(data):
     check_images.main()
     assert snapshot(data) == before
     for split in ("train", "val", "test"):
-        manifest, pack = read_manifest(split), read_pack(split)
+        manifest, pack = read_manifest(split), read_pictures(split, False)
         assert pack.shape == (24, 32, 48, 3) and pack.dtype == np.uint8 and len(manifest.paths) == 24
         for path, label, pixels in zip(manifest.paths, manifest.labels, pack, strict=True):
             assert path.split("/")[1] == manifest.classes[label]
-            assert np.array_equal(pixels, np.asarray(letterbox(Image.open(data / path), 32, 48)))
+            assert np.array_equal(pixels, np.asarray(letterbox(Image.open(data / path), 32, 48, (40, 24))))
     assert json.loads(open("data/models/teachers/classes.json").read()) == ["blue", "green", "red"]
     figures = {"classes": 3, "train": 24, "val": 24, "test": 24, "bad": 0}
     assert json.loads(open("metrics/data.json").read()) == {"data": figures}
@@ -76,7 +77,7 @@ def test_bad_files_can_be_left_out(place, data):
     edit_params(place, data__on_bad="skip")
     check_images.main()
     assert set(refused()) == set(reasons)
-    assert len(read_manifest("train").paths) == len(read_pack("train")) == 22
+    assert len(read_manifest("train").paths) == len(read_pictures("train", False)) == 22
 
 
 def test_odd_names_survive(data):

@@ -124,7 +124,7 @@ def test_every_list_can_be_overridden(place, key, value):
         ("weighting__ghm__bins", 0, "weighting.ghm.bins: must be a whole number in [1, 10000], got 0"),
         ("curriculum__order", "best", "curriculum.order: must be teacher, random or anti, got 'best'"),
         ("augment__policy", "randaug",
-         "augment.policy: must be none, light, custom, autoaugment, randaugment or trivialaugment, "
+         "augment.policy: must be none, light, crop, custom, autoaugment, randaugment or trivialaugment, "
          "got 'randaug', did you mean randaugment?"),
         ("augment__mixup", -1, "augment.mixup: must be a number in [0, 100], got -1"),
         ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),

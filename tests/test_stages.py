@@ -5,10 +5,12 @@ import re
 import shutil
 from copy import deepcopy as copy_of
 
+import numpy as np
 import pytest
 from conftest import Project, draw_tiny_images, edit_params
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +28,7 @@ def copy(project, tmp_path):
     """A clone of the finished project with its DVC cache: what a test does there touches no other test."""
     shutil.copytree(project.folder, tmp_path / "dojo")
     clone = object.__new__(Project)
-    clone.folder, clone.pictures = tmp_path / "dojo", project.pictures
+    clone.folder, clone.pictures, clone.origin = tmp_path / "dojo", project.pictures, project.folder
     return clone
 
 
@@ -112,6 +114,23 @@ def test_two_processes_see_every_picture_once(copy):
     edit_params(copy.folder, processes=1)
     copy.run("dvc", "repro", "-s", "evaluate")
     assert (copy.folder / "metrics/test.json").read_bytes() == before
+
+
+def test_pictures_from_files_give_the_same_student(copy):
+    before = figures(copy)
+    output = copy.run("dvc", "exp", "run", "-S", "images.pack=false")
+    assert stages_run(output)[:2] == ["check_images", "train_teacher@big"]
+    assert (copy.folder / "data/packed/train.npy").stat().st_size == 128  # a header
+    assert figures(copy) == before
+    weights = [load_file(folder / "data/models/student.safetensors") for folder in (copy.folder, copy.origin)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
+
+
+def test_a_margin_to_cut_from(copy):
+    copy.run("dvc", "exp", "run", "-S", "images.pack_margin=0.5", "-S", "augment.policy=crop")
+    shapes = [np.load(copy.folder / f"data/packed/{split}.npy").shape for split in ("train", "val")]
+    assert shapes == [(24, 48, 48, 3), (24, 32, 32, 3)]
+    assert (copy.folder / "data/export/student.pt").exists()
 
 
 def test_a_run_in_a_copy_leaves_the_workspace_alone(copy):

@@ -115,7 +115,7 @@ def test_schedules_that_cannot_work(changes, message):
 
 def test_augmentation_depends_on_seed_epoch_and_picture_alone(pack):
     images = pack[0][:4]
-    augment = build_augment(LIGHT)
+    augment = build_augment(LIGHT, 32, 32)
     whole = augment_each(images, augment, 1, 5, [0, 1, 2, 3])
     torch.rand(3)
     assert torch.equal(augment_each(images[[2, 0]], augment, 1, 5, [2, 0]), whole[[2, 0]])
@@ -128,12 +128,12 @@ def test_augmentation_leaves_the_generator_alone(pack):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    augment_each(pack[0][:2], build_augment(LIGHT), 1, 1, [0, 1])
+    augment_each(pack[0][:2], build_augment(LIGHT, 32, 32), 1, 1, [0, 1])
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_policy_none_changes_nothing(pack):
-    same = augment_each(pack[0], build_augment(NONE), 1, 1, list(range(30)))
+    same = augment_each(pack[0], build_augment(NONE, 32, 32), 1, 1, list(range(30)))
     assert np.array_equal(same.permute(0, 2, 3, 1).numpy(), pack[0])
 
 
@@ -159,7 +159,7 @@ def test_workers_change_nothing(pack):
 
 
 def test_a_worker_that_dies_is_one_line(pack):
-    def die(picture):
+    def die(pixels):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
@@ -330,7 +330,7 @@ def test_weights_and_facts_survive(pack, tmp_path, place):
     for split in ("train", "val"):
         (place / f"data/manifest/{split}.csv").write_text("path,class,hash\n")
     model = train(pack, epochs=2)[0]
-    facts = facts_of(model, "timm/test_resnet", "none", "bce", ("a", "b,c", "\u732b"), pack[0], {"lr": 0.1})
+    facts = facts_of(model, "timm/test_resnet", "none", "bce", ("a", "b,c", "\u732b"), (32, 32), {"lr": 0.1})
     save_weights(tmp_path / "one.safetensors", model, facts)
     save_weights(tmp_path / "two.safetensors", model, facts)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()

@@ -48,9 +48,9 @@ def weights_after_steps(recipe, device):
     generator = np.random.default_rng(1)
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
     data = TrainingSet(
-        pack=generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8),
+        pictures=generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8),
         targets=np.eye(CLASSES, dtype=np.float32)[labels], weights=generator.uniform(0, 2, pictures),
-        rows=np.arange(pictures), augment=build_augment(LIGHT), batch_size=BATCH, seed=3, workers=0,
+        rows=np.arange(pictures), augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
         transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if mixed else [],
     )  # fmt: skip
     torch.manual_seed(0)

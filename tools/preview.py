@@ -33,7 +33,7 @@ NAMED = 3  # classes of a target that are written under a mixed picture
 
 def main() -> None:
     settings, seed = read(StudentSettings, "student"), read(int, "seed")
-    start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed)
+    start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
     _, _, data = assemble(settings, seed)
     check_batches(len(data.rows), settings, "student")
     train = read_manifest("train")
@@ -43,14 +43,10 @@ def main() -> None:
     axes = figure.subplots(PICTURES + 1, VIEWS + 1)
     for axis in axes.flat:
         axis.set_axis_off()
-    for line, row in enumerate(rows):
-        show(
-            axes[line, 0],
-            torch.from_numpy(np.array(data.pack[row])).permute(2, 0, 1) / 255,
-            f"{classes[labels[row]]}",
-        )
+    for line, (row, pixels) in enumerate(zip(rows, data.pictures[rows], strict=True)):
+        show(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, f"{classes[labels[row]]}")
     for epoch in range(1, VIEWS + 1):
-        views = augment_each(data.pack[rows], data.augment, data.seed, epoch, rows)
+        views = augment_each(data.pictures[rows], data.augment, data.seed, epoch, rows)
         for line, view in enumerate(views):
             show(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
     batch = mixed(data)

@@ -1,0 +1,118 @@
+"""Pictures from files: the pack's own bytes, or within a stated tolerance; errors by name."""
+
+import numpy as np
+import pytest
+from conftest import ROOT, edit_params
+from PIL import Image
+
+from src.decode import decode, decode_sound
+from src.errors import UserError
+from src.letterbox import letterbox
+from src.manifest import pack_path
+from src.pictures import Files, at_size, read_pictures
+from stages import check_images
+
+PHOTOS = ROOT.parent / "shared/data/clothing/test"
+
+
+@pytest.fixture
+def checked(place, tiny_images):
+    """The place after check_images on tiny pictures and one photo with an odd name, packed."""
+    photo(700, 500).save(tiny_images / "train/red/caf\u00e9, 1.jpg", quality=90, exif=turned(6))
+    edit_params(place, data__root=str(tiny_images), images__height=32, images__width=48)
+    check_images.main()
+    return place
+
+
+def photo(width, height, seed=0):
+    """Smooth colours with some noise, like a photograph."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
+    return Image.fromarray((smooth + generator.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def test_files_are_the_pack_s_own_bytes(checked, capsys):
+    packed = {split: np.array(read_pictures(split, False)) for split in ("train", "val")}
+    edit_params(checked, images__pack=False)
+    check_images.main()
+    assert np.load(pack_path("train")).shape == (0, 32, 48, 3)
+    for split, pack in packed.items():
+        files = read_pictures(split, False)
+        assert isinstance(files, Files) and len(files) == len(pack) and files.shape == pack.shape
+        assert np.array_equal(files[:], pack) and np.array_equal(files[3:7], pack[3:7])
+        assert np.array_equal(files[[5, 0, 5]], pack[[5, 0, 5]]) and files[20:20].shape == (0, 32, 48, 3)
+    scaled = read_pictures("train", True)[:].astype(int)
+    assert 0 < np.abs(scaled - packed["train"]).mean() < 1
+    edit_params(checked, images__pack="auto", images__pack_limit=1e-6)
+    check_images.main()
+    assert (
+        "images.pack: auto: the pictures are read from their files each time, 0.00031"
+        in capsys.readouterr().out
+    )
+    assert len(np.load(pack_path("val"))) == 0
+
+
+def test_the_index_is_arrays(checked):
+    files = Files(checked, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
+    assert not any(isinstance(value, list) for value in vars(files).values())
+    assert files.names.nbytes + files.ends.nbytes < 25 * 1000
+
+
+def test_a_picture_that_changed_since_it_was_checked_is_named(checked, tiny_images):
+    edit_params(checked, images__pack=False)
+    check_images.main()
+    (tiny_images / "val/red/0.png").unlink()
+    (tiny_images / "val/red/1.png").write_text("no picture")
+    pictures = read_pictures("val", False)
+    for row, why in ((16, "No such file or directory"), (17, "not a picture")):
+        message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but it was sound when it was checked"
+        with pytest.raises(UserError, match=message):
+            pictures[[row]]
+
+
+def test_a_margin_keeps_the_training_pictures_larger(checked):
+    edit_params(checked, images__pack_margin=0.25)
+    check_images.main()
+    train, val = read_pictures("train", False), read_pictures("val", False)
+    assert train.shape[1:] == (40, 60, 3) and val.shape[1:] == (32, 48, 3)
+    plain = at_size(train, 32, 48)
+    assert plain.shape == (25, 32, 48, 3) and at_size(val, 32, 48) is val
+    expected = Image.fromarray(train[4]).resize((48, 32), Image.Resampling.BILINEAR)
+    assert np.array_equal(plain[[4]][0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_sound_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
+    path = tmp_path / "x.jpg"
+    photo(301, 199).convert(mode).save(path, exif=turned(orientation))
+    content = path.read_bytes()
+    full = decode(content, 8, 10**8)
+    image, size = decode_sound(content, 64, 48, dct_scaling=False)
+    assert image.tobytes() == full.tobytes() and image.size == size == full.size
+    scaled, size = decode_sound(content, 64, 48, dct_scaling=True)
+    assert size == full.size
+    if mode != "CMYK":  # Pillow decodes it
+        assert scaled.size == tuple(-(-side // 2) for side in size)  # 301 / 2 is over twice 64, / 4 is not
+    small, exact = (np.asarray(letterbox(i, 64, 48, size)).astype(int) for i in (scaled, full))
+    assert np.abs(small - exact).mean() < 1
+
+
+def test_dct_scaling_of_photos_stays_under_a_grey_level():
+    if not PHOTOS.exists():
+        pytest.skip(f"{PHOTOS} is not there: no real photos to look at")
+    means = []
+    for path in sorted(PHOTOS.glob("*/*.jpg"))[::15]:
+        content = path.read_bytes()
+        image, size = decode_sound(content, 64, 64, dct_scaling=True)
+        full = decode(content, 8, 10**8)
+        pair = [np.asarray(letterbox(i, 64, 64, size)).astype(int) for i in (image, full)]
+        means.append(np.abs(pair[0] - pair[1]).mean())
+    assert 0 < np.mean(means) < 1
