@@ -136,7 +136,7 @@ def check_file(
         image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
     except BadPicture as bad:
         return Checked(path, name, b"", "", str(bad))
-    pixels = letterbox(image, *size, image.size).tobytes() if size else b""
+    pixels = letterbox(image, *size).tobytes() if size else b""
     return Checked(path, name, pixels, content_hash(image), "")
 
 

@@ -6,6 +6,7 @@ H height, W width in pixels.
 import hashlib
 import warnings
 from io import BytesIO
+from typing import NamedTuple
 
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
@@ -16,6 +17,7 @@ GREY16 = [value >> 8 for value in range(65536)]  # 16-bit grey -> 8 bits
 DCT_FACTORS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller
 REDUCED = 2  # times as many pixels each way as are needed at least
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those whose first pixels come to lie there
 
 
 class BadPicture(Exception):
@@ -39,22 +41,34 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
         return upright(decoded(content, image, 1, strict=True))
 
 
-def decode_sound(
-    content: bytes, height: int, width: int, dct_scaling: bool
-) -> tuple[Image.Image, tuple[int, int]]:
-    """A picture that `decode` has accepted, without its checks, and its full size: width, height.
+class Part(NamedTuple):
+    """A picture decoded at a part of its size, as `letterbox` takes it."""
+
+    image: Image.Image  # RGB, upright
+    size: tuple[int, int]  # its full width and height
+    box: tuple[float, float, float, float]  # what it covers of the image: left, top, right, bottom
+
+
+def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> Part:
+    """A picture that `decode` has accepted, without its checks.
 
     With `dct_scaling` a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where at least REDUCED times the
     pixels that a letterbox of `height` x `width` needs are left each way. Letterboxed, photos then differ
-    from those decoded in full by under 1 grey level of 255, in the mean over all their pixels.
+    from those decoded in full by under 1/2 grey level of 255, in the mean over their pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = opened(content)
-        size = upright_size(image)
+        opened_image = opened(content)
+        orientation = opened_image.getexif().get(ExifTags.Base.Orientation, 1)
+        size = opened_image.size[:: -1 if orientation in TURNED else 1]
         scale = max(size[0] / width, size[1] / height) / REDUCED
         factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
-        return upright(decoded(content, image, factor, strict=False)), size
+        image = upright(decoded(content, opened_image, factor, strict=False))
+    factor = round(size[0] / image.width)  # 1 where it is no JPEG
+    covered = size[0] / factor, size[1] / factor
+    left = image.width - covered[0] if orientation in FROM_RIGHT else 0
+    top = image.height - covered[1] if orientation in FROM_BOTTOM else 0
+    return Part(image, size, (left, top, left + covered[0], top + covered[1]))
 
 
 def decoded(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
@@ -89,12 +103,6 @@ def upright(image: Image.Image) -> Image.Image:
         raise
     except Exception as error:
         raise BadPicture(reason("broken", error)) from None
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened picture once it is turned."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED else (width, height)
 
 
 def opened(content: bytes) -> Image.Image:

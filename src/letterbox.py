@@ -16,14 +16,21 @@ def letterbox_box(width: int, height: int, into_width: int, into_height: int) ->
     return (into_width - to_width) // 2, (into_height - to_height) // 2, to_width, to_height
 
 
-def letterbox(image: Image.Image, height: int, width: int, size: tuple[int, int]) -> Image.Image:
+def letterbox(
+    image: Image.Image,
+    height: int,
+    width: int,
+    size: tuple[int, int] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> Image.Image:
     """The RGB picture inside an RGB picture of exactly `width` x `height` pixels.
 
-    `size` is its own width and height, or those it had before it was decoded at a part of its size.
+    Of a picture that was decoded at a part of its size, `size` is its full width and height and `box` what of
+    the pixels it covers, left, top, right and bottom: the last ones may be covered in part.
     """
-    left, top, to_width, to_height = letterbox_box(*size, width, height)
+    left, top, to_width, to_height = letterbox_box(*(size or image.size), width, height)
     canvas = Image.new("RGB", (width, height))
-    canvas.paste(image.resize((to_width, to_height), Image.Resampling.BILINEAR), (left, top))
+    canvas.paste(image.resize((to_width, to_height), Image.Resampling.BILINEAR, box), (left, top))
     return canvas
 
 

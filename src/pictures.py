@@ -47,11 +47,11 @@ class Files:
         path = self.root / self.names[start : self.ends[number]].tobytes().decode()
         _, height, width, _ = self.shape
         try:
-            image, size = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
+            part = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
         except (BadPicture, OSError) as error:
             why = getattr(error, "strerror", None) or error
             raise UserError(f"{path}: {why}, but it was sound when it was checked (dvc repro)") from None
-        return np.asarray(letterbox(image, height, width, size))
+        return np.asarray(letterbox(part.image, height, width, part.size, part.box))
 
 
 def read_pictures(split: str, dct_scaling: bool) -> np.ndarray | Files:

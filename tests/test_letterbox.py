@@ -26,7 +26,7 @@ def test_box_by_hand(size, into, box):
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 31), (224, 225), (500, 20)])
 @pytest.mark.parametrize("height, width", [(32, 32), (225, 225), (31, 64)])
 def test_output_has_the_asked_size_and_black_around(size, height, width):
-    image = letterbox(Image.new("RGB", size, "white"), height, width, size)
+    image = letterbox(Image.new("RGB", size, "white"), height, width)
     left, top, box_width, box_height = letterbox_box(*size, width, height)
     expected = np.zeros((height, width, 3), np.uint8)
     expected[top : top + box_height, left : left + box_width] = 255
@@ -49,7 +49,6 @@ def test_demo_reads_pictures_as_the_pack_does(tmp_path, size, height, width):
     Image.fromarray(pixels[..., :3]).convert("P").save(tmp_path / "c.gif")
     grey.save(tmp_path / "d.png")
     for path in sorted(tmp_path.iterdir()):
-        image = decode(path.read_bytes(), 1, 10**8)
-        packed = np.asarray(letterbox(image, height, width, image.size))
+        packed = np.asarray(letterbox(decode(path.read_bytes(), 1, 10**8), height, width))
         shown = demo.read(path, height, width).permute(1, 2, 0).numpy()
         assert np.array_equal(shown, packed), path.name

@@ -88,31 +88,33 @@ def test_a_margin_keeps_the_training_pictures_larger(checked):
     assert np.array_equal(plain[[4]][0], np.asarray(expected))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_sound_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
+    """In full the same bytes; nearly so at half its size, 151 x 100 pixels, the last half covered."""
     path = tmp_path / "x.jpg"
-    photo(301, 199).convert(mode).save(path, exif=turned(orientation))
+    photo(301, 199).convert(mode).save(path, quality=90, exif=turned(orientation))
     content = path.read_bytes()
     full = decode(content, 8, 10**8)
-    image, size = decode_sound(content, 64, 48, dct_scaling=False)
-    assert image.tobytes() == full.tobytes() and image.size == size == full.size
-    scaled, size = decode_sound(content, 64, 48, dct_scaling=True)
-    assert size == full.size
-    if mode != "CMYK":  # Pillow decodes it
-        assert scaled.size == tuple(-(-side // 2) for side in size)  # 301 / 2 is over twice 64, / 4 is not
-    small, exact = (np.asarray(letterbox(i, 64, 48, size)).astype(int) for i in (scaled, full))
-    assert np.abs(small - exact).mean() < 1
+    same = decode_sound(content, 64, 48, dct_scaling=False)
+    assert (
+        same.image.tobytes() == full.tobytes() and same.size == full.size and same.box == (0, 0, *full.size)
+    )
+    scaled = decode_sound(content, 64, 48, dct_scaling=True)
+    assert scaled.size == full.size
+    factor = 1 if mode == "CMYK" else 2  # Pillow decodes CMYK
+    assert scaled.image.size == tuple(-(-side // factor) for side in full.size)
+    small = np.asarray(letterbox(scaled.image, 64, 48, scaled.size, scaled.box)).astype(int)
+    assert np.abs(small - np.asarray(letterbox(full, 64, 48))).mean() < 0.5
 
 
-def test_dct_scaling_of_photos_stays_under_a_grey_level():
+def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
     if not PHOTOS.exists():
         pytest.skip(f"{PHOTOS} is not there: no real photos to look at")
     means = []
     for path in sorted(PHOTOS.glob("*/*.jpg"))[::15]:
         content = path.read_bytes()
-        image, size = decode_sound(content, 64, 64, dct_scaling=True)
-        full = decode(content, 8, 10**8)
-        pair = [np.asarray(letterbox(i, 64, 64, size)).astype(int) for i in (image, full)]
-        means.append(np.abs(pair[0] - pair[1]).mean())
-    assert 0 < np.mean(means) < 1
+        part = decode_sound(content, 64, 64, dct_scaling=True)
+        scaled = np.asarray(letterbox(part.image, 64, 64, part.size, part.box)).astype(int)
+        means.append(np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8), 64, 64))).mean())
+    assert 0 < np.mean(means) < 0.5
