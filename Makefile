@@ -46,9 +46,12 @@ preview: install  ## draw what the student sees: augmented pictures and a mixed 
 lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
 	@python -m tools.lr_range
 
-bench: install  ## time the parts that claim to be fast, side by side with others
+bench: install  ## time the parts that claim to be fast, side by side with others (20 minutes)
 	python -m benchmarks.losses
-	python -m benchmarks.augmentation
+	python -m benchmarks.loading
+	python -m benchmarks.training
+	python -m benchmarks.stages
+	python -m benchmarks.saving
 
 check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
 	@out=$$(dvc repro --dry --allow-missing); echo "$$out"; \

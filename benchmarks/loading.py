@@ -1,0 +1,155 @@
+"""Pictures a second, up to the normalised float batch: packed and from files, against torchvision and timm.
+
+The references read as torchvision's references/classification does, and as timm's loader, with two workers.
+Ours reads the pack, or the files themselves, without workers; the float batch is made by Batch.to and the
+network's first layer. JPEGs are made here: smooth colours with some noise, 60 kB at 500 x 375 and 850 kB at
+2000 x 1500, like photographs. The first epoch counts all that check_images does to the files too.
+
+run     python -m benchmarks.loading
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_dataset, create_loader
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms import InterpolationMode, v2
+
+from benchmarks.timing import in_turns, table
+from src.augment import AugmentSettings, build_augment
+from src.batch import unit_range
+from src.checking import DataSettings, Duplicates, check_split
+from src.data import TrainingSet
+from src.folders import Split
+from src.models import Normalize
+from src.params import read
+from src.pictures import Files, Pictures
+from src.runtime import keep_memory
+
+SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
+SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> how many pictures, whole batches
+PACKED = (
+    1024  # pictures of an epoch of the pack, which is too short otherwise; each stands in it several times
+)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CPU = torch.device("cpu")
+TO_FLOAT = (v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(MEAN, STD))
+BILINEAR = InterpolationMode.BILINEAR
+
+
+def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
+    """JPEG files in root/train/thing."""
+    generator, files = np.random.default_rng(0), []
+    (root / "train/thing").mkdir(parents=True)
+    for number in range(count):
+        coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
+        noise = generator.standard_normal(smooth.shape, np.float32) * 8
+        files.append((f"train/thing/{number:04}.jpg", "thing"))
+        Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(root / files[-1][0], quality=90)
+    return Split("train", files, 0)
+
+
+def torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
+    data = datasets.ImageFolder(root / "train", v2.Compose([*steps, *TO_FLOAT]))
+    return torch.utils.data.DataLoader(data, BATCH, shuffle=train, num_workers=WORKERS)
+
+
+def timm_loader(root: Path) -> Iterable[list[Tensor]]:
+    data = create_dataset("", str(root / "train"))
+    return create_loader(
+        data, (3, SIDE, SIDE), BATCH, is_training=True, use_prefetcher=False, color_jitter=None,
+        interpolation="bilinear", num_workers=WORKERS, persistent_workers=False,
+    )  # fmt: skip
+
+
+def consume(batches: Iterable[Sequence[Tensor]]) -> None:
+    for batch in batches:
+        batch[0].sum()
+
+
+def training_set(pictures: Pictures, policy: str, count: int) -> TrainingSet:
+    settings = replace(read(AugmentSettings, "augment"), policy=policy, flip=0.5)
+    return TrainingSet(
+        pictures=pictures, targets=np.ones((len(pictures), 1), np.float32), weights=np.ones(len(pictures)),
+        rows=np.resize(np.arange(len(pictures)), count), augment=build_augment(settings, SIDE, SIDE),
+        transforms=[], batch_size=min(BATCH, len(pictures)), seed=1, workers=0,
+    )  # fmt: skip
+
+
+def an_epoch(data: TrainingSet, normalize: Normalize) -> None:
+    for batch in data.epoch(1):
+        normalize(batch.to(CPU).images).sum()
+
+
+def plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
+    """As `predict_logits` reads."""
+    for start in range(0, count, BATCH):
+        rows = slice(start % len(pictures), start % len(pictures) + BATCH)
+        images = torch.from_numpy(np.array(pictures[rows])).permute(0, 3, 1, 2)
+        normalize(unit_range(images)).sum()
+
+
+def pack(root: Path, split: Split) -> np.ndarray:
+    """What check_images does to a split."""
+    data = replace(read(DataSettings, "data"), root=str(root))
+    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), root / "x.csv", root / "x.npy")
+    return np.load(root / "x.npy", mmap_mode="r")
+
+
+def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], None]]]:
+    """How many pictures each reads, and how; the reference first."""
+    count, normalize = len(split.files), Normalize(MEAN, STD)
+    packed = pack(root, split)
+    files = Files(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
+    crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
+    rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
+    centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))
+    several = max(PACKED, count)
+    readers = {
+        "torchvision, crop": (count, lambda: consume(torchvision_loader(root, *crop, train=True))),
+        "timm, crop": (count, lambda: consume(timm_loader(root))),
+        "files, crop": (count, lambda: an_epoch(training_set(files, "crop", count), normalize)),
+        "first epoch: packing, crop": (
+            count,
+            lambda: an_epoch(training_set(pack(root, split), "crop", count), normalize),
+        ),
+        "torchvision, RandAugment": (
+            count,
+            lambda: consume(torchvision_loader(root, *rand_augment, train=True)),
+        ),
+        "torchvision, plain": (count, lambda: consume(torchvision_loader(root, *centre, train=False))),
+        "files, plain": (count, lambda: plain(files, count, normalize)),
+        "pack, plain": (several, lambda: plain(packed, several, normalize)),
+    }
+    for policy in ("crop", "light", "custom", "randaugment"):
+        data = training_set(packed, policy, several)
+        readers[f"pack, {policy}"] = (several, lambda data=data: an_epoch(data, normalize))
+    return readers
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    keep_memory()
+    for (width, height), count in SIZES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            readers = contestants(root, make_pictures(root, width, height, count))
+            seconds = in_turns({name: reader for name, (_, reader) in readers.items()}, ROUNDS)
+        each = {
+            name: [value / readers[name][0] * THOUSAND for value in values]
+            for name, values in seconds.items()
+        }
+        print(f"\nJPEGs of {width} x {height} to {SIDE} pixels; seconds for a thousand pictures")
+        for reference in ("torchvision, crop", "torchvision, plain"):
+            print(table(each, reference), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What a run costs besides training: the start of each stage, the rest of `dvc repro`, a run without changes.
+
+All in a clone of the last commit, which is removed again.
+
+run     python -m benchmarks.stages
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from runpy import run_module
+from statistics import median
+from typing import Any
+
+STAGES = ("make_demo", "check_images", "train_teacher", "dump_knowledge", "make_curriculum", "train_student",
+          "evaluate", "export_jit")  # fmt: skip
+INSIDE = {
+    "train_teacher": ["big"],
+    "dump_knowledge": [],
+    "train_student": [],
+    "evaluate": [],
+    "export_jit": [],
+}
+ROUNDS = 5
+
+
+def run(folder: Path, *command: str) -> tuple[float, float, int]:
+    """Seconds by the clock and of CPU, and kilobytes at most, of a command."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, command
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def starts(folder: Path) -> None:
+    """What each stage needs before its main begins."""
+    seconds, memory = {stage: [] for stage in STAGES}, {}
+    for _ in range(ROUNDS):
+        for stage in STAGES:
+            _, cpu, memory[stage] = run(folder, sys.executable, "-c", f"import stages.{stage}")
+            seconds[stage].append(cpu)
+    for stage, values in seconds.items():
+        spread = f"({min(values):.2f} to {max(values):.2f})"
+        print(f"{stage:16} starts in {median(values):.2f} s of CPU {spread}, {memory[stage] / 1024:.0f} MB")
+
+
+def inside(stage: str, arguments: list[str]) -> None:
+    """Run a stage and print the seconds that it spends in training steps and forward passes."""
+    import src.predict
+    import src.training
+
+    spent = 0.0
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **names: Any) -> Any:
+            nonlocal spent
+            began = time.perf_counter()
+            result = function(*values, **names)
+            spent += time.perf_counter() - began
+            return result
+
+        return call
+
+    src.training.train_epoch = timed(src.training.train_epoch)
+    src.training.predict_logits = src.predict.predict_logits = timed(src.predict.predict_logits)
+    sys.argv = [stage, *arguments]
+    run_module(f"stages.{stage}", run_name="__main__")
+    print(spent)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "dojo"
+        subprocess.run(["git", "clone", "-q", ".", str(folder)], check=True)
+        starts(folder)
+        whole, _, _ = run(folder, "dvc", "repro", "--force", "--no-run-cache")
+        idle = median(run(folder, "dvc", "repro")[0] for _ in range(ROUNDS))
+        core = 0.0
+        for stage, arguments in INSIDE.items():
+            command = [sys.executable, "-m", "benchmarks.stages", stage, *arguments]
+            output = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+            core += float(output.splitlines()[-1])
+    print(f"dvc repro: {whole:.0f} s, of which {core:.0f} s are training steps and forward passes: ", end="")
+    print(f"the other {100 * (1 - core / whole):.0f} % are starts, pictures, files and DVC itself")
+    print(f"dvc repro without a change: {idle:.1f} s")
+
+
+if __name__ == "__main__":
+    inside(sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else main()

@@ -1,0 +1,111 @@
+"""A training step: ours against a plain loop as torchvision's references/classification has it.
+
+The reference gets normalised float batches from its loader, in torch's own memory format, and steps with
+torch.optim.SGD as it comes; it reads the loss of every step, as its MetricLogger does. Ours gets bytes, and
+makes floats of them, in `train_epoch`. Each side runs in a process of its own, in turns: ours keeps the memory
+of tensors that are gone, which is a setting of the process.
+
+run     python -m benchmarks.training
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from torch import nn
+
+from benchmarks.timing import table
+from src.batch import Batch
+from src.losses import BASES, Loss
+from src.models import build_model
+from src.optim import build_optimizer
+from src.params import read
+from src.runtime import start
+from src.training import Training, train_epoch
+
+ROUNDS, CLASSES, LR = 7, 10, 0.01
+NETS = {  # name -> pixels, pictures in a batch, steps
+    ("resnet18", 32): (128, 6),
+    ("resnet18", 224): (16, 3),
+    ("mobilenet_v3_large", 224): (16, 4),
+    ("efficientnet_b0", 224): (16, 3),
+}
+
+
+def reference(arch: str, side: int, batch_size: int, steps: int) -> Callable[[], None]:
+    model = torchvision.models.get_model(arch, num_classes=CLASSES)
+    criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
+    images, targets = torch.randn(batch_size, 3, side, side), torch.arange(batch_size) % CLASSES
+
+    def epoch() -> None:
+        model.train()
+        for _ in range(steps):
+            loss = criterion(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return epoch
+
+
+def ours(arch: str, side: int, batch_size: int, steps: int) -> Callable[[], None]:
+    device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), 0, processes=1)
+    model = build_model(arch, CLASSES, "none", "student")
+    training = Training(
+        model=model, loss=Loss(BASES["softmax"], []), optimizer=build_optimizer("sgd", model, LR, 0.0, 1.0),
+        device=device, transforms=[], penalties=[], before_step=[], after_step=[], after_epoch=[],
+        accumulate=1, precision=torch.float32,
+    )  # fmt: skip
+    images = torch.randint(0, 256, (batch_size, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    targets = torch.eye(CLASSES)[torch.arange(batch_size) % CLASSES]
+    batches = [Batch(images, targets, torch.ones(batch_size))] * steps
+    return lambda: train_epoch(training, batches, (0, 1))
+
+
+SIDES = {"reference": reference, "ours": ours}
+
+
+def serve(name: str, arch: str, side: int) -> None:
+    """Time an epoch for every line of standard input; the first warms up."""
+    torch.manual_seed(0)
+    torch.set_num_threads(read(int, "threads"))
+    epoch = SIDES[name](arch, side, *NETS[arch, side])
+    epoch()
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        epoch()
+        print(time.perf_counter() - began, flush=True)
+
+
+def begin(name: str, arch: str, side: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", "benchmarks.training", name, arch, str(side)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+
+def ask(process: subprocess.Popen) -> float:
+    process.stdin.write("\n")
+    return float(process.stdout.readline())
+
+
+def main() -> None:
+    for arch, side in NETS:
+        processes = {name: begin(name, arch, side) for name in SIDES}
+        seconds = {name: [] for name in SIDES}
+        for _ in range(ROUNDS):
+            for name, process in processes.items():
+                seconds[name].append(ask(process))
+        for process in processes.values():
+            process.communicate()
+        batch_size, steps = NETS[arch, side]
+        rate = batch_size * steps / statistics.median(seconds["ours"])
+        print(f"\n{arch} at {side} pixels, batches of {batch_size}: ours {rate:.0f} pictures a second")
+        print(table(seconds, "reference"), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 1 else main()
