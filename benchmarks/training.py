@@ -2,8 +2,8 @@
 
 The reference gets normalised float batches from its loader, in torch's own memory format, and steps with
 torch.optim.SGD as it comes; it reads the loss of every step, as its MetricLogger does. Ours gets bytes, and
-makes floats of them, in `train_epoch`. Each side runs in a process of its own, in turns: ours keeps the memory
-of tensors that are gone, which is a setting of the process.
+makes floats of them, in `train_epoch`. Each side runs in a process of its own, in turns: ours keeps the
+memory of tensors that are gone, which is a setting of the process.
 
 run     python -m benchmarks.training
 """

@@ -38,9 +38,7 @@ class DistributedSettings:
 
     nodes: int  # machines that the processes are spread over
     rendezvous: str  # host:port of the first machine, where several meet
-    timeout: (
-        float  # seconds after which a process no longer waits for another; torchrun gives that one 30 more
-    )
+    timeout: float  # seconds after which a process no longer waits for another; that one gets 30 more
 
 
 def launched() -> bool:

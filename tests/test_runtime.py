@@ -1,6 +1,7 @@
 """What a stage sets before it computes: the CPU's instructions, the device, repeatable draws."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -37,6 +38,30 @@ def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypa
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
     start("cpu", torch.get_num_threads(), "auto", 0, 1)
     assert capsys.readouterr().out == ""
+
+
+FAULTS = """
+import resource, torch
+from src.runtime import keep_memory
+keep_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensor = torch.zeros(10_000_000)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    del tensor
+"""
+
+
+def test_the_memory_of_a_tensor_is_kept_for_the_next(place):
+    """40 MB are 9,766 pages, which the first tensor has to be given."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("no glibc")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", FAULTS]
+    first, _, third = map(
+        int, subprocess.check_output(command, cwd=place, env=environment, text=True).split()
+    )
+    assert third < 1000 < first
 
 
 def test_cuda_without_a_gpu_is_refused():
