@@ -25,7 +25,7 @@ def demo(tmp_path_factory):
     """The digits up to the curriculum, a barely trained teacher, and the outs of a quiet training."""
     project = Project(tmp_path_factory.mktemp("demo") / "dojo", "data/demo")
     edit_params(
-        project.folder, teacher__big__epochs=2, knowledge__min_accuracy=0.05, student__epochs=40,
+        project.folder, teacher__big__epochs=2, knowledge__min_accuracy=0.05, student__epochs=100,
         student__batch_size=50, student__warmup=12,
     )  # fmt: skip
     project.run("dvc", "repro", "train_student")
@@ -80,16 +80,17 @@ def test_killed_ten_times_it_ends_with_the_same_bits(demo):
     dice = random.Random(0)
     for number, way in enumerate(WAYS):
         dvc = begin(demo)
-        before = read_until(dvc, r"^epoch \d+/40")
+        before = read_until(dvc, r"^epoch \d+/100")
         resumed = re.search(r"resuming from epoch (\d+)", before)
         assert (resumed is None) == (number == 0), before
         assert number == 0 or int(resumed[1]) >= 1, before
         time.sleep(dice.uniform(0.05, 0.5))
         output = before + hit(dvc, way)
-        assert "epoch 40/40" not in output, "too fast: nothing is left to kill"
+        assert "epoch 100/100" not in output, "too fast: nothing is left to kill"
         if way in ("TERM trainer", "Ctrl-C"):
-            name = "SIGTERM" if way == "TERM trainer" else "SIGINT"
+            name, code = ("SIGTERM", 143) if way == "TERM trainer" else ("SIGINT", 130)
             assert f"error: stopped by {name} (the same command goes on from here)" in output, output
+            assert f"exited with {code}" in output, output
             assert "Traceback" not in output
     output = demo.run(*REPRO)
     assert re.search(r"resuming from epoch [1-9]", output)
@@ -99,18 +100,18 @@ def test_killed_ten_times_it_ends_with_the_same_bits(demo):
 
 def test_a_changed_param_starts_anew_and_says_so(demo):
     dvc = begin(demo)
-    read_until(dvc, r"^epoch 2/40")
+    read_until(dvc, r"^epoch 2/100")
     hit(dvc, "kill -9 trainer")
     edit_params(demo.folder, student__lr=0.002, student__epochs=2000)
     dvc = begin(demo)
     output = read_until(dvc, r"^epoch 1/2000")
-    changed = "student.epochs (40, now 2000), student.lr (0.01, now 0.002) changed since: starting anew"
+    changed = "student.epochs (100, now 2000), student.lr (0.01, now 0.002) changed since: starting anew"
     assert f"an unfinished run, but {changed}" in output
     second = demo.run(*REPRO[:4], code=255)  # DVC's own lock
     assert "is busy" in second or "Unable to acquire lock" in second, second
     by_hand = demo.run("python", "-m", "stages.train_student", code=1)
     assert f"another training (process {trainer_of(dvc).pid}) is writing this run" in by_hand
     hit(dvc, "TERM trainer")
-    edit_params(demo.folder, student__lr=0.01, student__epochs=40)
+    edit_params(demo.folder, student__lr=0.01, student__epochs=100)
     assert re.search(r"resuming from epoch [1-9]", demo.run(*REPRO))
     assert hashes(demo) == demo.quiet
