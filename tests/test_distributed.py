@@ -17,7 +17,7 @@ from src import distributed
 from src.distributed import all_max, all_rows, all_sum, check_gpus, from_main, launch, own_slice
 from src.errors import UserError
 
-TIMEOUT = 8.0  # seconds, of distributed.timeout in these tests
+TIMEOUT = 20.0  # seconds, of distributed.timeout in these tests
 
 
 @pytest.fixture
