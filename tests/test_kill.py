@@ -88,9 +88,9 @@ def test_killed_ten_times_it_ends_with_the_same_bits(demo):
         output = before + hit(dvc, way)
         assert "epoch 100/100" not in output, "too fast: nothing is left to kill"
         if way in ("TERM trainer", "Ctrl-C"):
-            name, code = ("SIGTERM", 143) if way == "TERM trainer" else ("SIGINT", 130)
+            name, codes = ("SIGTERM", "143") if way == "TERM trainer" else ("SIGINT", "130|-2")  # dash's: -2
             assert f"error: stopped by {name} (the same command goes on from here)" in output, output
-            assert f"exited with {code}" in output, output
+            assert re.search(f"exited with ({codes})$", output, re.M), output
             assert "Traceback" not in output
     output = demo.run(*REPRO)
     assert re.search(r"resuming from epoch [1-9]", output)
@@ -100,7 +100,7 @@ def test_killed_ten_times_it_ends_with_the_same_bits(demo):
 
 def test_a_changed_param_starts_anew_and_says_so(demo):
     dvc = begin(demo)
-    read_until(dvc, r"^epoch 2/100")
+    read_until(dvc, r"^epoch \d+/100")
     hit(dvc, "kill -9 trainer")
     edit_params(demo.folder, student__lr=0.002, student__epochs=2000)
     dvc = begin(demo)
