@@ -27,10 +27,10 @@ from src.batch import unit_range
 from src.checking import DataSettings, Duplicates, check_split
 from src.data import TrainingSet
 from src.folders import Split
+from src.memory import keep_memory
 from src.models import Normalize
 from src.params import read
 from src.pictures import Files, Pictures
-from src.runtime import keep_memory
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> how many pictures, whole batches

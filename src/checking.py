@@ -16,6 +16,7 @@ from src.files import atomic
 from src.folders import Split
 from src.letterbox import letterbox
 from src.manifest import PackWriter, manifest_rows
+from src.memory import keep_memory
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def check_files(
     root: Path, files: list[tuple[str, str]], data: DataSettings, size: tuple[int, int] | None
 ) -> Iterator[Checked]:
     """What came of each file of (path, class), in their order; read by one process per core."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=keep_memory) as pool:
         yield from pool.map(partial(check_file, root, data, size), files, chunksize=16)
 
 

@@ -1,6 +1,5 @@
 """The device and the threads of this process, and what makes its results repeatable."""
 
-import ctypes
 import os
 
 import numpy as np
@@ -8,8 +7,7 @@ import torch
 
 from src.distributed import join, launch, launched
 from src.errors import UserError
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+from src.memory import keep_memory
 
 
 def start(device: str, threads: int, cpu_isa: str, seed: int, processes: int) -> torch.device:
@@ -43,18 +41,6 @@ def choose(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def keep_memory() -> None:
-    """Let glibc keep the memory of tensors that are gone for the next ones.
-
-    It gives large blocks back to the system and gets them anew, page by page, at every step: a seventh of a
-    step of mobilenet_v3_large at 224 pixels.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def seed_generators(device: torch.device, *key: int) -> None:

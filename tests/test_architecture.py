@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 RINGS = [
-    ["errors", "files", "names", "params"],
+    ["errors", "files", "memory", "names", "params"],
     [
         "distributed",
         "manifest",

@@ -43,7 +43,7 @@ def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypa
 
 FAULTS = """
 import resource, torch
-from src.runtime import keep_memory
+from src.memory import keep_memory
 keep_memory()
 for _ in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
