@@ -16,7 +16,8 @@ from src.files import sha256
 pytestmark = pytest.mark.slow
 
 OUTS = ("data/models/student.safetensors", "metrics/student.json", "plots/student.csv")
-REPRO = ("dvc", "repro", "-s", "train_student", "--force", "--no-run-cache")
+TEACHER = "data/models/teachers/big.safetensors"
+REPRO = ("dvc", "repro", "-s", "--force", "--no-run-cache", "train_student")
 WAYS = ["kill -9 trainer", "kill -9 dvc", "TERM trainer", "TERM dvc", "Ctrl-C"] * 2
 
 
@@ -25,7 +26,7 @@ def demo(tmp_path_factory):
     """The digits up to the curriculum, a barely trained teacher, and the outs of a quiet training."""
     project = Project(tmp_path_factory.mktemp("demo") / "dojo", "data/demo")
     edit_params(
-        project.folder, teacher__big__epochs=2, knowledge__min_accuracy=0.05, student__epochs=100,
+        project.folder, teacher__big__epochs=3, knowledge__min_accuracy=0.05, student__epochs=100,
         student__batch_size=50, student__warmup=12,
     )  # fmt: skip
     project.run("dvc", "repro", "train_student")
@@ -39,15 +40,14 @@ def hashes(project):
 
 def trainer_of(dvc):
     """The process of the stage itself, below dvc and perhaps a shell."""
-    return next(
-        p for p in psutil.Process(dvc.pid).children(recursive=True) if "stages.train_student" in p.cmdline()
-    )
+    children = psutil.Process(dvc.pid).children(recursive=True)
+    return next(p for p in children if {"stages.train_student", "stages.train_teacher"} & {*p.cmdline()})
 
 
-def begin(project):
+def begin(project, command=REPRO):
     """DVC in a process group of its own, as a terminal starts it: Ctrl-C reaches the whole group."""
     return subprocess.Popen(
-        REPRO, cwd=project.folder, env=project.environment(), text=True, stdout=subprocess.PIPE,
+        command, cwd=project.folder, env=project.environment(), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, process_group=0, restore_signals=True,
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_a_changed_param_starts_anew_and_says_so(demo):
     output = read_until(dvc, r"^epoch 1/2000")
     changed = "student.epochs (100, now 2000), student.lr (0.01, now 0.002) changed since: starting anew"
     assert f"an unfinished run, but {changed}" in output
-    second = demo.run(*REPRO[:4], code=255)  # DVC's own lock
+    second = demo.run("dvc", "repro", "-s", "train_student", code=255)  # DVC's own lock
     assert "is busy" in second or "Unable to acquire lock" in second, second
     by_hand = demo.run("python", "-m", "stages.train_student", code=1)
     assert f"another training (process {trainer_of(dvc).pid}) is writing this run" in by_hand
@@ -115,3 +115,12 @@ def test_a_changed_param_starts_anew_and_says_so(demo):
     edit_params(demo.folder, student__lr=0.01, student__epochs=100)
     assert re.search(r"resuming from epoch [1-9]", demo.run(*REPRO))
     assert hashes(demo) == demo.quiet
+
+
+def test_a_teacher_goes_on_too(demo):
+    quiet, command = sha256(demo.folder / TEACHER), (*REPRO[:-1], "train_teacher@big")
+    dvc = begin(demo, command)
+    read_until(dvc, r"^epoch 1/3")
+    hit(dvc, "kill -9 trainer")
+    assert "resuming from epoch" in demo.run(*command)
+    assert sha256(demo.folder / TEACHER) == quiet
