@@ -34,9 +34,7 @@ from src.pictures import Files, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> how many pictures, whole batches
-PACKED = (
-    1024  # pictures of an epoch of the pack, which is too short otherwise; each stands in it several times
-)
+PACKED = 1024  # pictures of an epoch of the pack, several times each: fewer are read too soon to be timed
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU = torch.device("cpu")
 TO_FLOAT = (v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(MEAN, STD))
@@ -116,6 +114,7 @@ def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], N
         "torchvision, crop": (count, lambda: consume(torchvision_loader(root, *crop, train=True))),
         "timm, crop": (count, lambda: consume(timm_loader(root))),
         "files, crop": (count, lambda: an_epoch(training_set(files, "crop", count), normalize)),
+        "check_images": (count, lambda: pack(root, split)),
         "first epoch: packing, crop": (
             count,
             lambda: an_epoch(training_set(pack(root, split), "crop", count), normalize),

@@ -122,5 +122,5 @@ def test_a_teacher_goes_on_too(demo):
     dvc = begin(demo, command)
     read_until(dvc, r"^epoch 1/3")
     hit(dvc, "kill -9 trainer")
-    assert "resuming from epoch" in demo.run(*command)
+    assert re.search(r"resuming from epoch [1-9]", demo.run(*command))
     assert sha256(demo.folder / TEACHER) == quiet
