@@ -34,7 +34,7 @@ def loop_over_bins(norms: Tensor, average: Tensor, momentum: float) -> Tensor:
 
 
 def steps(model: torch.nn.Module, loss: Loss, batches: list[Batch]) -> None:
-    optimizer = build_optimizer("adam", model, 1e-4, 0.0, 1.0)
+    optimizer = build_optimizer("adam", model, 1e-4, 0.0, 1.0, 1.0)
     training = Training(
         model=model, loss=loss, optimizer=optimizer, device=torch.device("cpu"), transforms=[], penalties=[],
         before_step=[], after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,

@@ -36,10 +36,10 @@ NETS = {  # name -> pixels, pictures in a batch, steps
 }
 
 
-def reference(arch: str, side: int, batch_size: int, steps: int) -> Callable[[], None]:
+def reference(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], None]:
     model = torchvision.models.get_model(arch, num_classes=CLASSES)
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
-    images, targets = torch.randn(batch_size, 3, side, side), torch.arange(batch_size) % CLASSES
+    images, targets = torch.randn(batch_size, 3, height, width), torch.arange(batch_size) % CLASSES
 
     def epoch() -> None:
         model.train()
@@ -53,15 +53,15 @@ def reference(arch: str, side: int, batch_size: int, steps: int) -> Callable[[],
     return epoch
 
 
-def ours(arch: str, side: int, batch_size: int, steps: int) -> Callable[[], None]:
+def ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], None]:
     device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), 0, processes=1)
-    model = build_model(arch, CLASSES, "none", "student")
+    model = build_model(arch, CLASSES, "student")
     training = Training(
-        model=model, loss=Loss(BASES["softmax"], []), optimizer=build_optimizer("sgd", model, LR, 0.0, 1.0),
-        device=device, transforms=[], penalties=[], before_step=[], after_step=[], after_epoch=[],
-        accumulate=1, precision=torch.float32,
+        model=model, loss=Loss(BASES["softmax"], []), device=device, transforms=[], penalties=[],
+        optimizer=build_optimizer("sgd", model, LR, 0.0, 1.0, 1.0), before_epoch=[], before_step=[],
+        after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
     )  # fmt: skip
-    images = torch.randint(0, 256, (batch_size, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    images = torch.randint(0, 256, (batch_size, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     targets = torch.eye(CLASSES)[torch.arange(batch_size) % CLASSES]
     batches = [Batch(images, targets, torch.ones(batch_size))] * steps
     return lambda: train_epoch(training, batches, (0, 1))
@@ -74,7 +74,7 @@ def serve(name: str, arch: str, side: int) -> None:
     """Time an epoch for every line of standard input; the first warms up."""
     torch.manual_seed(0)
     torch.set_num_threads(read(int, "threads"))
-    epoch = SIDES[name](arch, side, *NETS[arch, side])
+    epoch = SIDES[name](arch, side, side, *NETS[arch, side])
     epoch()
     for _ in sys.stdin:
         began = time.perf_counter()

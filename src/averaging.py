@@ -81,7 +81,8 @@ class Swa(Average):
         if epoch < self.first:
             return self.model
         self.average.update_parameters(self.model)
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if any(norm.weight is None or norm.weight.requires_grad for norm in norms):
             update_bn(images(), self.average)
         return self.average.module
 

@@ -85,6 +85,6 @@ def load_model(path: Path) -> tuple[nn.Module, Facts]:
     facts = Facts(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     )
-    model = build_model(facts.arch, len(facts.classes), "none", "")
+    model = build_model(facts.arch, len(facts.classes), "")
     model.load_state_dict(state)
     return model.eval(), facts

@@ -50,7 +50,6 @@ def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) ->
     facts.json: classes in the order of the probabilities, height and width of the input in pixels, the
     letterbox rule, and how the probabilities were made (softmax or bce).
     """
-    example = torch.zeros(2, 3, facts.height, facts.width, dtype=torch.uint8)
     about = {
         "classes": facts.classes,
         "height": facts.height,
@@ -61,11 +60,17 @@ def write_torchscript(path: Path, model: nn.Module, base: Base, facts: Facts) ->
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated but whole in torch 2.14
-        traced = torch.jit.freeze(torch.jit.trace(Deployed(model.cpu().eval(), base).eval(), example))
+        network = traced(Deployed(model.cpu().eval(), base), facts.height, facts.width)
         buffer = BytesIO()
-        torch.jit.save(traced, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
+        torch.jit.save(network, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
     with atomic(path, "wb") as file:
         copy_without_origin(buffer, file)
+
+
+def traced(model: Deployed, height: int, width: int) -> torch.jit.ScriptModule:
+    """The model as TorchScript, its weights frozen into it."""
+    example = torch.zeros(2, 3, height, width, dtype=torch.uint8)
+    return torch.jit.freeze(torch.jit.trace(model.eval(), example))
 
 
 def copy_without_origin(source: IO[bytes], target: IO[bytes]) -> None:

@@ -12,6 +12,7 @@ import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
+from src.models import classifier_names
 from src.names import MAPPED
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {  # all others are timm's
@@ -24,15 +25,22 @@ START, END = 1 / 25, 1e-4 / 25  # onecycle's first and last factor, as in torch.
 
 
 def build_optimizer(
-    name: str, model: nn.Module, lr: float, weight_decay: float, layer_decay: float
+    name: str,
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float,
+    head_lr_mult: float,
 ) -> torch.optim.Optimizer:
-    """The optimizer over all weights; biases and the weights of norms are not decayed.
+    """The optimizer over all weights that learn; biases and the weights of norms are not decayed.
 
     With a `layer_decay` below 1 the learning rate of a group of layers (timm's) is lr * layer_decay^(groups
     above it), for nets that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021,
-    arXiv:2106.08254.
+    arXiv:2106.08254. The classifier's is `head_lr_mult` times that.
     """
     groups = parameter_groups(model, lr, weight_decay, layer_decay)
+    if head_lr_mult != 1:
+        groups = with_head_apart(groups, model.net, lr, head_lr_mult)
     if name in OPTIMIZERS:
         return OPTIMIZERS[name](groups, lr=lr)
     return create_optimizer_v2(groups, opt=MAPPED.get(name, name), lr=lr, weight_decay=0.0)
@@ -49,6 +57,21 @@ def parameter_groups(
         {"params": group["params"], "weight_decay": group["weight_decay"], "lr": lr * group["lr_scale"]}
         for group in groups
     ]
+
+
+def with_head_apart(
+    groups: list[dict[str, Any]], net: nn.Module, lr: float, head_lr_mult: float
+) -> list[dict[str, Any]]:
+    """Each group in two, the classifier's weights at `head_lr_mult` times the group's learning rate."""
+    modules = [net.get_submodule(name) for name in classifier_names(net)]
+    head = {id(parameter) for module in modules for parameter in module.parameters()}
+    parts = []
+    for group in groups:
+        for in_head, factor in ((False, 1.0), (True, head_lr_mult)):
+            parameters = [p for p in group["params"] if (id(p) in head) == in_head]
+            if parameters:
+                parts.append({**group, "params": parameters, "lr": group.get("lr", lr) * factor})
+    return parts
 
 
 def step_boundaries(epochs: int, warmup: int) -> tuple[int, ...]:

@@ -26,12 +26,14 @@ from src.curves import Curves, Row
 from src.data import TrainingSet
 from src.distributed import all_sum, is_main, rank, share_buffers, world
 from src.errors import UserError
+from src.freezing import BACKBONE, NOTHING, freeze
 from src.losses import Base, Loss
 from src.mixing import Transform
 from src.optim import build_optimizer, build_schedule
 from src.params import require
 from src.pictures import Pictures
 from src.predict import predict_logits
+from src.pretrained import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS
 from src.resume import State
 from src.runtime import seed_generators
 from src.stopping import Stop
@@ -45,13 +47,16 @@ class TrainingSettings:
     """What the training of a teacher and of a student have in common."""
 
     arch: str  # torchvision's name, or timm/NAME
-    pretrained: str  # none, default (the library's weights) or the path of a safetensors file
+    pretrained: str  # none, default (the library's weights) or the path of a file
+    pretrained_sha256: str  # any, or what the file must have
+    freeze: str | int  # none, backbone (all but the classifier), or how many groups of layers
     epochs: int
     batch_size: int  # pictures
     optimizer: str  # of torch.optim, timm.optim or names.MAPPED
     lr: float  # the peak; a schedule's factors multiply it
     weight_decay: float  # not applied to biases and norms
     layer_decay: float  # of lr from a layer to the one below it; 1 = off
+    head_lr_mult: float  # times lr, for the classifier
     clip: float  # largest norm of the gradient; 0 = off
     accumulate: int  # batches whose gradients make one step
     ema: float  # decay of the moving average of the weights, in [0, 1); 0 = off
@@ -72,11 +77,23 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
+        pinned, file = (
+            self.pretrained_sha256 != ANY_FILE,
+            self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
+        )
+        require(
+            file or not pinned, "pretrained must be the path of a file to have a SHA-256", self.pretrained
+        )
         require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
         for name, value in (("ema", self.ema), ("patience", self.patience)):
             require(
                 not (value and self.swa), f"{name} and swa: one of them must be 0", f"{value} and {self.swa}"
             )
+        require(
+            not self.swa or self.freeze in (NOTHING, BACKBONE),
+            "swa renews every BatchNorm, so freeze must be none or backbone with it",
+            self.freeze,
+        )
         rising = list(self.step_epochs) == sorted(set(self.step_epochs))
         require(rising, "step_epochs must rise", list(self.step_epochs))
         last = max(self.step_epochs, default=0)
@@ -99,6 +116,7 @@ class Training:
     device: torch.device
     transforms: list[Transform]  # on the device, before the model
     penalties: list[Callable[[], Tensor]]  # added to the loss
+    before_epoch: list[Callable[[], Any]]  # with the model in training mode
     before_step: list[Callable[[], None]]  # with the gradients there
     after_step: list[Callable[[], None]]
     after_epoch: list[Callable[[], None]]  # before the model is measured
@@ -120,6 +138,8 @@ def train_epoch(
     number, and from nothing else. `losses` holds those of the batches that are done and grows by each one.
     """
     run.model.train()
+    for hook in run.before_epoch:
+        hook()
     losses = [] if losses is None else losses
     for number, batch in enumerate(batches, len(losses) + 1):
         batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
@@ -235,8 +255,14 @@ def prepare(
     model.to(device)
     if settings.sync_batchnorm and world() > 1:
         model.net = convert_sync_batchnorm(model.net)
+    resting = freeze(model, settings.freeze, key)
     optimizer = build_optimizer(
-        settings.optimizer, model, settings.lr, settings.weight_decay, settings.layer_decay
+        settings.optimizer,
+        model,
+        settings.lr,
+        settings.weight_decay,
+        settings.layer_decay,
+        settings.head_lr_mult,
     )
     clip = partial(nn.utils.clip_grad_norm_, list(model.parameters()), settings.clip)
     return Training(
@@ -246,6 +272,7 @@ def prepare(
         device=device,
         transforms=data.transforms,
         penalties=[partial(slimming, batch_norm_gammas(model, key), settings.slim)] if settings.slim else [],
+        before_epoch=[module.eval for module in resting],
         before_step=[clip] if settings.clip else [],
         after_step=[],
         after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
@@ -255,10 +282,11 @@ def prepare(
 
 
 def batch_norm_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
-    """The scales (channels,) of all BatchNorms."""
-    gammas = [m.weight for m in model.modules() if isinstance(m, BATCH_NORM) and m.weight is not None]
+    """The scales (channels,) of all BatchNorms that learn."""
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORM)]
+    gammas = [norm.weight for norm in norms if norm.weight is not None and norm.weight.requires_grad]
     if not gammas:
-        raise UserError(f"params.yaml: {key}.slim: the network has no BatchNorm to slim (set 0)")
+        raise UserError(f"params.yaml: {key}.slim: the network has no BatchNorm that learns (set 0)")
     return gammas
 
 

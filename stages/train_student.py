@@ -25,12 +25,12 @@ from src.data import TrainingSet
 from src.distributed import is_main
 from src.errors import run
 from src.files import write_json
+from src.initial import initial_model
 from src.knowledge import read_folder
 from src.labels import class_weights, smoothed, stratified
 from src.losses import BASES, Loss, WeightingSettings, build_loss
 from src.manifest import read_manifest
-from src.mixing import build_transforms, sizes_at
-from src.models import build_model, check_sizes, prior_bias
+from src.mixing import build_transforms
 from src.params import checked_params, read
 from src.pictures import read_pictures
 from src.resume import resumable
@@ -84,10 +84,8 @@ def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, Tra
     size = read_pictures("val", dct_scaling).shape[1:3]  # of train's they may be larger
     weighting = read(WeightingSettings, "weighting")
     loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
-    bias = prior_bias(settings.prior, loss.base.name, train.classes, "student")
-    model = build_model(settings.arch, len(train.classes), settings.pretrained, "student", bias)
     augment = read(AugmentSettings, "augment")
-    check_sizes(model, sizes_at(*size, augment.multi_scale), "student")
+    model = initial_model(settings, loss.base.name, train.classes, size, augment.multi_scale, "student")
     labels = smoothed(train.one_hot(), settings.label_smoothing)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)

@@ -23,11 +23,11 @@ from src.data import TrainingSet
 from src.distributed import is_main
 from src.errors import run
 from src.files import write_json
+from src.initial import initial_model
 from src.labels import class_weights, smoothed
 from src.losses import BASES, build_loss
 from src.manifest import read_manifest
-from src.mixing import build_transforms, sizes_at
-from src.models import build_model, check_sizes, prior_bias
+from src.mixing import build_transforms
 from src.params import read
 from src.pictures import read_pictures
 from src.resume import resumable
@@ -53,9 +53,7 @@ def main() -> None:
     loss = build_loss(
         settings.loss, settings.weighting, settings.focal_gamma, train.classes, f"{key}.weighting"
     )
-    bias = prior_bias(settings.prior, loss.base.name, train.classes, key)
-    model = build_model(settings.arch, len(train.classes), settings.pretrained, key, bias)
-    check_sizes(model, sizes_at(*size, settings.augment.multi_scale), key)
+    model = initial_model(settings, loss.base.name, train.classes, size, settings.augment.multi_scale, key)
     data = TrainingSet(
         pictures=train_pictures,
         targets=smoothed(train.one_hot(), settings.label_smoothing),

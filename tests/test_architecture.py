@@ -25,9 +25,23 @@ RINGS = [
         "snapshot",
         "custom",
     ],
-    ["models", "optim", "mixing", "metrics", "demo", "folders", "curves", "runtime", "stopping", "resume"],
+    [
+        "models",
+        "optim",
+        "freezing",
+        "prior",
+        "pretrained",
+        "mixing",
+        "metrics",
+        "demo",
+        "folders",
+        "curves",
+        "runtime",
+        "stopping",
+        "resume",
+    ],
     ["pictures", "targets", "augment", "checkpoint", "checking", "drawing", "predict"],
-    ["data", "export", "training", "settings"],
+    ["data", "export", "training", "initial", "settings"],
 ]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
 LIGHT = {"make_demo", "check_images", "make_curriculum"}  # stages that must not pay for importing torch

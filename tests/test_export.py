@@ -27,7 +27,7 @@ def shipped(request, tmp_path_factory):
     """A network with random weights, its file, and five picture files."""
     folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]
     torch.manual_seed(0)
-    model = build_model("timm/test_resnet", 3, "none", "x").eval()
+    model = build_model("timm/test_resnet", 3, "x").eval()
     none = {"pretrained": "none", "data": "", "params": ""}
     facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
     write_torchscript(folder / "student.pt", model, base, facts)

@@ -65,7 +65,7 @@ class KilledAfter(NoCurves):
 def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):
     torch.manual_seed(0)
     chosen = settings(**changes)
-    model = build_model(chosen.arch, 3, "none", "student")
+    model = build_model(chosen.arch, 3, "student")
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
@@ -146,7 +146,7 @@ def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     def new():
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(5, 3))
-        return model, build_optimizer(name, model, 1e-3, 0.01, 1.0)
+        return model, build_optimizer(name, model, 1e-3, 0.01, 1.0, 1.0)
 
     quiet = new()
     steps(4, *quiet)

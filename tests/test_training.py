@@ -16,8 +16,8 @@ from src.batch import Batch, unit_range
 from src.checkpoint import facts_of, load_model, save_weights
 from src.errors import UserError
 from src.losses import BASES, Loss
-from src.mixing import MixSettings, build_transforms, sizes_at
-from src.models import build_model, check_sizes, prior_bias
+from src.mixing import MixSettings, build_transforms
+from src.models import build_model
 from src.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
 from src.predict import predict_logits
@@ -39,7 +39,7 @@ NONE = dataclasses.replace(LIGHT, policy="none")
 def train(pack, workers=0, data=None, **changes):
     torch.manual_seed(0)
     chosen, curves = settings(**changes), NoCurves()
-    model = build_model(chosen.arch, 3, "none", "student")
+    model = build_model(chosen.arch, 3, "student")
     validation = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU)
     best = fit(
         model,
@@ -173,57 +173,12 @@ def test_a_batch_on_the_device_is_float_in_unit_range():
     assert batch.to(CPU).images.flatten().tolist() == pytest.approx([0, 0.2, 1])
 
 
-# models
-
-
-@pytest.mark.parametrize(
-    "arch", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "timm/test_vit", "timm/resnet10t"]
-)
-def test_models_of_both_libraries_give_logits(arch):
-    model = build_model(arch, 7, "none", "student").eval()
-    size = 160 if arch == "timm/test_vit" else 64
-    assert model(torch.rand(2, 3, size, size)).shape == (2, 7)
-
-
-def test_googlenet_has_one_output_in_training():
-    model = build_model("googlenet", 3, "none", "student").train()
-    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
-
-
-def test_first_layer_normalises():
-    model = build_model("resnet18", 2, "none", "student")
-    image = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-    assert model.normalize(image).abs().max() < 1e-6
-    assert model.normalize(
-        image + torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-    ).flatten().tolist() == pytest.approx([1] * 3)
-
-
-def test_pretrained_file_fills_all_but_another_classifier(tmp_path, capsys):
-    from safetensors.torch import save_file
-
-    source = build_model("timm/test_resnet", 1000, "none", "x").net
-    save_file(
-        {name: tensor.contiguous() for name, tensor in source.state_dict().items()},
-        tmp_path / "w.safetensors",
-    )
-    model = build_model("timm/test_resnet", 3, str(tmp_path / "w.safetensors"), "teacher.big")
-    assert torch.equal(model.net.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
-    assert "new: fc.bias, fc.weight" in capsys.readouterr().out
-    with pytest.raises(
-        UserError, match=r"params.yaml: student.pretrained: .*w.safetensors does not fit the network"
-    ):
-        build_model("resnet18", 3, str(tmp_path / "w.safetensors"), "student")
-    (tmp_path / "w.safetensors").write_text("no weights")
-    with pytest.raises(UserError, match=r"params.yaml: student.pretrained: .*not a safetensors file"):
-        build_model("timm/test_resnet", 3, str(tmp_path / "w.safetensors"), "student")
-    with pytest.raises(UserError, match=r"params.yaml: student.pretrained: nowhere: no such file"):
-        build_model("timm/test_resnet", 3, "nowhere", "student")
+# the optimizer's groups
 
 
 def test_biases_and_norms_are_not_decayed():
     groups = build_optimizer(
-        "adamw", build_model("timm/test_resnet", 3, "none", "x"), 0.1, 0.05, 1.0
+        "adamw", build_model("timm/test_resnet", 3, "x"), 0.1, 0.05, 1.0, 1.0
     ).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
@@ -235,8 +190,8 @@ def test_biases_and_norms_are_not_decayed():
 def plain_run(model, optimizer, loss, **changes):
     """A training without any strategy."""
     values = dict(
-        model=model, loss=loss, optimizer=optimizer, device=CPU, transforms=[], penalties=[], before_step=[],
-        after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
+        model=model, loss=loss, optimizer=optimizer, device=CPU, transforms=[], penalties=[], before_epoch=[],
+        before_step=[], after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
     )  # fmt: skip
     return Training(**values | changes)
 
@@ -400,11 +355,11 @@ def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
     )[0].state_dict()
     torch.manual_seed(0)
     model, loss, best = (
-        build_model("timm/test_resnet", 3, "none", "student"),
+        build_model("timm/test_resnet", 3, "student"),
         Loss(BASES["softmax"], []),
         Best(),
     )
-    optimizer, step = build_optimizer("adam", model, 0.01, 0.0, 1.0), 0
+    optimizer, step = build_optimizer("adam", model, 0.01, 0.0, 1.0, 1.0), 0
     for epoch in (1, 2):
         model.train()
         for batch in training_set(pack).epoch(epoch):
@@ -434,24 +389,6 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
     assert model[1].weight.dtype == torch.float32 and not torch.equal(model[1].weight, before)
     chosen = settings(precision=str(precision).removeprefix("torch."))
     assert prepare(model, run.loss, training_set(pack), CPU, chosen, "student").precision is torch.float32
-
-
-def test_a_network_must_take_every_size():
-    check_sizes(build_model("timm/test_resnet", 3, "none", "x"), sizes_at(32, 48, 0.15), "student")
-    vit = build_model("timm/test_vit", 3, "none", "x")
-    check_sizes(vit, sizes_at(160, 160, 0), "student")
-    for model, sizes in (
-        (vit, sizes_at(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
-        (build_model("timm/vit_tiny_patch16_224", 3, "none", "x"), sizes_at(32, 32, 0)),
-        (build_model("alexnet", 3, "none", "x"), sizes_at(64, 64, 0.5)),
-    ):
-        with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
-            check_sizes(model, sizes, "student")
-
-
-def test_a_tag_of_weights_that_is_not_there():
-    with pytest.raises(UserError, match="^params.yaml: student.arch: timm/resnet10t.nosuch cannot be built"):
-        build_model("timm/resnet10t.nosuch", 3, "none", "student")
 
 
 def test_mixing_changes_the_training_and_is_repeatable(pack):
@@ -541,56 +478,6 @@ def test_slimming_needs_batch_norm(pack):
         train(pack, arch="timm/test_convnext", slim=0.1)
 
 
-@pytest.mark.parametrize(
-    "base, prior, expected",
-    [
-        ("bce", {"b": 0.01}, [1 / 3, 0.01, 1 / 3]),
-        ("bce", "uniform", [1 / 3, 1 / 3, 1 / 3]),
-        ("softmax", {"b": 0.8}, [0.1, 0.8, 0.1]),
-        ("softmax", {"a": 0.2, "b": 0.5, "c": 0.3}, [0.2, 0.5, 0.3]),
-    ],
-)
-def test_prior_by_hand(base, prior, expected):
-    """With features of 0 the bias alone speaks."""
-    model = build_model("resnet18", 3, "none", "x", prior_bias(prior, base, ("a", "b", "c"), "student"))
-    assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
-
-
-def test_priors_that_leave_the_bias_alone():
-    assert prior_bias("none", "bce", ("a", "b"), "x") is None
-    assert prior_bias("uniform", "softmax", ("a", "b"), "x") is None
-
-
-def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
-    bias = prior_bias("uniform", "bce", ("a", "b", "c"), "x")
-    for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
-        model = build_model(arch, 3, "none", "x", bias).eval()
-        probs = torch.sigmoid(model(torch.zeros(1, 3, size, size)))
-        assert probs.mean().item() == pytest.approx(1 / 3, abs=0.1)
-
-
-def test_a_loaded_classifier_keeps_its_bias(tmp_path):
-    from safetensors.torch import save_file
-
-    source = build_model("timm/test_resnet", 3, "none", "x").net
-    save_file({name: t.contiguous() for name, t in source.state_dict().items()}, tmp_path / "w.safetensors")
-    model = build_model("timm/test_resnet", 3, str(tmp_path / "w.safetensors"), "x", torch.full((3,), 9.0))
-    assert torch.equal(model.net.fc.bias, source.fc.bias)
-
-
-@pytest.mark.parametrize(
-    "prior, message",
-    [
-        ({"x": 0.1}, "student.prior.x: no such class"),
-        ({"a": 0.5, "b": 0.5}, "student.prior: the probabilities must leave some of 1 for the other classes"),
-        ({"a": 0.5, "b": 0.4, "c": 0.3}, "student.prior: the probabilities must sum to 1, got 1.2"),
-    ],
-)
-def test_priors_that_cannot_be(prior, message):
-    with pytest.raises(UserError, match=f"^params.yaml: {message}"):
-        prior_bias(prior, "softmax", ("a", "b", "c"), "student")
-
-
 # optimizers
 
 
@@ -613,7 +500,7 @@ def test_every_optimizer_takes_steps(name):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))
     images, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
-    optimizer = build_optimizer(name, model, 1e-3, 0.01, 1.0)
+    optimizer = build_optimizer(name, model, 1e-3, 0.01, 1.0, 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
     before = model[2].weight.detach().clone()
     for _ in range(7):
@@ -639,8 +526,8 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
 
 
 def test_layer_decay_lowers_the_rate_from_layer_to_layer():
-    model = build_model("resnet18", 3, "none", "x")
-    groups = build_optimizer("adam", model, 0.1, 0.05, 0.5).param_groups
+    model = build_model("resnet18", 3, "x")
+    groups = build_optimizer("adam", model, 0.1, 0.05, 0.5, 1.0).param_groups
     net = dict(model.net.named_parameters())
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     order = ["conv1.weight", "layer2.0.conv1.weight", "layer4.1.conv2.weight", "fc.weight"]

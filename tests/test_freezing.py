@@ -1,0 +1,105 @@
+"""Layers that keep their weights, and a classifier with a learning rate of its own."""
+
+import pytest
+import torch
+from conftest import CPU, training_set
+from test_training import train
+
+from src.errors import UserError
+from src.freezing import freeze
+from src.losses import BASES, Loss
+from src.models import build_model
+from src.optim import build_optimizer
+
+
+def initial(arch="timm/test_resnet"):
+    torch.manual_seed(0)
+    return build_model(arch, 3, "student")
+
+
+def changed(model, arch="timm/test_resnet"):
+    """The names of what a training changed."""
+    before = initial(arch).state_dict()
+    return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+@pytest.mark.parametrize("arch", ["timm/test_resnet", "resnet18"])
+def test_a_frozen_backbone_keeps_weights_and_statistics(pack, arch):
+    model = train(pack, arch=arch, freeze="backbone", weight_decay=0.1)[0]
+    assert changed(model, arch) == {"net.fc.weight", "net.fc.bias"}
+
+
+@pytest.mark.parametrize("changes", [{"swa": 2}, {"ema": 0.9}])
+def test_averages_leave_a_frozen_backbone_alone(pack, changes):
+    model = train(pack, freeze="backbone", **changes)[0]
+    assert changed(model) == {"net.fc.weight", "net.fc.bias"}
+
+
+def test_the_first_groups_rest_and_the_others_learn(pack, capsys):
+    """timm's groups of test_resnet: the stem, then a block each."""
+    model = train(pack, freeze=2)[0]
+    names = {name.removeprefix("net.").partition(".")[0] for name in changed(model)}
+    assert names == {"layer2", "layer3", "layer4", "fc"}
+    assert "student.freeze: 0." in capsys.readouterr().out
+
+
+def test_more_groups_than_there_are(pack):
+    message = r"^params.yaml: student.freeze: must be in \[1, 5\], got 6: the network has 6 groups of layers"
+    with pytest.raises(UserError, match=message):
+        train(pack, freeze=6)
+
+
+def test_frozen_layers_rest_while_the_others_train():
+    """BatchNorm and dropout of a frozen block are in evaluation mode, a dropout before the classifier not."""
+    model = initial("mobilenet_v2").train()
+    resting = freeze(model, "backbone", "student")
+    for module in resting:
+        module.eval()
+    assert not any(module.training for module in model.net.features.modules())
+    assert model.net.classifier[0].training
+
+
+def test_what_cannot_go_with_frozen_layers(pack):
+    with pytest.raises(
+        UserError, match="^params.yaml: student.slim: the network has no BatchNorm that learns"
+    ):
+        train(pack, freeze="backbone", slim=0.1)
+    with pytest.raises(ValueError, match="swa renews every BatchNorm, so freeze must be none or backbone"):
+        train(pack, freeze=2, swa=1)
+
+
+def rates(model, **changes):
+    values = dict(lr=0.1, weight_decay=0.05, layer_decay=1.0, head_lr_mult=1.0)
+    groups = build_optimizer("sgd", model, **values | changes).param_groups
+    names = {id(parameter): name for name, parameter in model.net.named_parameters()}
+    return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+def test_the_classifier_has_its_own_learning_rate():
+    found = rates(initial(), head_lr_mult=10.0)
+    assert found["fc.weight"] == (pytest.approx(1.0), 0.05) and found["fc.bias"] == (pytest.approx(1.0), 0)
+    assert {rate for name, (rate, _) in found.items() if not name.startswith("fc.")} == {0.1}
+    assert len(found) == len(list(initial().parameters()))
+
+
+def test_it_multiplies_the_rate_that_layer_decay_gives():
+    plain, found = rates(initial(), layer_decay=0.5), rates(initial(), layer_decay=0.5, head_lr_mult=10.0)
+    assert found["fc.weight"][0] == pytest.approx(10 * plain["fc.weight"][0])
+    assert found["conv1.0.weight"] == plain["conv1.0.weight"]
+
+
+def test_the_head_learns_faster_by_its_factor(pack):
+    """One step of plain SGD: the classifier moves by twice as much, everything else by the same."""
+    moved = []
+    for factor in (1.0, 2.0):
+        model = initial()
+        optimizer = torch.optim.SGD(
+            build_optimizer("sgd", model, 0.1, 0.0, 1.0, factor).param_groups, lr=0.1, momentum=0
+        )
+        batch = next(iter(training_set(pack).epoch(1))).to(CPU)
+        Loss(BASES["softmax"], [])(model.train()(batch.images), batch.targets, batch.weights).backward()
+        optimizer.step()
+        before = initial().state_dict()
+        moved.append({name: tensor - before[name] for name, tensor in model.state_dict().items()})
+    assert torch.allclose(moved[1]["net.fc.weight"], 2 * moved[0]["net.fc.weight"], atol=1e-7)
+    assert torch.allclose(moved[1]["net.conv1.0.weight"], moved[0]["net.conv1.0.weight"], atol=1e-7)

@@ -1,0 +1,156 @@
+"""Networks by name: what they are, how they see pictures, and which sizes they take."""
+
+import warnings
+
+import pytest
+import torch
+import torchvision
+
+from src.errors import UserError
+from src.mixing import sizes_at
+from src.models import build_model, check_sizes
+from src.names import ALIASES, registered
+from tools.models import without_values
+
+
+@pytest.mark.parametrize(
+    "arch", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "timm/test_vit", "timm/resnet10t"]
+)
+def test_models_of_both_libraries_give_logits(arch):
+    model = build_model(arch, 7, "student").eval()
+    size = 160 if arch == "timm/test_vit" else 64
+    assert model(torch.rand(2, 3, size, size)).shape == (2, 7)
+
+
+def test_googlenet_has_one_output_in_training():
+    model = build_model("googlenet", 3, "student").train()
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
+
+
+def test_first_layer_normalises():
+    model = build_model("resnet18", 2, "student")
+    image = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    assert model.normalize(image).abs().max() < 1e-6
+    assert model.normalize(
+        image + torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    ).flatten().tolist() == pytest.approx([1] * 3)
+
+
+def test_a_network_must_take_every_size():
+    check_sizes(build_model("timm/test_resnet", 3, "x"), sizes_at(32, 48, 0.15), "student")
+    vit = build_model("timm/test_vit", 3, "x")
+    check_sizes(vit, sizes_at(160, 160, 0), "student")
+    for model, sizes in (
+        (vit, sizes_at(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
+        (build_model("timm/vit_tiny_patch16_224", 3, "x"), sizes_at(32, 32, 0)),
+        (build_model("alexnet", 3, "x"), sizes_at(64, 64, 0.5)),
+    ):
+        with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
+            check_sizes(model, sizes, "student")
+
+
+def test_a_tag_of_weights_that_is_not_there():
+    with pytest.raises(UserError, match="^params.yaml: student.arch: timm/resnet10t.nosuch cannot be built"):
+        build_model("timm/resnet10t.nosuch", 3, "student")
+
+
+# names
+
+RESNEST_FAST = {  # M parameters with 1000 classes, as the ResNeSt authors' table of variants has them
+    "resnest50_fast_1s1x64d": 26.3, "resnest50_fast_2s1x64d": 27.5, "resnest50_fast_4s1x64d": 31.9,
+    "resnest50_fast_1s2x40d": 25.9, "resnest50_fast_2s2x40d": 26.9, "resnest50_fast_4s2x40d": 30.4,
+    "resnest50_fast_1s4x24d": 25.7,
+}  # fmt: skip
+MISSION = (
+    "mobilenetv3_small mobilenetv3_large efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 "
+    "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_b8 resnest50 resnest101 "
+    "resnest200 resnest269"
+).split()
+HUGE = 60e6  # parameters from which on a network is built, but takes no step
+SIZES = range(32, 545, 32)  # pixels a side, multiples of what most networks divide by
+
+
+def millions(net):
+    return sum(parameter.numel() for parameter in net.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("arch", RESNEST_FAST)
+def test_resnest_fast_has_the_published_parameters(arch):
+    assert millions(without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
+
+
+def test_aliases_are_the_networks_they_stand_for():
+    for alias, other, wanted in (
+        ("mobilenetv3_small", "mobilenet_v3_small", 2.54),
+        ("efficientnet_b8", "timm/tf_efficientnet_b8", 87.4),
+        ("resnest50", "timm/resnest50d", 27.5),
+        ("resnest269", "timm/resnest269e", 110.9),
+    ):
+        one, two = without_values(alias, 1000), without_values(other, 1000)
+        assert one.state_dict().keys() == two.state_dict().keys()
+        assert millions(one) == pytest.approx(wanted, abs=0.05)
+
+
+def test_mean_and_std_are_those_of_the_weights():
+    for arch, mean, std in (
+        ("resnet18", 0.485, 0.229),
+        ("efficientnet_v2_l", 0.5, 0.5),  # of torchvision's, the only one that is not ImageNet's
+        ("inception_v3", 0.5, 0.5),  # its weights were TensorFlow's
+        ("efficientnet_b8", 0.5, 0.5),  # trained with AdvProp
+        ("timm/tf_efficientnet_b8.ra_in1k", 0.485, 0.229),  # trained without
+        ("timm/tf_efficientnet_lite0", 0.5, 0.5),
+    ):
+        config = without_values(arch, 3).pretrained_cfg
+        assert (config["mean"][0], config["std"][0]) == (mean, std), arch
+
+
+def test_inception_sees_pictures_as_torchvision_shows_them_to_it():
+    """torchvision normalises by ImageNet's values and then transforms the input once more."""
+    ours = build_model("inception_v3", 3, "x").eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = torchvision.models.inception_v3(num_classes=3, transform_input=True, init_weights=True)
+    theirs.load_state_dict(ours.net.state_dict(), strict=False)
+    images = torch.rand(1, 3, 96, 96)
+    normal = torchvision.transforms.functional.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    one, two = ours(images), theirs.eval()(normal)  # of random weights, so of any size
+    assert (one - two).abs().max() < 1e-5 * two.abs().max()
+
+
+def smallest_size(net):
+    """The first of SIZES that the network takes, without computing anything."""
+    for size in SIZES:
+        try:
+            with torch.no_grad():
+                net.eval()(torch.zeros(1, 3, size, size, device="meta"))
+            return size
+        except (AssertionError, RuntimeError, ValueError):
+            continue
+    raise AssertionError(f"takes no size up to {size}")
+
+
+@pytest.mark.slow
+def test_every_network_takes_a_step():
+    """Each name of torchvision and each of the aliases, two pictures at the smallest size it takes."""
+    names = sorted({*registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
+    assert len(names) == 80 + 14
+    print()
+    for arch in names:
+        net = without_values(arch, 6)
+        size, count = smallest_size(net), millions(net)
+        if count * 1e6 < HUGE:
+            model = build_model(arch, 6, "x").train()
+            before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            loss = torch.nn.functional.cross_entropy(
+                model(torch.rand(2, 3, size, size)), torch.tensor([0, 5])
+            )
+            loss.backward()
+            optimizer.step()
+            assert loss.isfinite()
+            after = dict(model.named_parameters())
+            assert all(parameter.isfinite().all() for parameter in after.values()), arch
+            assert all(parameter.grad is not None for parameter in after.values()), arch
+            assert any(not torch.equal(after[name], before[name]) for name in before), arch
+        did = "a step" if count * 1e6 < HUGE else "built"
+        print(f"{arch:28} {count:7.2f} M parameters, {size:3} x {size:3} pixels: {did}")

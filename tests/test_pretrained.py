@@ -1,0 +1,246 @@
+"""Weights to start from: what fits is loaded, what does not is named, and no file is ever run."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import ROOT
+from safetensors.torch import load_file, save_file
+
+from src.checkpoint import Facts, save_weights
+from src.errors import UserError
+from src.models import build_model, build_net
+from src.pretrained import load_pretrained
+from src.prior import set_bias
+
+CLASSIFIERS = {
+    "resnet18": "fc",
+    "mobilenet_v2": "classifier.1",
+    "squeezenet1_1": "classifier.1",
+    "densenet121": "classifier",
+    "mobilenetv3_small": "classifier.3",
+    "timm/test_vit": "head",
+    "timm/test_convnext": "head.fc",
+    "timm/deit_tiny_distilled_patch16_224": "head, head_dist",
+}
+SIZE = (160, 160)
+
+
+def saved(net, path, **changes):
+    """The state of a network as a file, with some of its tensors changed; returns the path as text."""
+    state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()} | changes
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return str(path)
+
+
+def load(arch, pretrained, classes=3, wanted_hash="any", size=SIZE):
+    model = build_model(arch, classes, "student")
+    load_pretrained(model, arch, pretrained, wanted_hash, size, "student")
+    return model
+
+
+def refusal(arch, pretrained, **options):
+    """The one line that refuses the file, without its beginning."""
+    with pytest.raises(UserError) as caught:
+        load(arch, pretrained, **options)
+    (line,) = caught.value.args
+    assert "\n" not in line and line.startswith("params.yaml: student.pretrained")
+    return line.removeprefix("params.yaml: student.pretrained")
+
+
+@pytest.mark.parametrize("arch", CLASSIFIERS)
+def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
+    source = build_net(arch, 10, "x")
+    path = saved(source, tmp_path / "w.safetensors")
+    model, heads = load(arch, path), CLASSIFIERS[arch]
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.endswith(f"tensors loaded, left out: {heads}, new: {heads}"), said
+    ours = model.net.state_dict()
+    equal = {name for name, tensor in source.state_dict().items() if torch.equal(tensor, ours[name])}
+    rest = {name for name in ours if not name.startswith(tuple(f"{head}." for head in heads.split(", ")))}
+    assert rest <= equal
+
+
+def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
+    source = build_net("timm/test_resnet", 3, "x")
+    model = build_model("timm/test_resnet", 3, "student")
+    set_bias(model.net, torch.full((3,), 9.0))
+    path = saved(source, tmp_path / "w.safetensors")
+    load_pretrained(model, "timm/test_resnet", path, "any", SIZE, "student")
+    assert torch.equal(model.net.fc.bias, source.fc.bias) and torch.equal(
+        model.net.fc.weight, source.fc.weight
+    )
+    assert "left out: none, new: none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
+def test_a_saved_state_dict_is_taken_as_training_scripts_write_it(tmp_path, wrap):
+    """Plain or beside other things, from one process or several, with or without BatchNorm's counters."""
+    source = build_net("mnasnet0_5", 3, "x")
+    state = {f"module.{name}": t for name, t in source.state_dict().items() if "num_batches" not in name}
+    torch.save(wrap(state), tmp_path / "w.pth")
+    model = load("mnasnet0_5", str(tmp_path / "w.pth"))
+    assert torch.equal(model.net.layers[0].weight, source.layers[0].weight)
+
+
+def test_auxiliary_classifiers_are_left_out(tmp_path, capsys):
+    source = torchvision.models.googlenet(num_classes=3, aux_logits=True, init_weights=False)
+    load("googlenet", saved(source, tmp_path / "w.pth"))
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "left out: aux1.conv.bn, aux1.conv.conv, aux1.fc1" in said and said.endswith("new: none")
+
+
+def test_a_students_own_file_brings_its_mean_and_std(tmp_path, capsys):
+    source = build_model("timm/test_resnet", 5, "x")
+    source.normalize.mean.fill_(0.25)
+    facts = Facts("timm/test_resnet", "softmax", tuple("abcde"), 32, 32, (0.25,) * 3, (1,) * 3, "", "", "")
+    save_weights(tmp_path / "student.safetensors", source, facts)
+    model = load("timm/test_resnet", str(tmp_path / "student.safetensors"))
+    assert model.normalize.mean.flatten().tolist() == [0.25] * 3
+    assert torch.equal(model.net.conv1[0].weight, source.net.conv1[0].weight)
+    assert "warning" not in capsys.readouterr().out  # its pictures were letterboxed as these are
+
+
+def test_other_pictures_than_the_weights_know_are_a_warning(tmp_path, capsys):
+    path = saved(build_net("efficientnet_b0", 3, "x"), tmp_path / "w.safetensors")
+    load("efficientnet_b0", path, size=(96, 128))
+    _, warning = capsys.readouterr().out.splitlines()
+    assert warning == (
+        "warning: params.yaml: student.pretrained: these weights know pictures of 224 x 224, bicubic, "
+        "and get 96 x 128, bilinear (accuracy may suffer)"
+    )
+    path = saved(build_net("resnet18", 3, "x"), tmp_path / "r.safetensors")
+    load("resnet18", path, size=(224, 224))
+    assert "warning" not in capsys.readouterr().out
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_pickle_is_refused_and_never_run(tmp_path, name):
+    marker = tmp_path / "marker"
+    torch.save({"fc.weight": Evil(marker)}, tmp_path / name)
+    assert f"{tmp_path / name}: no plain weights" in refusal("resnet18", str(tmp_path / name))
+    assert not marker.exists()
+    torch.load((tmp_path / name).rename(tmp_path / "x.pth"), weights_only=False)  # a careless reader runs it
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("damage", ["half", "empty", "text"])
+def test_a_damaged_file_is_named(tmp_path, suffix, damage):
+    path = Path(saved(build_net("timm/test_resnet", 3, "x"), tmp_path / f"w{suffix}"))
+    content = path.read_bytes()
+    path.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"weights"}[damage])
+    size = path.stat().st_size
+    assert refusal("timm/test_resnet", str(path)).startswith(f": {path}: no plain weights, {size} bytes: ")
+
+
+def test_a_file_without_named_tensors(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
+    torch.save(build_net("timm/test_resnet", 3, "x"), tmp_path / "module.pth")
+    for name in ("list.pth", "numbers.pth", "module.pth"):
+        assert "no plain weights" in refusal("resnet18", str(tmp_path / name))
+    assert "no such file" in refusal("resnet18", str(tmp_path))
+
+
+def test_weights_of_another_network_are_one_line(tmp_path):
+    path = saved(build_net("resnet50", 1000, "x"), tmp_path / "resnet50.pth")
+    line = refusal("resnet18", path)
+    assert "does not fit the network: " in line and "first layer1.0.bn3.bias" in line and len(line) < 300
+
+
+def test_a_missing_tensor_and_one_of_another_shape_are_named(tmp_path):
+    source = build_net("timm/test_resnet", 3, "x")
+    path = saved(source, tmp_path / "w.safetensors", **{"bn1.weight": torch.ones(5)})
+    assert "1 tensors are missing, unknown or of another shape, first bn1.weight" in refusal(
+        "timm/test_resnet", path
+    )
+    state = load_file(path)
+    del state["bn1.weight"]
+    save_file(state, path)
+    assert "first bn1.weight" in refusal("timm/test_resnet", path)
+
+
+def test_values_that_are_no_numbers(tmp_path):
+    source = build_net("timm/test_resnet", 3, "x")
+    path = saved(source, tmp_path / "w.safetensors", **{"fc.bias": torch.tensor([0.0, float("nan"), 0.0])})
+    assert "fc.bias holds values that are no finite numbers" in refusal("timm/test_resnet", path)
+
+
+def test_a_pinned_file(tmp_path):
+    path = saved(build_net("timm/test_resnet", 3, "x"), tmp_path / "w.safetensors")
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    load("timm/test_resnet", path, wanted_hash=digest)
+    assert refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
+        f"_sha256: {path} has {digest} (another file, or any)"
+    )
+
+
+# the libraries' own weights, as they lie in the libraries' caches
+
+
+def test_default_is_what_torchvision_downloads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    url = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url
+    (tmp_path / "checkpoints").mkdir()
+    source = torchvision.models.squeezenet1_1()
+    torch.save(source.state_dict(), tmp_path / "checkpoints" / url.rpartition("/")[2])
+    model = load("squeezenet1_1", "default")
+    assert torch.equal(model.net.features[0].weight, source.features[0].weight)
+    assert (
+        "squeezenet1_1: 50 tensors loaded, left out: classifier.1, new: classifier.1"
+        in capsys.readouterr().out
+    )
+
+
+def test_default_is_what_timm_downloads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    source = build_net("timm/test_resnet", 1000, "x")
+    cache = tmp_path / f"models--timm--{source.pretrained_cfg['hf_hub_id'].partition('/')[2]}"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs/main").write_text("abc")
+    (cache / "snapshots/abc").mkdir(parents=True)
+    saved(source, cache / "snapshots/abc/model.safetensors")
+    model = load("timm/test_resnet", "default")
+    assert torch.equal(model.net.conv1[0].weight, source.conv1[0].weight)
+    assert "left out: fc, new: fc" in capsys.readouterr().out
+
+
+def test_no_library_has_weights_of_a_variant():
+    assert "no library has weights of resnest50_fast_2s2x40d" in refusal(
+        "resnest50_fast_2s2x40d", "default", size=(32, 32)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["resnet18", "timm/resnet10t"])
+def test_default_without_a_network_is_one_line(tmp_path, arch):
+    """In a process of its own: the libraries read where to look when they are imported."""
+    program = (
+        "from src.errors import run; from src.models import build_model; "
+        "from src.pretrained import load_pretrained; "
+        f"model = build_model('{arch}', 3, 'x'); "
+        f"run(lambda: load_pretrained(model, '{arch}', 'default', 'any', (64, 64), 'x'))"
+    )
+    nowhere = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    nowhere |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True
+    )
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert len(errors) == 1 and f"the library's weights of {arch} cannot be had" in errors[0]

@@ -1,0 +1,52 @@
+"""The bias that an untrained classifier starts from."""
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.losses import BASES
+from src.models import build_model
+from src.prior import prior_bias, set_bias
+
+
+@pytest.mark.parametrize(
+    "base, prior, expected",
+    [
+        ("bce", {"b": 0.01}, [1 / 3, 0.01, 1 / 3]),
+        ("bce", "uniform", [1 / 3, 1 / 3, 1 / 3]),
+        ("softmax", {"b": 0.8}, [0.1, 0.8, 0.1]),
+        ("softmax", {"a": 0.2, "b": 0.5, "c": 0.3}, [0.2, 0.5, 0.3]),
+    ],
+)
+def test_prior_by_hand(base, prior, expected):
+    """With features of 0 the bias alone speaks."""
+    model = build_model("resnet18", 3, "x")
+    set_bias(model.net, prior_bias(prior, base, ("a", "b", "c"), "student"))
+    assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
+
+
+def test_priors_that_leave_the_bias_alone():
+    assert prior_bias("none", "bce", ("a", "b"), "x") is None
+    assert prior_bias("uniform", "softmax", ("a", "b"), "x") is None
+
+
+def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
+    bias = prior_bias("uniform", "bce", ("a", "b", "c"), "x")
+    for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
+        model = build_model(arch, 3, "x").eval()
+        set_bias(model.net, bias)
+        probs = torch.sigmoid(model(torch.zeros(1, 3, size, size)))
+        assert probs.mean().item() == pytest.approx(1 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "prior, message",
+    [
+        ({"x": 0.1}, "student.prior.x: no such class"),
+        ({"a": 0.5, "b": 0.5}, "student.prior: the probabilities must leave some of 1 for the other classes"),
+        ({"a": 0.5, "b": 0.4, "c": 0.3}, "student.prior: the probabilities must sum to 1, got 1.2"),
+    ],
+)
+def test_priors_that_cannot_be(prior, message):
+    with pytest.raises(UserError, match=f"^params.yaml: {message}"):
+        prior_bias(prior, "softmax", ("a", "b", "c"), "student")

@@ -1,0 +1,128 @@
+"""Count what the networks of a list cost: parameters, multiply-adds, activations, bytes of their file.
+
+Nothing is computed, so the table is the same on every machine. Besides the size in params.yaml the
+multiply-adds at the network's own one, which the library's weights know.
+
+params  models
+writes  metrics/models.csv
+run     python -m tools.models
+"""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from src.errors import UserError, run
+from src.files import atomic
+from src.models import build_net
+from src.params import read
+
+TABLE = Path("metrics/models.csv")
+MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class ModelsSettings:
+    """The table of networks."""
+
+    classes: int
+    height: int  # pixels
+    width: int  # pixels
+    archs: tuple[str, ...]
+
+
+def main() -> None:
+    settings = read(ModelsSettings, "models")
+    rows = []
+    for arch in settings.archs:
+        costs = counted(arch, settings.classes, settings.height, settings.width)
+        _, height, width = without_values(arch, settings.classes).pretrained_cfg["input_size"]
+        own = {
+            "own_size": f"{height}x{width}",
+            "own_rule_macs_m": counted(arch, settings.classes, height, width)["rule_macs_m"],
+        }
+        rows.append({"model": arch} | costs | own)
+    table = pd.DataFrame(rows)
+    with atomic(TABLE) as file:
+        table.to_csv(file, index=False, float_format="%.4f", lineterminator="\n")
+    print(table.to_string(index=False, float_format="%.2f"))
+    print(f"{TABLE}: {settings.classes} classes, {settings.height} x {settings.width} pixels, one picture")
+
+
+def counted(arch: str, classes: int, height: int, width: int) -> dict[str, float]:
+    """What the network of the name costs, in millions; the file's size in MB of 1e6 bytes.
+
+    `rule_macs_m` are the multiply-adds of `by_rule`; `macs_m` those of convolutions and matrix products
+    alone, attention's included; `activations_m` the outputs of Conv2d and Linear (I. Radosavovic et al.,
+    Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors.
+    """
+    net = without_values(arch, classes)
+    rule = activations = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal rule, activations
+        rule += by_rule(module, inputs, output)
+        activations += output.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
+
+    for module in net.modules():
+        module.register_forward_hook(count)
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        forward(net, height, width, arch)
+    state = {name: torch.empty(t.shape, dtype=t.dtype) for name, t in net.state_dict().items()}
+    return {
+        "params_m": sum(parameter.numel() for parameter in net.parameters()) / MILLION,
+        "rule_macs_m": rule / MILLION,
+        "macs_m": flops.get_total_flops() / 2 / MILLION,
+        "activations_m": activations / MILLION,
+        "file_mb": len(save(state)) / MILLION,
+    }
+
+
+def without_values(arch: str, classes: int) -> nn.Module:
+    """The network's shapes alone: the largest one takes no memory."""
+    try:
+        with torch.device("meta"):
+            return build_net(arch, classes, "models")
+    except UserError:  # RegNet reads numbers out of tensors while it is built
+        return build_net(arch, classes, "models").to("meta")
+
+
+def forward(net: nn.Module, height: int, width: int, arch: str) -> None:
+    """One picture through a network without values."""
+    try:
+        net.eval()(torch.zeros(1, 3, height, width, device="meta"))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        text = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"params.yaml: models.archs: {arch} cannot take pictures of {height} x {width}: {text} "
+            "(another models.height and models.width, or leave it out)"
+        ) from None
+
+
+def by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+    """The multiply-adds of one module by the rule of older tables.
+
+    Of Conv2d the weights of one filter, and 1 for a bias, for each output; of Linear its weights and biases;
+    of BatchNorm2d and ReLU the inputs; of MaxPool2d and AvgPool2d the kernel's area for each output. Other
+    activations, adaptive pooling and products without a module count nothing.
+    """
+    if isinstance(module, nn.Conv2d):
+        return output.numel() * (module.weight[0].numel() + (module.bias is not None))
+    if isinstance(module, nn.Linear):
+        return sum(parameter.numel() for parameter in module.parameters())
+    if isinstance(module, nn.BatchNorm2d | nn.ReLU):
+        return inputs[0].numel()
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        size = module.kernel_size
+        return output.numel() * (prod(size) if isinstance(size, tuple) else size**2)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
