@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments preview lr-range bench check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments preview lr-range models summary readme bench check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,16 @@ preview: install  ## draw what the student sees: augmented pictures and a mixed 
 
 lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
 	@python -m tools.lr_range
+
+models: install  ## count and time the networks of models.archs: metrics/models.csv, benchmarks/models_latency.csv (20 minutes)
+	@python -m tools.models
+	@python -m benchmarks.models
+
+summary: install  ## the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
+	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
+
+readme: install  ## write README's tables and plots/models.png from the committed files
+	@python -m tools.readme
 
 bench: install  ## time the parts that claim to be fast, side by side with others (20 minutes)
 	python -m benchmarks.losses

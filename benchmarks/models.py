@@ -1,0 +1,108 @@
+"""How fast the networks of the list in params.yaml are on this CPU, as they ship and while they train.
+
+As they ship: bytes of a picture in, probabilities out; one picture (latency) and batches of 32 (throughput),
+eager and as frozen TorchScript, on one thread and on all. Training: a step of 32 pictures on all threads. All
+networks take turns in every round.
+
+params  models
+writes  benchmarks/models_latency.csv    model, mode, threads, batch; ms a picture: median, lowest, highest
+run     python -m benchmarks.models
+"""
+
+import os
+import platform
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+from torch import nn
+
+from benchmarks.timing import in_turns
+from benchmarks.training import ours
+from src.export import Deployed, traced
+from src.files import atomic
+from src.losses import BASES
+from src.models import build_model
+from src.params import read
+from src.runtime import start
+from tools.models import ModelsSettings
+
+TABLE = Path("benchmarks/models_latency.csv")
+ROUNDS, BATCH, CALLS = 5, 32, 10
+ALL = os.cpu_count() or 1
+
+Contestants = dict[tuple[str, str, int, int], Callable[[], object]]  # name, mode, threads, pictures a call
+
+
+def main() -> None:
+    settings = read(ModelsSettings, "models")
+    start("cpu", ALL, read(str, "cpu_isa"), 0, processes=1)
+    contestants: Contestants = {}
+    for arch in settings.archs:
+        step = ours(arch, settings.height, settings.width, BATCH, steps=1)
+        contestants |= shipped(arch, settings) | {(arch, "training", ALL, BATCH): on(ALL, step, 1)}
+    contestants = dict(sorted(contestants.items(), key=lambda item: item[0][2]))  # threads change seldom
+    seconds = in_turns(contestants, ROUNDS)
+    rows = []
+    for (arch, mode, threads, batch), values in seconds.items():
+        each = [1000 * value / (batch if batch > 1 else CALLS) for value in values]
+        row = {"model": arch, "mode": mode, "threads": threads, "batch": batch}
+        rows.append(row | {"ms": median(each), "ms_low": min(each), "ms_high": max(each)})
+    table = pd.DataFrame(rows).assign(machine=machine())
+    table["model"] = pd.Categorical(table["model"], settings.archs)
+    table = table.sort_values(["model", "mode", "threads", "batch"])
+    with atomic(TABLE) as file:
+        table.to_csv(file, index=False, float_format="%.3f", lineterminator="\n")
+    print(table.drop(columns="machine").to_string(index=False, float_format="%.2f"))
+    print(f"{TABLE}: {ROUNDS} rounds on {machine()}")
+
+
+@torch.inference_mode()
+def shipped(arch: str, settings: ModelsSettings) -> Contestants:
+    """The network in both modes, on one thread and on all, for one picture and for a batch."""
+    height, width = settings.height, settings.width
+    eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"]).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        script = traced(eager, height, width)
+    images = torch.randint(0, 256, (BATCH, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    contestants: Contestants = {}
+    for mode, network in (("eager", eager), ("torchscript", script)):
+        for threads in sorted({1, ALL}):
+            for batch, calls in ((1, CALLS), (BATCH, 1)):
+                call = forward(network, images[:batch])
+                contestants[arch, mode, threads, batch] = on(threads, call, calls)
+    return contestants
+
+
+def forward(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    """One pass without gradients."""
+    return torch.inference_mode()(lambda: network(images))
+
+
+def on(threads: int, run: Callable[[], object], calls: int) -> Callable[[], None]:
+    """`calls` runs on so many threads."""
+
+    def repeated() -> None:
+        torch.set_num_threads(threads)
+        for _ in range(calls):
+            run()
+
+    return repeated
+
+
+def machine() -> str:
+    """The CPU and what torch makes of it."""
+    about = Path("/proc/cpuinfo")  # Linux has it
+    found = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
+    name = found.group(1) if found else platform.machine()
+    version, capability = torch.__version__.partition("+")[0], torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {ALL} cores, torch {version} with {capability}"
+
+
+if __name__ == "__main__":
+    main()

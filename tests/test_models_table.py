@@ -1,0 +1,120 @@
+"""The table of networks: what they cost, by the original's figures and by hand, and how README shows it."""
+
+import re
+
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from conftest import ROOT
+from torch import nn
+
+from src.errors import UserError
+from src.params import read
+from tools.models import ModelsSettings, by_rule, counted
+from tools.readme import BLOCKS, with_blocks
+from tools.summary import size_of
+
+ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
+    "resnet18": (11.18, 1820.16),
+    "resnet50": (23.52, 4109.68),
+    "shufflenet_v2_x1_0": (1.26, 148.00),
+    "shufflenet_v2_x2_0": (5.36, 588.43),
+    "mobilenet_v2": (2.23, 306.18),
+    "mobilenetv3_small": (1.52, 57.38),
+    "mobilenetv3_large": (4.21, 222.04),
+}
+CONV_LINEAR = {  # M multiply-adds of convolutions and linear layers alone
+    "resnet18": 1813.56,
+    "shufflenet_v2_x1_0": 143.89,
+    "mobilenet_v2": 299.50,
+    "efficientnet_b0": 384.54,
+    "efficientnet_b4": 1501.93,
+}
+
+
+@pytest.mark.parametrize("model", ORIGINAL)
+def test_rows_of_the_original_table(model):
+    found = counted(model, 6, 224, 224)
+    assert (found["params_m"], found["rule_macs_m"]) == pytest.approx(ORIGINAL[model], abs=0.01)
+
+
+@pytest.mark.parametrize("model", CONV_LINEAR)
+def test_convolutions_and_linear_layers_alone(model):
+    assert counted(model, 6, 224, 224)["macs_m"] == pytest.approx(CONV_LINEAR[model], abs=0.01)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "efficientnet_b0", "densenet121", "vit_b_16", "swin_t"])
+def test_torchvision_counts_the_same(model):
+    """It states G multiply-adds of its weights, attention's products among them."""
+    about = torchvision.models.get_model_weights(model).DEFAULT.meta
+    found = counted(model, 1000, 224, 224)
+    assert found["macs_m"] / 1000 == pytest.approx(about["_ops"], abs=0.001)
+    assert found["params_m"] * 1e6 == about["num_params"]
+
+
+def test_the_rule_by_hand():
+    """A picture of 8 x 8 through one module of each kind."""
+    images = torch.zeros(1, 3, 8, 8)
+    for module, expected in (
+        (nn.Conv2d(3, 4, 3, padding=1), 4 * 64 * (27 + 1)),
+        (nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3, bias=False), 6 * 16 * 9),
+        (nn.BatchNorm2d(3), 192),
+        (nn.ReLU(), 192),
+        (nn.ReLU6(), 0),
+        (nn.Hardswish(), 0),
+        (nn.MaxPool2d(2), 3 * 16 * 4),
+        (nn.AvgPool2d((1, 2)), 3 * 32 * 2),
+        (nn.AdaptiveAvgPool2d(1), 0),
+    ):
+        assert by_rule(module, (images,), module(images)) == expected, module
+    linear, features = nn.Linear(5, 7), torch.zeros(1, 5)
+    assert by_rule(linear, (features,), linear(features)) == 35 + 7
+
+
+def test_the_committed_table_is_what_is_counted():
+    settings, table = read(ModelsSettings, "models"), pd.read_csv(ROOT / "metrics/models.csv")
+    assert table.columns[0] == "model" and list(table["model"]) == list(settings.archs)
+    for row in table.to_dict("records"):
+        found = counted(row["model"], settings.classes, settings.height, settings.width)
+        assert {name: row[name] for name in found} == pytest.approx(found, abs=5e-5)
+
+
+def test_a_network_that_cannot_take_the_size_is_named():
+    with pytest.raises(
+        UserError, match="^params.yaml: models.archs: alexnet cannot take pictures of 32 x 32"
+    ):
+        counted("alexnet", 6, 32, 32)
+
+
+def test_the_committed_speeds_are_whole():
+    """Every network of the list, in every way it was timed, and no median outside its range."""
+    table = pd.read_csv(ROOT / "benchmarks/models_latency.csv")
+    assert set(table["model"]) == set(read(ModelsSettings, "models").archs)
+    ways = table.groupby(["mode", "threads", "batch"])["model"].nunique()
+    assert len(ways) == 9 and ways.nunique() == 1
+    assert ((table["ms_low"] <= table["ms"]) & (table["ms"] <= table["ms_high"])).all()
+
+
+def test_readme_is_what_make_readme_writes(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_blocks(text, BLOCKS) == text
+
+
+def test_blocks_are_filled_between_their_markers():
+    text = "a\n<!-- x: how -->\nold\n<!-- end x -->\nb"
+    assert with_blocks(text, {"x": lambda: "new\n"}) == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
+    with pytest.raises(UserError, match=re.escape("README.md: the pair of markers <!-- y: ... -->")):
+        with_blocks(text, {"y": str})
+
+
+@pytest.mark.parametrize("text, size", [("224", (224, 224)), ("96x128", (96, 128)), ("", (32, 32))])
+def test_size_in_words(place, text, size):
+    assert size_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "x5", "5x", "big"])
+def test_a_size_that_is_none(text):
+    with pytest.raises(UserError, match="^SIZE: must be pixels like 224 or 224x320"):
+        size_of(text)

@@ -1,0 +1,152 @@
+"""Write README's tables between their markers, and the pictures beside them, from committed files alone.
+
+A table stands between `<!-- NAME: ... -->` and `<!-- end NAME -->`; what is written there by hand is lost.
+
+reads   metrics/models.csv, benchmarks/models_latency.csv
+writes  README.md, plots/models.png
+run     python -m tools.readme
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+from src.errors import UserError, run
+from src.files import atomic
+
+README = Path("README.md")
+COSTS = Path("metrics/models.csv")
+SPEEDS = Path("benchmarks/models_latency.csv")
+PICTURE = Path("plots/models.png")
+
+PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.46)}  # M, the original's
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    filled = with_blocks(text, BLOCKS)
+    draw_models(models_table())
+    with atomic(README) as file:
+        file.write(filled)
+    print(f"{README}: {', '.join(BLOCKS)}{'' if filled == text else ', changed'}; {PICTURE}")
+
+
+def with_blocks(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
+    """The text with what stands between each block's markers made anew."""
+    for name, write in blocks.items():
+        parts = re.split(rf"(<!-- {name}: .*? -->\n)(?:.*?)(<!-- end {name} -->)", text, flags=re.DOTALL)
+        if len(parts) != 4:
+            markers = f"<!-- {name}: ... --> and <!-- end {name} -->"
+            raise UserError(f"{README}: the pair of markers {markers} must stand there once")
+        before, begin, end, after = parts
+        text = f"{before}{begin}{write()}{end}{after}"
+    return text
+
+
+def models_table() -> pd.DataFrame:
+    """A row per network: its costs, and its speed by mode, threads and batch."""
+    costs, speeds = pd.read_csv(COSTS), pd.read_csv(SPEEDS)
+    missing = sorted(set(costs["model"]) - set(speeds["model"]))
+    if missing:
+        raise UserError(f"{SPEEDS}: has no {missing[0]} (make models)")
+    threads = speeds["threads"].max()
+
+    def column(mode: str, threads: int, batch: int, name: str) -> pd.Series:
+        kind = (speeds["mode"] == mode) & (speeds["threads"] == threads) & (speeds["batch"] == batch)
+        return costs["model"].map(speeds[kind].set_index("model")[name])
+
+    batch = speeds["batch"].max()
+    return costs.assign(
+        threads=threads,
+        batch=batch,
+        eager=column("eager", 1, 1, "ms"),
+        script=column("torchscript", 1, 1, "ms"),
+        script_low=column("torchscript", 1, 1, "ms_low"),
+        script_high=column("torchscript", 1, 1, "ms_high"),
+        script_all=column("torchscript", threads, 1, "ms"),
+        rate=1000 / column("torchscript", threads, batch, "ms"),
+        training=1000 / column("training", threads, batch, "ms"),
+        machine=speeds["machine"].iloc[0],
+    )
+
+
+def models_block() -> str:
+    """The table of networks as markdown, and what the older table has otherwise."""
+    table = models_table()
+    first = table.iloc[0]
+    heads = [
+        "network",
+        "parameters (M)",
+        "multiply-adds (M)",
+        "conv + linear alone (M)",
+        "activations (M)",
+        "file (MB)",
+        "one picture, eager (ms)",
+        "TorchScript (ms)",
+        f"on {first.threads} threads (ms)",
+        f"in batches of {first.batch} (pictures/s)",
+        "training (pictures/s)",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
+    for row in table.itertuples():
+        cells = [
+            f"{row.params_m:.2f}",
+            f"{row.rule_macs_m:.2f}",
+            f"{row.macs_m:.2f}",
+            f"{row.activations_m:.2f}",
+            f"{row.file_mb:.1f}",
+            f"{row.eager:.1f}",
+            f"{row.script:.1f} ({row.script_low:.1f} to {row.script_high:.1f})",
+            f"{row.script_all:.1f}",
+            f"{row.rate:.0f}",
+            f"{row.training:.1f}",
+        ]
+        lines.append(f"| {row.model} | " + " | ".join(cells) + " |")
+    estimated = [explained(row) for row in table.itertuples() if row.model in PUBLISHED]
+    return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", *estimated, ""])
+
+
+def explained(row: NamedTuple) -> str:
+    """What the original's table says of a network whose figures its author estimated, beside the count."""
+    params, macs = PUBLISHED[row.model]
+    return (
+        f"`{row.model}`: estimated as {params:.2f} M and {macs:.2f} M in the original's table; counted "
+        f"{row.params_m:.2f} M and {row.rule_macs_m:.2f} M, and {row.own_rule_macs_m:.2f} M at its own "
+        f"{row.own_size.replace('x', ' x ')} pixels."
+    )
+
+
+def draw_models(table: pd.DataFrame) -> None:
+    """Parameters against the latency of one picture."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    spread = [table["script"] - table["script_low"], table["script_high"] - table["script"]]
+    axis.errorbar(table["params_m"], table["script"], spread, fmt="o", capsize=3)
+    logs = np.log(table[["params_m", "script"]].to_numpy())
+    above = logs[:, 1] > np.polyval(np.polyfit(*logs.T, 1), logs[:, 0])
+    for row, slow in zip(table.itertuples(), above, strict=True):  # names on either side of the trend
+        place = {"xytext": (0, 9 if slow else -16), "textcoords": "offset points", "ha": "center"}
+        axis.annotate(row.model, (row.params_m, row.script), fontsize=8, **place)
+    axis.set(xscale="log", yscale="log", xlabel="parameters (M)")
+    axis.set(ylabel="ms for one picture on one thread, TorchScript")
+    axis.margins(0.12)
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        line.set_major_formatter(FormatStrFormatter("%g"))
+        line.set_minor_formatter(NullFormatter())
+    axis.grid(alpha=0.3, which="both")
+    axis.set_title(table["machine"].iloc[0], fontsize=9)
+    with atomic(PICTURE, "wb") as file:
+        figure.savefig(file, dpi=120, metadata={"Software": None})
+
+
+BLOCKS = {"models": models_block}
+
+if __name__ == "__main__":
+    run(main)

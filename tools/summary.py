@@ -1,0 +1,62 @@
+"""The layers of a network as a table: shapes, parameters and multiply-adds of one picture.
+
+run     python -m tools.summary [ARCH] [SIZE] [--classes N] [--depth D]
+"""
+
+import argparse
+import re
+
+from torchinfo import summary
+
+from src.errors import UserError, run
+from src.models import build_model, check_sizes
+from src.names import is_known, known_architectures
+from src.params import nearest, read
+from tools.models import counted
+
+COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.summary")
+    parser.add_argument("arch", nargs="?", help="a network; student.arch if none is named")
+    parser.add_argument("size", nargs="?", help="pixels, 224 or 224x320 (height first); images' if none")
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--depth", type=int, default=3, help="how deep the layers are opened")
+    arguments = parser.parse_args()
+    arch = arguments.arch or read(str, "student.arch")
+    if not is_known(arch):
+        raise UserError(f"ARCH: unknown network {arch!r}{nearest(arch, known_architectures())}")
+    height, width = size_of(arguments.size)
+    model = build_model(arch, arguments.classes, "ARCH")
+    check_sizes(model, [(height, width)], "ARCH")
+    print(
+        summary(
+            model,
+            input_size=(1, 3, height, width),
+            col_names=COLUMNS,
+            depth=arguments.depth,
+            row_settings=("var_names",),
+            verbose=0,
+        )
+    )
+    costs = counted(arch, arguments.classes, height, width)
+    print(
+        f"{arch}, {arguments.classes} classes, {height} x {width}: {costs['params_m']:.2f} M parameters, "
+        f"{costs['macs_m']:.2f} M multiply-adds of convolutions and matrix products, "
+        f"{costs['activations_m']:.2f} M activations, {costs['file_mb']:.2f} MB"
+    )
+
+
+def size_of(text: str | None) -> tuple[int, int]:
+    """Height and width in pixels out of 224 or 224x320."""
+    if not text:
+        return read(int, "images.height"), read(int, "images.width")
+    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if not found:
+        raise UserError(f"SIZE: must be pixels like 224 or 224x320, height first, got {text!r}")
+    return int(found[1]), int(found[2] or found[1])
+
+
+if __name__ == "__main__":
+    run(main)
