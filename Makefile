@@ -46,7 +46,7 @@ preview: install  ## draw what the student sees: augmented pictures and a mixed 
 lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
 	@python -m tools.lr_range
 
-models: install  ## count and time the networks of models.archs: metrics/models.csv, benchmarks/models_latency.csv (20 minutes)
+models: install  ## count and time the networks of models.archs: metrics/models.csv, benchmarks/models_latency.csv (10 minutes)
 	@python -m tools.models
 	@python -m benchmarks.models
 

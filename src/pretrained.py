@@ -90,7 +90,11 @@ def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load every tensor but those of auxiliary classifiers and of a classifier that does not fit."""
+    """Load every tensor but those of auxiliary classifiers and of a classifier that does not fit.
+
+    A new classifier starts from weights of 0, as in A. Dosovitskiy et al., ViT, 2020, arXiv:2010.11929:
+    random ones, which some families draw large, first spoil what they are put upon.
+    """
     own = net.state_dict()
     heads = tuple(f"{name}." for name in classifier_names(net))
     misfits = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
@@ -114,6 +118,9 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     infinite = [name for name, tensor in own.items() if not tensor.isfinite().all()]
     if infinite:
         raise UserError(f"{source}: {infinite[0]} holds values that are no finite numbers (another file)")
+    for name in new:
+        if name.endswith(".weight"):
+            own[name].zero_()
     print(f"{source}: {len(fitting)} tensors loaded, left out: {layers(left_out)}, new: {layers(new)}")
 
 

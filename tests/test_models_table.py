@@ -13,7 +13,7 @@ from src.errors import UserError
 from src.params import read
 from tools.models import ModelsSettings, by_rule, counted
 from tools.readme import BLOCKS, with_blocks
-from tools.summary import size_of
+from tools.summary import main, size_of
 
 ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
     "resnet18": (11.18, 1820.16),
@@ -107,6 +107,20 @@ def test_blocks_are_filled_between_their_markers():
     assert with_blocks(text, {"x": lambda: "new\n"}) == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
     with pytest.raises(UserError, match=re.escape("README.md: the pair of markers <!-- y: ... -->")):
         with_blocks(text, {"y": str})
+
+
+def test_summary_shows_layers_and_costs(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["summary", "resnet18", "64x96", "--classes", "6"])
+    main()
+    shown = capsys.readouterr().out
+    assert "Conv2d (conv1)" in shown and "[1, 64, 32, 48]" in shown and "9,408" in shown  # 64 x 3 x 7 x 7
+    assert "resnet18, 6 classes, 64 x 96: 11.18 M parameters" in shown
+    monkeypatch.setattr("sys.argv", ["summary", "resnet1888"])
+    with pytest.raises(UserError, match="^ARCH: unknown network 'resnet1888', did you mean resnet18"):
+        main()
+    monkeypatch.setattr("sys.argv", ["summary", "alexnet", "32"])
+    with pytest.raises(UserError, match="^ARCH, SIZE: alexnet cannot take pictures of 32 x 32: "):
+        main()
 
 
 @pytest.mark.parametrize("text, size", [("224", (224, 224)), ("96x128", (96, 128)), ("", (32, 32))])

@@ -64,6 +64,7 @@ def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
     equal = {name for name, tensor in source.state_dict().items() if torch.equal(tensor, ours[name])}
     rest = {name for name in ours if not name.startswith(tuple(f"{head}." for head in heads.split(", ")))}
     assert rest <= equal
+    assert all(not model.net.get_submodule(head).weight.any() for head in heads.split(", "))
 
 
 def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):

@@ -1,16 +1,20 @@
 """The whole pipeline on tiny pictures, as its user runs it: `dvc repro`, experiments, errors. Slow."""
 
 import json
+import os
 import re
 import shutil
 from copy import deepcopy as copy_of
 
 import numpy as np
 import pytest
+import torch
 from conftest import Project, draw_tiny_images, edit_params
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
+
+from src.models import build_net
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +89,58 @@ def test_another_loss_runs_the_student_only(copy):
     assert "test.log_loss" in copy.run("dvc", "metrics", "diff")
 
 
+@pytest.mark.parametrize(
+    "arch, side",
+    [("resnest50_fast_1s4x24d", 32), ("mobilenetv3_small", 32), ("densenet121", 32), ("timm/test_vit", 160)],
+)
+def test_families_of_networks_reach_the_export(copy, arch, side):
+    sizes = [f"images.height={side}", f"images.width={side}", "student.epochs=2"]
+    overrides = [f"student.arch={arch}", *(sizes if side != 32 else sizes[2:])]
+    output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
+    assert stages_run(output)[-3:] == STUDENT
+    assert figures(copy)[2]["export"]["max_difference"] <= 1e-5
+    network = copy.folder / "data/export/student.pt"
+    picture = str(next(copy.pictures.glob("test/red/*.png")))
+    assert "red/" in copy.run("python", "demos/classifier.py", str(network), picture)
+
+
+def test_a_student_goes_on_from_pretrained_weights(copy):
+    """From a student's own file: what was loaded is said, and the backbone comes out as it went in."""
+    shutil.copy(copy.folder / "data/models/student.safetensors", copy.folder / "old.safetensors")
+    overrides = ["student.pretrained=old.safetensors", "student.freeze=backbone", "student.head_lr_mult=2"]
+    output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
+    assert "student.pretrained: old.safetensors: " in output and "left out: none, new: none" in output
+    old = load_file(copy.folder / "old.safetensors")
+    new = load_file(copy.folder / "data/models/student.safetensors")
+    changed = {name for name in old if not old[name].equal(new[name])}
+    assert changed and all(name.startswith("net.head.fc.") for name in changed)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch marker",)
+
+
+def test_weights_that_cannot_be_used_are_one_line_each(copy):
+    before, resnet50 = copy.results(), copy.folder / "resnet50.pth"
+    torch.save(build_net("resnet50", 1000, "x").state_dict(), resnet50)
+    (copy.folder / "half.pth").write_bytes(resnet50.read_bytes()[: resnet50.stat().st_size // 2])
+    torch.save({"fc.weight": Evil()}, copy.folder / "evil.pth")
+    for name, message in (
+        ("resnet50.pth", "resnet50.pth does not fit the network: "),
+        ("half.pth", "half.pth: no plain weights, "),
+        ("evil.pth", "evil.pth: no plain weights, "),
+    ):
+        edit_params(copy.folder, student__arch="resnet18", student__pretrained=name)
+        error = error_of(copy.run("dvc", "repro", "-s", "train_student", code=255))
+        assert error.startswith(f"error: params.yaml: student.pretrained: {message}")
+        assert len(error.splitlines()) == 1
+    assert not (copy.folder / "marker").exists()
+    copy.run("git", "checkout", "params.yaml", "dvc.lock", "metrics", "plots")
+    copy.run("dvc", "checkout")
+    assert copy.results() == before
+
+
 def test_without_a_teacher(copy):
     output = copy.run("dvc", "exp", "run", "-S", "knowledge.teachers=[]")
     assert stages_run(output) == [
@@ -103,7 +159,8 @@ def test_without_a_teacher(copy):
 
 
 def test_two_processes_see_every_picture_once(copy):
-    output = copy.run("dvc", "exp", "run", "-S", "processes=2", "-S", "threads=1", "-n", "two")
+    overrides = ["processes=2", "threads=1", "student.freeze=backbone"]
+    output = copy.run("dvc", "exp", "run", "-n", "two", *[w for pair in overrides for w in ("-S", pair)])
     assert stages_run(output) == ["train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
     assert output.count("2 processes\n") == 4 and output.count("epoch 3/3") == 2  # the first alone speaks
     for name, column in (("data/predictions.csv", 0), ("data/distill/distill_big.txt", 0)):

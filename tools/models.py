@@ -55,12 +55,15 @@ def main() -> None:
     print(f"{TABLE}: {settings.classes} classes, {settings.height} x {settings.width} pixels, one picture")
 
 
-def counted(arch: str, classes: int, height: int, width: int) -> dict[str, float]:
+def counted(
+    arch: str, classes: int, height: int, width: int, key: str = "params.yaml: models.archs"
+) -> dict[str, float]:
     """What the network of the name costs, in millions; the file's size in MB of 1e6 bytes.
 
     `rule_macs_m` are the multiply-adds of `by_rule`; `macs_m` those of convolutions and matrix products
     alone, attention's included; `activations_m` the outputs of Conv2d and Linear (I. Radosavovic et al.,
-    Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors.
+    Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors. A
+    UserError for a size that the network cannot take names `key`.
     """
     net = without_values(arch, classes)
     rule = activations = 0
@@ -73,7 +76,13 @@ def counted(arch: str, classes: int, height: int, width: int) -> dict[str, float
     for module in net.modules():
         module.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
-        forward(net, height, width, arch)
+        try:
+            net.eval()(torch.zeros(1, 3, height, width, device="meta"))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            text = " ".join(str(error).split())[:100]
+            raise UserError(
+                f"{key}: {arch} cannot take pictures of {height} x {width}: {text} (another size, or network)"
+            ) from None
     state = {name: torch.empty(t.shape, dtype=t.dtype) for name, t in net.state_dict().items()}
     return {
         "params_m": sum(parameter.numel() for parameter in net.parameters()) / MILLION,
@@ -91,18 +100,6 @@ def without_values(arch: str, classes: int) -> nn.Module:
             return build_net(arch, classes, "models")
     except UserError:  # RegNet reads numbers out of tensors while it is built
         return build_net(arch, classes, "models").to("meta")
-
-
-def forward(net: nn.Module, height: int, width: int, arch: str) -> None:
-    """One picture through a network without values."""
-    try:
-        net.eval()(torch.zeros(1, 3, height, width, device="meta"))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        text = " ".join(str(error).split())[:100]
-        raise UserError(
-            f"params.yaml: models.archs: {arch} cannot take pictures of {height} x {width}: {text} "
-            "(another models.height and models.width, or leave it out)"
-        ) from None
 
 
 def by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:

@@ -9,7 +9,7 @@ import re
 from torchinfo import summary
 
 from src.errors import UserError, run
-from src.models import build_model, check_sizes
+from src.models import build_model
 from src.names import is_known, known_architectures
 from src.params import nearest, read
 from tools.models import counted
@@ -28,11 +28,10 @@ def main() -> None:
     if not is_known(arch):
         raise UserError(f"ARCH: unknown network {arch!r}{nearest(arch, known_architectures())}")
     height, width = size_of(arguments.size)
-    model = build_model(arch, arguments.classes, "ARCH")
-    check_sizes(model, [(height, width)], "ARCH")
+    costs = counted(arch, arguments.classes, height, width, "ARCH, SIZE")
     print(
         summary(
-            model,
+            build_model(arch, arguments.classes, "ARCH"),
             input_size=(1, 3, height, width),
             col_names=COLUMNS,
             depth=arguments.depth,
@@ -40,7 +39,6 @@ def main() -> None:
             verbose=0,
         )
     )
-    costs = counted(arch, arguments.classes, height, width)
     print(
         f"{arch}, {arguments.classes} classes, {height} x {width}: {costs['params_m']:.2f} M parameters, "
         f"{costs['macs_m']:.2f} M multiply-adds of convolutions and matrix products, "
