@@ -1,7 +1,7 @@
 """Classify pictures with an exported network. Needs torch and Pillow; everything else is in the file.
 
-    python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each python
-    demos/classifier.py --all data/export/student.pt PICTURE...   every class's probability, as JSON lines
+    python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
+    python demos/classifier.py --all data/export/student.pt PICTURE...   every class's, as JSON lines
 
 Copy this file beside your own program: `load` and `classify` are all it takes.
 """

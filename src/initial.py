@@ -25,7 +25,7 @@ def initial_model(
     classifier starts from the prior, unless pretrained weights bring one that fits.
     """
     model = build_model(settings.arch, len(classes), key)
-    check_sizes(model, sizes_at(*size, multi_scale), key)
+    check_sizes(model, sizes_at(*size, multi_scale), len(classes), key)
     set_bias(model.net, prior_bias(settings.prior, base, classes, key))
     load_pretrained(model, settings.arch, settings.pretrained, settings.pretrained_sha256, size, key)
     return model

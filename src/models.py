@@ -83,14 +83,20 @@ def classifier_names(net: nn.Module) -> list[str]:
 
 
 @torch.no_grad()
-def check_sizes(model: nn.Module, sizes: Sequence[tuple[int, int]], key: str) -> None:
-    """Refuse a network that cannot take pictures of one of the `sizes`, height and width in pixels."""
+def check_sizes(model: nn.Module, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
+    """Refuse a network that cannot take pictures of one of `sizes` (height, width), or has no classifier."""
     for height, width in sizes:
         try:
-            model.eval()(torch.zeros(1, 3, height, width))
+            logits = model.eval()(torch.zeros(1, 3, height, width))
         except (AssertionError, RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())[:100]
             raise UserError(
                 f"params.yaml: {key}.arch: the network cannot take pictures of {height} x {width}: {text} "
                 "(another network, other images.height and images.width, or multi_scale 0)"
             ) from None
+        shape = tuple(getattr(logits, "shape", ()))
+        if shape != (1, num_classes):
+            raise UserError(
+                f"params.yaml: {key}.arch: the network gives {shape}, not a number for each of {num_classes} "
+                "classes (a network that has a classifier)"
+            )

@@ -77,12 +77,10 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
-        pinned, file = (
-            self.pretrained_sha256 != ANY_FILE,
-            self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
-        )
         require(
-            file or not pinned, "pretrained must be the path of a file to have a SHA-256", self.pretrained
+            self.pretrained_sha256 == ANY_FILE or self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
+            "pretrained_sha256 must be any where pretrained is no file",
+            f"pretrained {self.pretrained}",
         )
         require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
         for name, value in (("ema", self.ema), ("patience", self.patience)):

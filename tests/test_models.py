@@ -37,16 +37,26 @@ def test_first_layer_normalises():
 
 
 def test_a_network_must_take_every_size():
-    check_sizes(build_model("timm/test_resnet", 3, "x"), sizes_at(32, 48, 0.15), "student")
+    check_sizes(build_model("timm/test_resnet", 3, "x"), sizes_at(32, 48, 0.15), 3, "student")
     vit = build_model("timm/test_vit", 3, "x")
-    check_sizes(vit, sizes_at(160, 160, 0), "student")
+    check_sizes(vit, sizes_at(160, 160, 0), 3, "student")
     for model, sizes in (
         (vit, sizes_at(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
         (build_model("timm/vit_tiny_patch16_224", 3, "x"), sizes_at(32, 32, 0)),
         (build_model("alexnet", 3, "x"), sizes_at(64, 64, 0.5)),
     ):
         with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
-            check_sizes(model, sizes, "student")
+            check_sizes(model, sizes, 3, "student")
+
+
+def test_a_network_must_have_a_classifier():
+    """Some of timm's are encoders, whatever number of classes is asked for."""
+    encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, 4), torch.nn.Flatten(2))
+    message = (
+        r"^params.yaml: student.arch: the network gives \(1, 5, 64\), not a number for each of 3 classes"
+    )
+    with pytest.raises(UserError, match=message):
+        check_sizes(encoder, [(32, 32)], 3, "student")
 
 
 def test_a_tag_of_weights_that_is_not_there():

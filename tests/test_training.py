@@ -98,6 +98,10 @@ def test_onecycle_is_torch_onecycle():
         ({"warmup": 4}, "warmup must be below epochs, got 4 and 4"),
         ({"step_epochs": (3, 2)}, "step_epochs must rise"),
         ({"step_epochs": (50,), "step_factors": (1, 0.1)}, "step_epochs must be below epochs, got 50 and 4"),
+        (
+            {"pretrained_sha256": "0" * 64},
+            "pretrained_sha256 must be any where pretrained is no file, got pre",
+        ),
         ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
         (
             {"schedule": "step", "step_factors": (1, 0.1)},
@@ -105,7 +109,7 @@ def test_onecycle_is_torch_onecycle():
         ),
     ],
 )
-def test_schedules_that_cannot_work(changes, message):
+def test_settings_that_cannot_work(changes, message):
     with pytest.raises(ValueError, match=message):
         settings(**changes)
 
