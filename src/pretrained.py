@@ -92,8 +92,8 @@ def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load every tensor but those of auxiliary classifiers and of a classifier that does not fit.
 
-    A new classifier starts from weights of 0, as in A. Dosovitskiy et al., ViT, 2020, arXiv:2010.11929:
-    random ones, which some families draw large, first spoil what they are put upon.
+    The last weights (C, features) of a new classifier start from 0, as in A. Dosovitskiy et al., ViT, 2020,
+    arXiv:2010.11929: random ones, which some families draw large, first spoil what they are put upon.
     """
     own = net.state_dict()
     heads = tuple(f"{name}." for name in classifier_names(net))
@@ -118,9 +118,10 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     infinite = [name for name, tensor in own.items() if not tensor.isfinite().all()]
     if infinite:
         raise UserError(f"{source}: {infinite[0]} holds values that are no finite numbers (another file)")
-    for name in new:
-        if name.endswith(".weight"):
-            own[name].zero_()
+    for head in heads:
+        matrices = [name for name, tensor in own.items() if name.startswith(head) and tensor.ndim > 1]
+        if matrices and matrices[-1] in new:
+            own[matrices[-1]].zero_()
     print(f"{source}: {len(fitting)} tensors loaded, left out: {layers(left_out)}, new: {layers(new)}")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from src.checkpoint import Facts, save_weights
 from src.errors import UserError
 from src.models import build_model, build_net
-from src.pretrained import load_pretrained
+from src.pretrained import fill, load_pretrained
 from src.prior import set_bias
 
 CLASSIFIERS = {
@@ -65,6 +66,15 @@ def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
     rest = {name for name in ours if not name.startswith(tuple(f"{head}." for head in heads.split(", ")))}
     assert rest <= equal
     assert all(not model.net.get_submodule(head).weight.any() for head in heads.split(", "))
+
+
+def test_of_a_new_classifier_of_several_layers_the_last_starts_from_zero():
+    """Norms and hidden layers of zeros would let no gradient through."""
+    head = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
+    net = torch.nn.Sequential(OrderedDict(body=torch.nn.Linear(2, 4), head=head))
+    net.pretrained_cfg = {"classifier": "head"}
+    fill(net, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w")
+    assert not head[2].weight.any() and head[1].weight.all() and head[0].weight.all()
 
 
 def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
@@ -233,7 +243,7 @@ def test_default_without_a_network_is_one_line(tmp_path, arch):
     """In a process of its own: the libraries read where to look when they are imported."""
     program = (
         "from src.errors import run; from src.models import build_model; "
-        "from src.pretrained import load_pretrained; "
+        "from src.pretrained import fill, load_pretrained; "
         f"model = build_model('{arch}', 3, 'x'); "
         f"run(lambda: load_pretrained(model, '{arch}', 'default', 'any', (64, 64), 'x'))"
     )
