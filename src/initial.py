@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.mixing import sizes_at
 from src.models import build_model, check_sizes
 from src.pretrained import load_pretrained
 from src.prior import prior_bias, set_bias
 from src.training import TrainingSettings
+
+LIBRARY = "library"
 
 
 def initial_model(
@@ -27,5 +30,9 @@ def initial_model(
     model = build_model(settings.arch, len(classes), key)
     check_sizes(model, sizes_at(*size, multi_scale), len(classes), key)
     set_bias(model.net, prior_bias(settings.prior, base, classes, key))
+    if settings.bn_momentum != LIBRARY:
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = float(settings.bn_momentum)
     load_pretrained(model, settings.arch, settings.pretrained, settings.pretrained_sha256, size, key)
     return model

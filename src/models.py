@@ -5,6 +5,7 @@ N pictures, C classes, H height, W width in pixels.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import timm
@@ -61,6 +62,8 @@ def build_net(arch: str, num_classes: int, key: str) -> nn.Module:
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
     if name.startswith("squeezenet"):
         net.classifier[2] = nn.Identity()  # a ReLU after the classifier: no logit could be below 0
+    if name.startswith("mnasnet"):  # its own asks for the version of a layout, which plain tensors lack
+        net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
     net.pretrained_cfg = torchvision_config(name) | {"classifier": classifier_names(net)[-1]}
     return net
 

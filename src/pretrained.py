@@ -1,6 +1,5 @@
 """Weights to start from: the library's own, or a file's, of which nothing is ever run."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -105,8 +104,7 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         others = (own.keys() ^ state.keys()) - left_out
         wrong |= {name for name in others if not name.endswith(COUNTER) and not name.startswith(heads)}
     else:
-        fitting = OrderedDict((name, tensor) for name, tensor in state.items() if name not in left_out)
-        fitting._metadata = own._metadata  # versions of the modules' layouts, which plain files lack
+        fitting = {name: tensor for name, tensor in state.items() if name not in left_out}
         missing, unknown = net.load_state_dict(fitting, strict=False)
         new = {name for name in missing if not name.endswith(COUNTER)}
         wrong = {name for name in new if not name.startswith(heads)} | set(unknown)

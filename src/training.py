@@ -50,6 +50,7 @@ class TrainingSettings:
     pretrained: str  # none, default (the library's weights) or the path of a file
     pretrained_sha256: str  # any, or what the file must have
     freeze: str | int  # none, backbone (all but the classifier), or how many groups of layers
+    bn_momentum: str | float  # of a batch in BatchNorm's running averages, or library: the network's own
     epochs: int
     batch_size: int  # pictures
     optimizer: str  # of torch.optim, timm.optim or names.MAPPED

@@ -101,7 +101,7 @@ def settings(**changes):
         step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
         patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
         focal_gamma=0.0, prior="none", slim=0.0, sync_batchnorm=False, pretrained_sha256="any",
-        freeze="none", head_lr_mult=1.0,
+        freeze="none", head_lr_mult=1.0, bn_momentum=0.1,
     )  # fmt: skip
     return TrainingSettings(**values | changes)
 

@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+import safetensors.torch
 import torch
 import torchvision
 
@@ -139,12 +140,19 @@ def smallest_size(net):
     raise AssertionError(f"takes no size up to {size}")
 
 
+def file_of(model):
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
 @pytest.mark.slow
-def test_every_network_takes_a_step():
-    """Each name of torchvision and each of the aliases, two pictures at the smallest size it takes."""
+def test_every_network_takes_a_step(capsys):
+    """Each name of torchvision and each of the aliases, two pictures at the smallest size it takes.
+
+    Then its weights go through a file of plain tensors into another one.
+    """
     names = sorted({*registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
     assert len(names) == 80 + 14
-    print()
+    lines = [""]
     for arch in names:
         net = without_values(arch, 6)
         size, count = smallest_size(net), millions(net)
@@ -162,5 +170,10 @@ def test_every_network_takes_a_step():
             assert all(parameter.isfinite().all() for parameter in after.values()), arch
             assert all(parameter.grad is not None for parameter in after.values()), arch
             assert any(not torch.equal(after[name], before[name]) for name in before), arch
+            build_model(arch, 6, "x").load_state_dict(
+                safetensors.torch.load(safetensors.torch.save(file_of(model)))
+            )
         did = "a step" if count * 1e6 < HUGE else "built"
-        print(f"{arch:28} {count:7.2f} M parameters, {size:3} x {size:3} pixels: {did}")
+        lines.append(f"{arch:28} {count:7.2f} M parameters, {size:3} x {size:3} pixels: {did}")
+    with capsys.disabled():
+        print("\n".join(lines))

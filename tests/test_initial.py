@@ -1,0 +1,38 @@
+"""The network as a training finds it: prior, averages of BatchNorm, pretrained weights, in this order."""
+
+import pytest
+import torch
+from conftest import settings
+from torch import nn
+
+from src.errors import UserError
+from src.initial import initial_model
+from src.models import build_model
+
+
+def initial(arch="mobilenetv3_small", multi_scale=0.0, **changes):
+    return initial_model(settings(arch=arch, **changes), "softmax", "abc", (32, 32), multi_scale, "student")
+
+
+def momenta(model):
+    return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def test_batch_norm_averages_as_asked_for():
+    assert momenta(initial(bn_momentum=0.1)) == {0.1}
+    assert momenta(initial(bn_momentum="library")) == {0.01}  # torchvision's MobileNetV3
+    assert momenta(initial("resnet18", bn_momentum="library")) == {0.1}
+
+
+def test_the_prior_is_the_bias_unless_a_file_brings_one(tmp_path):
+    prior = {"a": 0.2, "b": 0.5, "c": 0.3}
+    model = initial("timm/test_resnet", prior=prior)
+    assert model.net.fc.bias.softmax(0).tolist() == pytest.approx([0.2, 0.5, 0.3])
+    torch.save(build_model("timm/test_resnet", 3, "x").net.state_dict(), tmp_path / "w.pth")
+    loaded = initial("timm/test_resnet", prior=prior, pretrained=str(tmp_path / "w.pth"))
+    assert loaded.net.fc.bias.softmax(0).tolist() != pytest.approx([0.2, 0.5, 0.3])
+
+
+def test_every_size_of_multi_scale_is_tried():
+    with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take pictures of"):
+        initial("timm/test_vit", multi_scale=0.1)  # 32 pixels are two of its patches, 29 are not
