@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from src.mixing import sizes_at
 from src.models import build_model, check_sizes
 from src.pretrained import load_pretrained
-from src.prior import prior_bias, set_bias
+from src.prior import draw_by_features, prior_bias, set_bias
 from src.training import TrainingSettings
 
 LIBRARY = "library"
@@ -25,10 +25,11 @@ def initial_model(
     """Images (N, 3, H, W) in [0, 1] -> logits (N, C), filled with what `settings` say.
 
     `base` is the loss's, softmax or bce; `size` the height and width of the pictures in pixels. The
-    classifier starts from the prior, unless pretrained weights bring one that fits.
+    classifier's bias starts from the prior, unless pretrained weights bring one that fits.
     """
     model = build_model(settings.arch, len(classes), key)
     check_sizes(model, sizes_at(*size, multi_scale), len(classes), key)
+    draw_by_features(model.net)
     set_bias(model.net, prior_bias(settings.prior, base, classes, key))
     if settings.bn_momentum != LIBRARY:
         for module in model.modules():

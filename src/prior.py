@@ -1,6 +1,6 @@
-"""The bias that an untrained classifier starts from.
+"""What an untrained classifier starts from.
 
-C classes.
+C classes, F features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,20 @@ def prior_bias(
     other = left / max(rest, 1) if base == "softmax" else 1 / max(len(classes), 2)
     probs = torch.tensor([given.get(c, other) for c in range(len(classes))], dtype=torch.float64)
     return probs.log() if base == "softmax" else probs.logit()
+
+
+def draw_by_features(net: nn.Module) -> None:
+    """Draw weights (C, F) of a classifier anew, by torch's rule, that its library drew too large.
+
+    EfficientNet's and MNASNet's are drawn by the number of classes: for ImageNet's thousand that is small,
+    for ten it gives logits of random size that a short training does not unlearn.
+    """
+    for name in classifier_names(net):
+        layer = net.get_submodule(name)
+        if not isinstance(layer, nn.Linear):
+            continue
+        if layer.weight.detach().std() > layer.in_features**-0.5:  # torch's rule gives .58 of it
+            layer.reset_parameters()
 
 
 def set_bias(net: nn.Module, bias: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""The bias that an untrained classifier starts from."""
+"""What an untrained classifier starts from."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from src.errors import UserError
 from src.losses import BASES
 from src.models import build_model
-from src.prior import prior_bias, set_bias
+from src.prior import draw_by_features, prior_bias, set_bias
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,20 @@ def test_prior_by_hand(base, prior, expected):
 def test_priors_that_leave_the_bias_alone():
     assert prior_bias("none", "bce", ("a", "b"), "x") is None
     assert prior_bias("uniform", "softmax", ("a", "b"), "x") is None
+
+
+@pytest.mark.parametrize(
+    "arch, redrawn", [("efficientnet_b0", True), ("mnasnet1_0", True), ("resnet18", False), ("swin_t", False)]
+)
+def test_a_classifier_drawn_for_a_thousand_classes_is_drawn_anew_for_ten(arch, redrawn):
+    net = build_model(arch, 10, "x").net
+    head = [module for module in net.modules() if isinstance(module, torch.nn.Linear)][-1]
+    before = head.weight.detach().clone()
+    draw_by_features(net)
+    assert torch.equal(head.weight, before) != redrawn
+    if redrawn:  # uniform in +-1 / sqrt(features), of standard deviation 1 / sqrt(3 x features)
+        expected = (3 * head.in_features) ** -0.5
+        assert before.std() > 6 * expected and head.weight.std().item() == pytest.approx(expected, rel=0.05)
 
 
 def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
