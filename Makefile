@@ -24,7 +24,7 @@ repro: install  ## run every stage whose inputs changed, from the pictures to th
 	@python -m stages.check_images --preflight
 	dvc repro
 
-test: install  ## all tests (about 10 minutes)
+test: install  ## all tests (about 15 minutes)
 	python -m pytest -q
 
 quick: install  ## the quick tests (about a minute)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.mixing import sizes_at
 from src.models import build_model, check_sizes
 from src.pretrained import load_pretrained
 from src.prior import draw_by_features, prior_bias, set_bias
-from src.training import TrainingSettings
+from src.training import BATCH_NORM, TrainingSettings
 
 LIBRARY = "library"
 
@@ -33,7 +32,7 @@ def initial_model(
     set_bias(model.net, prior_bias(settings.prior, base, classes, key))
     if settings.bn_momentum != LIBRARY:
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BATCH_NORM):
                 module.momentum = float(settings.bn_momentum)
     load_pretrained(model, settings.arch, settings.pretrained, settings.pretrained_sha256, size, key)
     return model

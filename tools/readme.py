@@ -108,18 +108,21 @@ def models_block() -> str:
             f"{row.training:.1f}",
         ]
         lines.append(f"| {row.model} | " + " | ".join(cells) + " |")
-    estimated = [explained(row) for row in table.itertuples() if row.model in PUBLISHED]
-    return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", *estimated, ""])
+    notes = [f"- {explained(row)}" for row in table.itertuples() if row.model in PUBLISHED]
+    return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", "", *notes, ""])
 
 
 def explained(row: NamedTuple) -> str:
     """What the original's table says of a network whose figures its author estimated, beside the count."""
     params, macs = PUBLISHED[row.model]
-    return (
-        f"`{row.model}`: estimated as {params:.2f} M and {macs:.2f} M in the original's table; counted "
-        f"{row.params_m:.2f} M and {row.rule_macs_m:.2f} M, and {row.own_rule_macs_m:.2f} M at its own "
-        f"{row.own_size.replace('x', ' x ')} pixels."
+    text = (
+        f"`{row.model}`: {params:.2f} M and {macs:.2f} M in the original's table, its author's estimate; the "
+        f"true count is {row.params_m:.2f} M and {row.rule_macs_m:.2f} M"
     )
+    if row.own_rule_macs_m == row.rule_macs_m:
+        return f"{text}."
+    size = row.own_size.replace("x", " x ")
+    return f"{text}. The estimate belongs to its own {size} pixels: {row.own_rule_macs_m:.2f} M there."
 
 
 def draw_models(table: pd.DataFrame) -> None:
