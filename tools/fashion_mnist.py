@@ -1,0 +1,86 @@
+"""Write Fashion-MNIST as a set of pictures: 60,000 small clothes in ten classes to learn from, 10,000 to test on.
+
+H. Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747. Its 28 x 28 pixels are padded to 32 with black, as
+the letterbox would, so that no pixel is resized. Val is drawn from train, equally from each class; test
+is whole.
+
+reads   Debian's package dataset-fashion-mnist where it is installed, else torchvision's download
+writes  data/fashion-mnist    {train,val,test}/<class>/<number>.png, grey, 32 x 32 pixels
+run     python -m tools.fashion_mnist
+"""
+
+import gzip
+import shutil
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.datasets import FashionMNIST
+from tqdm import tqdm
+
+from src.errors import UserError, run
+from src.files import sync_folder
+
+FOLDER = Path("data/fashion-mnist")
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+CACHE = Path(".scratch/fashion-mnist")
+VAL_OF_CLASS = 500  # of its 6,000 pictures
+SEED = 0
+BORDER = 2  # pixels on each side: 28 becomes 32
+
+
+def main() -> None:
+    if FOLDER.exists():
+        print(f"{FOLDER}: is there; remove it to make it anew")
+        return
+    train, test = fetched(train=True), fetched(train=False)
+    chosen = val_rows(train.targets.numpy())
+    splits = {"train": (train, np.setdiff1d(np.arange(len(train)), chosen)), "val": (train, chosen)}
+    splits["test"] = (test, np.arange(len(test)))
+    unfinished = FOLDER.with_name(f".{FOLDER.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for split, (source, rows) in splits.items():
+        write_pictures(unfinished / split, source, rows)
+    unfinished.rename(FOLDER)
+    sync_folder(FOLDER.parent)
+    print(f"{FOLDER}: " + ", ".join(f"{len(rows)} {split}" for split, (_, rows) in splits.items()))
+
+
+def fetched(train: bool) -> FashionMNIST:
+    """One of the set's two parts: .data (N, 28, 28) uint8, .targets (N,), .classes."""
+    raw = CACHE / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for packed in DEBIAN.glob("*.gz"):
+        with gzip.open(packed) as source, open(raw / packed.stem, "wb") as target:
+            shutil.copyfileobj(source, target)
+    try:
+        return FashionMNIST(str(CACHE), train=train, download=True)
+    except (RuntimeError, urllib.error.URLError) as error:
+        remedy = "apt-get install dataset-fashion-mnist, or a way to the internet"
+        raise UserError(f"{FOLDER}: cannot download Fashion-MNIST: {error} ({remedy})") from None
+
+
+def val_rows(labels: np.ndarray) -> np.ndarray:
+    """VAL_OF_CLASS rows of each class of `labels` (N,), in order, the same at every call."""
+    generator = np.random.default_rng(SEED)
+    drawn = [
+        generator.choice(np.flatnonzero(labels == label), VAL_OF_CLASS, replace=False)
+        for label in np.unique(labels)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def write_pictures(folder: Path, source: FashionMNIST, rows: np.ndarray) -> None:
+    """Write the pictures of `rows` as <class>/<row>.png under `folder`."""
+    pixels = torch.nn.functional.pad(source.data, [BORDER] * 4).numpy()
+    names = [name.replace("/", "-") for name in source.classes]  # T-shirt/top
+    for name in names:
+        (folder / name).mkdir(parents=True)
+    for row in tqdm(rows, desc=str(folder), disable=None):
+        Image.fromarray(pixels[row]).save(folder / names[source.targets[row]] / f"{row:05d}.png")
+
+
+if __name__ == "__main__":
+    run(main)
