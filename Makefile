@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments preview lr-range models summary readme bench check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary readme bench check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,12 @@ evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=tr
 
 experiments: install  ## one table of all experiments; SEEDS=1: mean and sd over the seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
+
+ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
+	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
+
+fashion-mnist: install  ## write Fashion-MNIST's pictures into data/fashion-mnist
+	@python -m tools.fashion_mnist
 
 preview: install  ## draw what the student sees: augmented pictures and a mixed batch, plots/preview.png
 	@python -m tools.preview

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from dvc.utils.hydra import apply_overrides
 from sklearn.metrics import f1_score
 from torch import nn
 
-import src.params
 from src.curves import Curves
 from src.data import TrainingSet
 from src.losses import BASES
@@ -27,6 +24,7 @@ from src.runtime import start
 from src.settings import StudentSettings
 from src.training import Validation, fit
 from stages.train_student import assemble
+from tools.overrides import params
 
 Change = Callable[[TrainingSet], TrainingSet]
 
@@ -70,21 +68,6 @@ def trained(overrides: Sequence[str], state: State, change: Change = lambda data
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
             fit(model, loss, data, validation, settings, curves, state, "student")
     return model
-
-
-@contextlib.contextmanager
-def params(overrides: Sequence[str]) -> Iterator[None]:
-    """params.yaml with overrides in DVC's grammar, for as long as the context lasts."""
-    shipped = src.params.PARAMS
-    with tempfile.TemporaryDirectory() as folder:
-        changed = Path(folder) / "params.yaml"
-        shutil.copy(shipped, changed)
-        apply_overrides(changed, list(overrides))
-        src.params.PARAMS = changed
-        try:
-            yield
-        finally:
-            src.params.PARAMS = shipped
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ reads   data/distill                         distill_NAME.txt: path, a probabili
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/models/student.safetensors      the weights of the best epoch on val
-        metrics/student.json
+        metrics/student.json                 of that epoch; the number of parameters
         plots/student.csv                    a row per epoch
 run     python -m stages.train_student
 """
@@ -75,7 +75,8 @@ def main() -> None:
                 params,
             )
             save_weights(WEIGHTS, model, facts)
-            write_json(METRICS, {"student": best.metrics()})
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            write_json(METRICS, {"student": best.metrics() | {"parameters": parameters}})
 
 
 def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, TrainingSet]:

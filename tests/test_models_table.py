@@ -12,7 +12,7 @@ from torch import nn
 from src.errors import UserError
 from src.params import read
 from tools.models import ModelsSettings, by_rule, counted
-from tools.readme import BLOCKS, with_blocks
+from tools.readme import blocks_of, with_blocks
 from tools.summary import main, size_of
 
 ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
@@ -99,7 +99,7 @@ def test_the_committed_speeds_are_whole():
 def test_readme_is_what_make_readme_writes(monkeypatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_blocks(text, BLOCKS) == text
+    assert with_blocks(text, blocks_of(text)) == text
 
 
 def test_blocks_are_filled_between_their_markers():

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from benchmarks.strategies import TABLES
-from benchmarks.students import params
 from src.errors import UserError
 from src.losses import WeightingSettings
 from src.params import read
 from src.settings import StudentSettings
 from tools.lr_range import reach, smoothed
+from tools.overrides import params
 from tools.preview import in_words, spread
 
 

@@ -1,4 +1,4 @@
-"""Write Fashion-MNIST as a set of pictures: 60,000 small clothes in ten classes to learn from, 10,000 to test on.
+"""Write Fashion-MNIST as a set of pictures: clothes in ten classes, 60,000 to learn from, 10,000 to test on.
 
 H. Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747. Its 28 x 28 pixels are padded to 32 with black, as
 the letterbox would, so that no pixel is resized. Val is drawn from train, equally from each class; test

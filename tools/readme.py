@@ -3,12 +3,14 @@
 A table stands between `<!-- NAME: ... -->` and `<!-- end NAME -->`; what is written there by hand is lost.
 
 reads   metrics/models.csv, benchmarks/models_latency.csv
+        metrics/ablation/*.csv    a table that has markers of its name
 writes  README.md, plots/models.png
 run     python -m tools.readme
 """
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from src.errors import UserError, run
 from src.files import atomic
+from tools.paired import FOLDER, in_markdown, read
 
 README = Path("README.md")
 COSTS = Path("metrics/models.csv")
@@ -30,11 +33,18 @@ PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.
 
 def main() -> None:
     text = README.read_text(encoding="utf-8")
-    filled = with_blocks(text, BLOCKS)
+    blocks = blocks_of(text)
+    filled = with_blocks(text, blocks)
     draw_models(models_table())
     with atomic(README) as file:
         file.write(filled)
-    print(f"{README}: {', '.join(BLOCKS)}{'' if filled == text else ', changed'}; {PICTURE}")
+    print(f"{README}: {', '.join(blocks)}{'' if filled == text else ', changed'}; {PICTURE}")
+
+
+def blocks_of(text: str) -> dict[str, Callable[[], str]]:
+    """What writes each block that has an end in the text."""
+    names = re.findall(r"<!-- end (.+?) -->", text)
+    return {name: models_block if name == "models" else partial(ablation_block, name) for name in names}
 
 
 def with_blocks(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
@@ -47,6 +57,12 @@ def with_blocks(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
         before, begin, end, after = parts
         text = f"{before}{begin}{write()}{end}{after}"
     return text
+
+
+def ablation_block(name: str) -> str:
+    """The table of strategies `name` by its first metric, as markdown."""
+    lines = read(FOLDER / f"{name}.csv")
+    return in_markdown(lines[lines["metric"] == lines["metric"].iloc[0]])
 
 
 def models_table() -> pd.DataFrame:
@@ -148,8 +164,6 @@ def draw_models(table: pd.DataFrame) -> None:
     with atomic(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
 
-
-BLOCKS = {"models": models_block}
 
 if __name__ == "__main__":
     run(main)

@@ -1,0 +1,360 @@
+"""Tables of strategies: refused before the first run if wrong, run once, compared seed by seed."""
+
+import fcntl
+import math
+import re
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, Project, draw_tiny_images
+from ruamel.yaml import YAML
+
+from src.errors import UserError
+from tools.ablation import LOG, alone
+from tools.paired import compared, drawn, in_markdown, in_words, interval, read, write
+from tools.tables import Row, Table, in_name, read_table
+
+COMMITTED = sorted((ROOT / "metrics/ablation").glob("*.csv"))
+TABLE = {
+    "title": "Losses",
+    "baseline": "plain",
+    "seeds": [1, 2],
+    "metrics": ["test.accuracy"],
+    "rows": {"plain": [], "bce": ["loss=bce"], "harder": ["loss=bce", "distill.share=1"]},
+}
+
+
+@pytest.fixture
+def tables(place):
+    """Writes ablations.yaml, one table and one set of pictures, into a working folder."""
+    shutil.copy(ROOT / "ablations.schema.json", place)
+
+    def write_file(data=None, **changes):
+        file = {"data": {"own": {"set": []} | (data or {})}, "tables": {"losses": TABLE | changes}}
+        YAML().dump(file, place / "ablations.yaml")
+
+    write_file()
+    return write_file
+
+
+def test_a_row_has_the_words_of_its_pictures_its_table_and_its_own(tables):
+    tables({"set": ["student.lr=0.1"], "seeds": [7]}, set=["student.lr=0.2", "loss=ohm"])
+    table = read_table("losses", "own", ["student.clip=1"])
+    words = ["student.lr=0.2", "loss=ohm", "student.clip=1"]
+    assert [*table.rows[0].words.values()] == words
+    assert [*table.rows[2].words.values()] == [
+        "student.lr=0.2",
+        "student.clip=1",
+        "loss=bce",
+        "distill.share=1",
+    ]
+    assert table.rows[1].params["loss"] == "bce" and table.rows[1].params["student.lr"] == 0.2
+    names = [name for name, _, _ in table.experiments()]
+    assert names == ["losses-own-plain-7", "losses-own-bce-7", "losses-own-harder-7"]
+
+
+def test_a_row_that_changes_nothing_here_is_left_out(tables):
+    tables(rows=TABLE["rows"] | {"-pretrained": ["student.pretrained=none"]})
+    table = read_table("losses", "own", [])
+    assert table.without == ("-pretrained",) and [row.label for row in table.rows] == [*TABLE["rows"]]
+    table = read_table("losses", "own", ["student.pretrained=default"])
+    assert table.without == () and table.rows[3].params["student.pretrained"] == "none"
+
+
+def test_pictures_may_take_some_rows_and_have_several_baselines(tables):
+    tables({"rows": {"losses": ["plain", "harder"]}})
+    assert [row.label for row in read_table("losses", "own", []).rows] == ["plain", "harder"]
+    tables(baseline=["plain", "bce"])
+    assert [row.baseline for row in read_table("losses", "own", []).rows] == ["plain", "bce", "bce"]
+
+
+def test_a_folder_of_pictures_is_named_in_full(tables, place):
+    (place / "pictures").mkdir()
+    tables({"set": ["data.root=pictures"]})
+    assert read_table("losses", "own", []).rows[0].words["data.root"] == f"data.root={place}/pictures"
+
+
+def one_row(*words):
+    return {"rows": {"plain": [], "a": [*words]}}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (one_row("student.arhc=resnet18"), ".rows.a: student.arhc: unknown, did you mean student.arch, "),
+        (one_row("+student.arhc=1"), ".rows.a: student.arhc: unknown, did you mean arch?"),
+        (one_row("student.lr=fast"), ".rows.a: student.lr: must be a number in (0, 100], got 'fast'"),
+        (one_row("loss=bce,ohm"), ".rows.a: loss=bce,ohm: several values"),
+        (one_row("loss=[bce"), ".rows.a: loss=[bce: not in the grammar"),
+        (one_row("seed=3"), ".rows.a: seed: the table's seeds set it"),
+        (one_row("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
+        ({"rows": {"plain": [], "+a": ["loss=bce"], "with a": ["loss=ohm"]}}, ".rows.+a: another row is"),
+        ({"baseline": "plian"}, ": baseline: no row 'plian', did you mean plain?"),
+        ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
+        ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
+        ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
+        ({"metric": ["x"]}, ".metric: unknown, did you mean metrics?"),
+        ({"published": {"title": "x", "bec": 1.0}}, ": published: no row 'bec', did you mean bce?"),
+        ({"data": {"set": ["data.root=nowhere"]}}, ".rows.plain: data.root: no folder /"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_name(tables, changes, message):
+    tables(**changes)
+    with pytest.raises(UserError, match="^" + re.escape(f"ablations.yaml: tables.losses{message}")):
+        read_table("losses", "own", [])
+
+
+def test_a_table_without_a_baseline_is_refused(tables, place):
+    path = place / "ablations.yaml"
+    path.write_text(path.read_text().replace("    baseline: plain\n", ""))
+    with pytest.raises(UserError, match=r"^ablations.yaml: tables.losses.baseline: missing \(the label of"):
+        read_table("losses", "own", [])
+
+
+@pytest.mark.parametrize("text", ["tables: [", "tables: {}\ntables: {}\n", "", "- 1\n"])
+def test_a_broken_file_is_told(tables, place, text):
+    (place / "ablations.yaml").write_text(text)
+    with pytest.raises(UserError, match="^ablations.yaml: "):
+        read_table("losses", "own", [])
+
+
+@pytest.mark.parametrize(
+    "name, data, message",
+    [
+        ("loses", "own", "tables.loses: not there, did you mean losses?"),
+        ("losses", "x", "data.x: not there (own)"),
+    ],
+)
+def test_an_unknown_table_is_told(tables, name, data, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_table(name, data, [])
+
+
+@pytest.mark.parametrize("name", YAML(typ="safe").load((ROOT / "ablations.yaml").read_text())["tables"])
+def test_the_shipped_tables_are_sound(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    table = read_table(name, "demo", [])
+    assert len(table.rows) >= 5 and len(table.seeds) == 5
+
+
+@pytest.mark.parametrize(
+    "label, name",
+    [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
+)
+def test_a_label_in_a_name(label, name):
+    assert in_name(label) == name
+
+
+def test_the_interval_by_hand():
+    """Differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.302653."""
+    mean, low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert mean == 2 and high - 2 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert low + high == pytest.approx(4)
+    assert interval(np.array([0.5]))[0] == 0.5 and math.isnan(interval(np.array([0.5]))[1])
+    assert interval(np.array([0.0, 0.0])) == (0, 0, 0)
+
+
+def test_the_interval_holds_the_truth_19_times_of_20():
+    """1,000 samples of five from a normal distribution; 3.3 standard errors of the share are .023."""
+    samples = np.random.default_rng(0).normal(0.3, 1.0, (1000, 5))
+    inside = [low <= 0.3 <= high for _, low, high in map(interval, samples)]
+    assert abs(np.mean(inside) - 0.95) < 0.023
+
+
+def small_table(**changes):
+    rows = [Row(label, "plain", (), {}, {}, math.nan) for label in ("plain", "better", "same")]
+    values = dict(
+        name="t", data="d", title="T", rows=(*rows,), without=(), seeds=(1, 2, 3), metrics=("m",),
+        published="",
+    )  # fmt: skip
+    return Table(**values | changes)
+
+
+REACHED = {"plain": (0.5, 0.7, 0.6), "better": (0.6, 0.81, 0.7), "same": (0.6, 0.6, 0.6)}
+RECORDS = {
+    f"t-d-{label}-{seed}": {"m": value, "student.parameters": 10}
+    for label, values in REACHED.items()
+    for seed, value in zip((1, 2, 3), values, strict=True)
+}
+
+
+def test_differences_are_of_the_same_seeds():
+    lines = compared(small_table(), RECORDS).set_index("row")
+    assert lines["mean"].tolist() == pytest.approx([0.6, 0.7033333, 0.6])
+    assert lines.loc["plain", "sd"] == pytest.approx(0.1)
+    assert lines.loc["better", "difference"] == pytest.approx(0.1033333)
+    assert lines.loc["better", "low"] > 0 > lines.loc["same", "low"]  # though plain's own spread is as wide
+    lame = {name: value for name, value in RECORDS.items() if name not in ("t-d-plain-1", "t-d-better-2")}
+    better = compared(small_table(), lame).set_index("row").loc["better"]
+    assert (better["n"], better["pairs"], better["seeds"]) == (2, 1, "1 3")
+    assert better["difference"] == pytest.approx(0.1) and math.isnan(better["low"])
+    none = compared(small_table(), {}).set_index("row").loc["same"]
+    assert none["n"] == 0 and math.isnan(none["mean"]) and math.isnan(none["difference"])
+
+
+def test_only_what_is_seen_is_bold():
+    text = in_markdown(compared(small_table(published="elsewhere"), RECORDS))
+    plain, better, same = text.splitlines()[2:]
+    assert "| 0.6000 ± 0.1000 | baseline | 10 | - |" in plain
+    assert "| **+0.1033** (" in better and "no difference" not in better
+    assert "**" not in same and same.endswith("), no difference seen | 10 | - |")
+    one = compared(small_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
+    assert in_words(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in in_markdown(one)
+
+
+def test_a_written_table_comes_back(place):
+    rows = tuple(Row(label, "none", (), {}, {}, 89.2) for label in ("none", "better"))
+    records = {name.replace("plain", "none"): values for name, values in RECORDS.items()}
+    paths = write(small_table(rows=rows), compared(small_table(rows=rows), records))
+    assert [str(path) for path in paths] == [
+        "metrics/ablation/t-d.csv", "metrics/ablation/t-d.md", "plots/ablation/t-d.png",
+    ]  # fmt: skip
+    lines = read(paths[0])
+    assert lines["row"].tolist() == ["none", "better"] and lines["published"].tolist() == [89.2, 89.2]
+    assert in_markdown(lines) == paths[1].read_text()
+    left, right = drawn(lines, "t-d").axes
+    assert [len(line.get_xdata()) for line in left.lines] == [3, 1, 3, 1]
+    assert len(right.containers) == 1  # the baseline differs from nothing
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_tables_agree_with_their_seeds(path):
+    """Means and intervals follow from the values beside them, and the markdown from the CSV."""
+    lines = read(path)
+    assert in_markdown(lines) == path.with_suffix(".md").read_text()
+    for _, metric in lines.groupby("metric"):
+        reached = {
+            line["row"]: pd.Series([*map(float, line["values"].split())], line["seeds"].split())
+            for _, line in metric.iterrows()
+        }
+        for _, line in metric.iterrows():
+            own = reached[line["row"]]
+            assert line["mean"] == pytest.approx(own.mean(), abs=1e-6)
+            if line["row"] != line["baseline"]:
+                expected = interval((own - reached[line["baseline"]]).dropna().to_numpy())
+                assert line[["difference", "low", "high"]].tolist() == pytest.approx(expected, abs=3e-6)
+
+
+def test_what_still_runs_is_waited_for(place, capsys):
+    """The log is locked by whoever writes into it, whether or not it was started here."""
+    with ThreadPoolExecutor(1) as pool, open_locked() as held:
+        waiting = pool.submit(lambda: alone().__enter__().name)
+        until(lambda: "waiting for the experiment of before to end" in capsys.readouterr().out)
+        assert not waiting.done()
+        held.close()
+        assert waiting.result(timeout=10) == str(LOG)
+
+
+def open_locked():
+    LOG.parent.mkdir()
+    file = open(LOG, "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+@pytest.fixture(scope="module")
+def laboratory(tmp_path_factory):
+    """A committed project on tiny pictures with one table of two sound rows and one that fails."""
+    folder = tmp_path_factory.mktemp("laboratory")
+    project = Project(folder / "dojo", draw_tiny_images(folder / "pictures", 8))
+    shutil.copy(ROOT / "ablations.schema.json", project.folder)
+    rows = {"plain": ["distill.share=0"], "bce": ["distill.share=0", "loss=bce"]}
+    table = TABLE | {"rows": rows}
+    broken = TABLE | {"rows": rows | {"torn": ["distill.share=0", "student.batch_size=100"]}, "seeds": [1]}
+    file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken}}
+    YAML().dump(file, project.folder / "ablations.yaml")
+    project.run("dvc", "repro")
+    project.commit("results")
+    return project
+
+
+def ablation(project, table, *more, code=0):
+    return project.run("python", "-m", "tools.ablation", table, "own", *more, code=code)
+
+
+def started(project, *more, **streams):
+    command = ["python", "-m", "tools.ablation", "losses", "own", *more]
+    return subprocess.Popen(command, cwd=project.folder, env=project.environment(), **streams)
+
+
+@pytest.mark.slow
+def test_a_table_is_run_once_and_goes_on_after_a_kill(laboratory):
+    csv = laboratory.folder / "metrics/ablation/losses-own.csv"
+    log, before = laboratory.folder / ".scratch/ablation.log", laboratory.results()
+    with open(laboratory.folder.parent / "killed.txt", "w+") as said:
+        process = started(laboratory, stdout=said)
+        until(lambda: "[1/4]" in Path(said.name).read_text())
+        until(lambda: log.read_text().rpartition("$ dvc")[2].count("epoch 1/"))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not csv.exists()
+    output = ablation(laboratory, "losses")  # what the kill left running ends first
+    assert "2 recorded, 2 to run" in output and "2 trained, 0 from DVC's cache, 0 failed" in output
+    table = csv.read_bytes()
+    assert read(csv)["n"].tolist() == [2, 2]
+    again = ablation(laboratory, "losses")
+    assert "4 recorded, 0 to run" in again and "0 trained" in again and csv.read_bytes() == table
+    names = laboratory.run("dvc", "exp", "list", "--name-only").split()
+    laboratory.run("dvc", "exp", "remove", *names)
+    cached = ablation(laboratory, "losses")
+    assert "0 trained, 4 from DVC's cache, 0 failed" in cached and csv.read_bytes() == table
+    after = {name: text for name, text in laboratory.results().items() if "ablation" not in name}
+    assert after == before  # the workspace is as it was
+    laboratory.run("rm", "-r", "metrics/ablation", "plots/ablation")
+
+
+@pytest.mark.slow
+def test_a_terminated_table_ends_its_training_and_goes_on(laboratory):
+    names = laboratory.run("dvc", "exp", "list", "--name-only").split()
+    if names:
+        laboratory.run("dvc", "exp", "remove", *names)
+    shutil.rmtree(laboratory.folder / ".dvc/cache/runs")
+    longer = ("--set", "student.epochs=100")
+    process = started(laboratory, *longer, stderr=subprocess.PIPE)
+    log = laboratory.folder / ".scratch/ablation.log"
+    until(lambda: log.exists() and "epoch 1/" in log.read_text())
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert b"error: stopped by SIGTERM (the same command goes on from here)" in errors
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by" in log.read_text()
+    output = ablation(laboratory, "losses", *longer)
+    assert "0 recorded, 4 to run" in output and "4 trained" in output
+    assert "resuming from epoch" in log.read_text()
+    assert not list((laboratory.folder / ".dvc/tmp/exps/standalone").glob("tmp*"))
+
+
+@pytest.mark.slow
+def test_a_failed_row_is_told_and_the_others_go_on(laboratory):
+    output = ablation(laboratory, "broken", code=1)
+    said = "error: broken-own-torn-1: failed: params.yaml: student.batch_size"
+    assert output.splitlines()[-1].startswith(said)
+    assert "1 failed" in output
+    lines = read(laboratory.folder / "metrics/ablation/broken-own.csv").set_index("row")
+    assert lines["n"].to_dict() == {"plain": 1, "bce": 1, "torn": 0}
+
+
+@pytest.mark.slow
+def test_an_uncommitted_change_is_refused(laboratory):
+    script = laboratory.folder / "stages/evaluate.py"
+    text = script.read_text()
+    script.write_text(text + "\n")
+    output = ablation(laboratory, "losses", code=1)
+    script.write_text(text)
+    assert output.startswith("error: stages/evaluate.py: changed since the last commit (")
+
+
+def until(holds, seconds=120):
+    """Wait until `holds()` is true."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)

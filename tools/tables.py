@@ -1,0 +1,167 @@
+"""ablations.yaml: which rows a table has on a set of pictures, checked before the first of them runs."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import InvalidArgumentError
+from dvc.utils.hydra import to_hydra_overrides
+from hydra.errors import OverrideParseException
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from src.errors import UserError
+from src.params import checked_params, find_problems, flat, nearest, with_text_keys
+from tools.overrides import params
+
+FILE = Path("ablations.yaml")
+SCHEMA = Path("ablations.schema.json")
+SEED = "seed"
+ROOT = "data.root"
+MADE = "data/demo"  # by a stage, the others are the user's
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table."""
+
+    label: str
+    baseline: str  # the label of the row that it is compared with
+    own: tuple[str, ...]  # words of -S that the other rows do not have
+    words: dict[str, str]  # all words of -S by their keys
+    params: dict[str, Any]  # all of params.yaml after them, flat
+    published: float  # a figure from elsewhere, NaN where there is none
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one table on one set of pictures."""
+
+    name: str
+    data: str
+    title: str
+    rows: tuple[Row, ...]
+    without: tuple[str, ...]  # labels of rows that change nothing on these pictures
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    published: str  # whose the figures from elsewhere are
+
+    def experiments(self) -> Iterator[tuple[str, Row, int]]:
+        """Name, row and seed of every experiment, all rows of a seed before the next seed's."""
+        for seed, row in itertools.product(self.seeds, self.rows):
+            yield f"{self.name}-{self.data}-{in_name(row.label)}-{seed}", row, seed
+
+
+def read_table(name: str, data: str, more: Sequence[str]) -> Table:
+    """The table `name` on the pictures `data`; `more` words of -S come after the table's, before a row's.
+
+    Raises UserError for whatever is wrong with the file or with a row's words.
+    """
+    file = read_file()
+    for section, wanted in (("tables", name), ("data", data)):
+        if wanted not in file[section]:
+            known = list(file[section])
+            hint = nearest(wanted, known) or f" ({', '.join(known)})"
+            raise UserError(f"{FILE}: {section}.{wanted}: not there{hint}")
+    table, pictures = file["tables"][name], file["data"][data]
+    key = f"tables.{name}"
+    labels = pictures.get("rows", {}).get(name, list(table["rows"]))
+    listed = [table["baseline"]] if isinstance(table["baseline"], str) else table["baseline"]
+    published = dict(table.get("published", {"title": ""}))
+    whose = published.pop("title")
+    for what, named in (("baseline", listed), ("published", published), (f"data.{data}.rows", labels)):
+        for label in named:
+            if label not in table["rows"]:
+                raise UserError(f"{FILE}: {key}: {what}: no row {label!r}{nearest(label, table['rows'])}")
+    if labels[0] not in listed:
+        raise UserError(f"{FILE}: {key}: the first row, {labels[0]!r}, must be a baseline ({listed})")
+    common = [*pictures["set"], *table.get("set", []), *more]
+    rows: dict[str, Row] = {}
+    without, baseline = [], ""
+    for label in labels:
+        baseline = label if label in listed else baseline
+        words = by_key([*common, *table["rows"][label]])
+        values = params_after(words, f"{key}.rows.{label}")
+        if label != baseline and values == rows[baseline].params:
+            without.append(label)
+            continue
+        own = tuple(table["rows"][label])
+        rows[label] = Row(label, baseline, own, words, values, published.get(label, float("nan")))
+    slugs = [in_name(label) for label in rows]
+    for label, slug in zip(rows, slugs, strict=True):
+        if slugs.count(slug) > 1:
+            raise UserError(f"{FILE}: {key}.rows.{label}: another row is called {slug!r} too (rename one)")
+    seeds, metrics = pictures.get("seeds", table["seeds"]), table["metrics"]
+    return Table(name, data, table["title"], (*rows.values(),), (*without,), (*seeds,), (*metrics,), whose)
+
+
+def read_file() -> dict[str, Any]:
+    """All of ablations.yaml, checked against its schema."""
+    if not FILE.exists():
+        raise UserError(f"{FILE}: not found (run from the project's root)")
+    try:
+        file = with_text_keys(YAML(typ="safe").load(FILE.read_text(encoding="utf-8")))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(f"{FILE}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}") from None
+    if problems := list(find_problems(file or {}, json.loads(SCHEMA.read_text(encoding="utf-8")))):
+        raise UserError(*(f"{FILE}: {problem}" for problem in problems))
+    return file
+
+
+def by_key(words: Sequence[str]) -> dict[str, str]:
+    """The words of -S by the keys that they set, the last one of each key, a folder of pictures in full."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        found.pop(key, None)
+        if key == ROOT and value != MADE:  # experiments run in a copy of the project
+            word = f"{ROOT}={Path(value).absolute()}"
+        found[key] = word
+    return found
+
+
+def params_after(words: dict[str, str], where: str) -> dict[str, Any]:
+    """All of params.yaml, flat, after these words of -S; raises UserError that names `where` and the key."""
+    known = [*keys_within(checked_params())]
+    for key, word in words.items():
+        if not word.startswith("+") and key not in known:
+            raise UserError(f"{FILE}: {where}: {key}: unknown{nearest(key, known)}")
+        try:
+            several = to_hydra_overrides([word])[0].is_sweep_override()
+        except OverrideParseException:
+            raise UserError(f"{FILE}: {where}: {word}: not in the grammar of dvc exp run -S") from None
+        if several:
+            raise UserError(f"{FILE}: {where}: {word}: several values (a row for each)")
+        if key == SEED:
+            raise UserError(f"{FILE}: {where}: {SEED}: the table's seeds set it (take it out here)")
+    try:
+        with params([*words.values()]):
+            values = dict(flat(checked_params()))
+    except UserError as error:
+        problems = [line.rpartition("params.yaml: ")[2] for line in str(error).splitlines()]
+        raise UserError(*(f"{FILE}: {where}: {problem}" for problem in problems)) from None
+    except InvalidArgumentError as error:
+        raise UserError(f"{FILE}: {where}: {error.__cause__ or error}") from None
+    root = values[ROOT]
+    if root != MADE and not Path(root).is_dir():
+        raise UserError(f"{FILE}: {where}: {ROOT}: no folder {root} (or SET={ROOT}=/path/to/pictures)")
+    return values
+
+
+def keys_within(mapping: dict[str, Any], before: str = "") -> Iterator[str]:
+    """Every key of nested mappings, those of mappings too, words joined by dots."""
+    for name, value in mapping.items():
+        yield before + name
+        if isinstance(value, dict):
+            yield from keys_within(value, f"{before}{name}.")
+
+
+def in_name(label: str) -> str:
+    """A label as a part of an experiment's name."""
+    spoken = {"+": "with-", "-": "without-"}
+    return spoken.get(label[0], "") + re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.")
