@@ -110,8 +110,9 @@ def run_missing(table: Table, log: IO[str]) -> dict[str, str]:
             subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=True)
         outcome = run_one(name, row, seed, log)
         seconds.append(time.monotonic() - began)
-        trained += outcome.trained
-        if not outcome.good:
+        if outcome.good:
+            trained += outcome.trained
+        else:
             failed[name] = outcome.text
         left = statistics.median(seconds) * (len(missing) - number) / 60
         place = f"[{number}/{len(missing)}] {name}"
@@ -141,7 +142,8 @@ def run_one(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
     trained = "Running stage 'train_student':" in lines
     if code:
         errors = [line for line in lines if line.lower().startswith("error: ")]
-        return Outcome(f"failed: {errors[0][len('error: ') :] if errors else lines[-1]}", False, trained)
+        why = errors[0][len("error: ") :].partition("; the outs of before")[0] if errors else lines[-1]
+        return Outcome(f"failed: {why}", False, trained)
     said = [line for line in lines if line.startswith("student: ")]
     return Outcome(said[-1].partition(" (")[0] if said else "done", True, trained)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,41 +63,52 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
     Raises UserError for whatever is wrong with the file or with a row's words.
     """
     file = read_file()
-    for section, wanted in (("tables", name), ("data", data)):
-        if wanted not in file[section]:
-            known = list(file[section])
-            hint = nearest(wanted, known) or f" ({', '.join(known)})"
-            raise UserError(f"{FILE}: {section}.{wanted}: not there{hint}")
-    table, pictures = file["tables"][name], file["data"][data]
-    key = f"tables.{name}"
+    table, pictures = entry(file, "tables", name), entry(file, "data", data)
+    where = f"{FILE}: tables.{name}"
     labels = pictures.get("rows", {}).get(name, list(table["rows"]))
-    listed = [table["baseline"]] if isinstance(table["baseline"], str) else table["baseline"]
+    baselines = [table["baseline"]] if isinstance(table["baseline"], str) else table["baseline"]
     published = dict(table.get("published", {"title": ""}))
     whose = published.pop("title")
-    for what, named in (("baseline", listed), ("published", published), (f"data.{data}.rows", labels)):
+    for what, named in (("baseline", baselines), ("published", published), (f"data.{data}.rows", labels)):
         for label in named:
             if label not in table["rows"]:
-                raise UserError(f"{FILE}: {key}: {what}: no row {label!r}{nearest(label, table['rows'])}")
-    if labels[0] not in listed:
-        raise UserError(f"{FILE}: {key}: the first row, {labels[0]!r}, must be a baseline ({listed})")
-    common = [*pictures["set"], *table.get("set", []), *more]
+                raise UserError(f"{where}: {what}: no row {label!r}{nearest(label, list(table['rows']))}")
+    if labels[0] not in baselines:
+        raise UserError(f"{where}: the first row, {labels[0]!r}, must be a baseline ({', '.join(baselines)})")
     rows: dict[str, Row] = {}
-    without, baseline = [], ""
+    without, baseline = [], labels[0]
     for label in labels:
-        baseline = label if label in listed else baseline
-        words = by_key([*common, *table["rows"][label]])
-        values = params_after(words, f"{key}.rows.{label}")
-        if label != baseline and values == rows[baseline].params:
+        baseline = label if label in baselines else baseline
+        own = table["rows"][label]
+        words = by_key([*pictures["set"], *table.get("set", []), *more, *own])
+        params = params_after(words, f"{where}.rows.{label}")
+        if label != baseline and params == rows[baseline].params:
             without.append(label)
-            continue
-        own = tuple(table["rows"][label])
-        rows[label] = Row(label, baseline, own, words, values, published.get(label, float("nan")))
-    slugs = [in_name(label) for label in rows]
-    for label, slug in zip(rows, slugs, strict=True):
-        if slugs.count(slug) > 1:
-            raise UserError(f"{FILE}: {key}.rows.{label}: another row is called {slug!r} too (rename one)")
-    seeds, metrics = pictures.get("seeds", table["seeds"]), table["metrics"]
-    return Table(name, data, table["title"], (*rows.values(),), (*without,), (*seeds,), (*metrics,), whose)
+        else:
+            rows[label] = Row(label, baseline, (*own,), words, params, published.get(label, math.nan))
+    twice = {one for one, other in itertools.permutations(rows, 2) if in_name(one) == in_name(other)}
+    if twice:
+        raise UserError(f"{where}.rows: {' and '.join(sorted(twice))} have one name (rename one)")
+    seeds = pictures.get("seeds", table["seeds"])
+    return Table(
+        name=name,
+        data=data,
+        title=table["title"],
+        rows=(*rows.values(),),
+        without=(*without,),
+        seeds=(*seeds,),
+        metrics=(*table["metrics"],),
+        published=whose,
+    )
+
+
+def entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    """The entry `name` of a section; raises UserError that names the ones that are there."""
+    known = list(file[section])
+    if name not in known:
+        hint = nearest(name, known) or f" ({', '.join(known)})"
+        raise UserError(f"{FILE}: {section}.{name}: not there{hint}")
+    return file[section][name]
 
 
 def read_file() -> dict[str, Any]:
@@ -130,26 +142,26 @@ def params_after(words: dict[str, str], where: str) -> dict[str, Any]:
     known = [*keys_within(checked_params())]
     for key, word in words.items():
         if not word.startswith("+") and key not in known:
-            raise UserError(f"{FILE}: {where}: {key}: unknown{nearest(key, known)}")
+            raise UserError(f"{where}: {key}: unknown{nearest(key, known)}")
         try:
             several = to_hydra_overrides([word])[0].is_sweep_override()
         except OverrideParseException:
-            raise UserError(f"{FILE}: {where}: {word}: not in the grammar of dvc exp run -S") from None
+            raise UserError(f"{where}: {word}: not in the grammar of dvc exp run -S") from None
         if several:
-            raise UserError(f"{FILE}: {where}: {word}: several values (a row for each)")
+            raise UserError(f"{where}: {word}: several values (a row for each)")
         if key == SEED:
-            raise UserError(f"{FILE}: {where}: {SEED}: the table's seeds set it (take it out here)")
+            raise UserError(f"{where}: {SEED}: the table's seeds set it (take it out here)")
     try:
         with params([*words.values()]):
             values = dict(flat(checked_params()))
     except UserError as error:
         problems = [line.rpartition("params.yaml: ")[2] for line in str(error).splitlines()]
-        raise UserError(*(f"{FILE}: {where}: {problem}" for problem in problems)) from None
+        raise UserError(*(f"{where}: {problem}" for problem in problems)) from None
     except InvalidArgumentError as error:
-        raise UserError(f"{FILE}: {where}: {error.__cause__ or error}") from None
+        raise UserError(f"{where}: {error.__cause__ or error}") from None
     root = values[ROOT]
     if root != MADE and not Path(root).is_dir():
-        raise UserError(f"{FILE}: {where}: {ROOT}: no folder {root} (or SET={ROOT}=/path/to/pictures)")
+        raise UserError(f"{where}: {ROOT}: no folder {root} (or SET={ROOT}=/path/to/pictures)")
     return values
 
 

@@ -1,0 +1,38 @@
+"""What an experiment of a table costs besides its student: `dvc exp run --temp` against the two stages alone.
+
+Both train the default student and measure it, in turns, in a clone of the last commit, which is removed again.
+
+run     python -m benchmarks.ablation
+"""
+
+import itertools
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.timing import in_turns, table
+
+ROUNDS = 5
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "dojo"
+        subprocess.run(["git", "clone", "-q", ".", str(folder)], check=True)
+        seeds = itertools.count(100)
+
+        def run(command: str) -> None:
+            subprocess.run(command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+        run("dvc repro --quiet")
+        contestants = {
+            "train_student, evaluate": lambda: run(
+                "python -m stages.train_student; python -m stages.evaluate"
+            ),
+            "dvc exp run --temp": lambda: run(f"dvc exp run --temp -S seed={next(seeds)} evaluate"),
+        }
+        print(table(in_turns(contestants, ROUNDS), "train_student, evaluate"))
+
+
+if __name__ == "__main__":
+    main()
