@@ -1,6 +1,6 @@
 """What an experiment of a table costs besides its student: `dvc exp run --temp` against the two stages alone.
 
-Both train the default student and measure it, in turns, in a clone of the last commit, which is removed again.
+Both train the default student and measure it, in turns, in a clone of the last commit.
 
 run     python -m benchmarks.ablation
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.timing import in_turns, table
 
+STAGES = "python -m stages.train_student && python -m stages.evaluate"
 ROUNDS = 5
 
 
@@ -26,9 +27,7 @@ def main() -> None:
 
         run("dvc repro --quiet")
         contestants = {
-            "train_student, evaluate": lambda: run(
-                "python -m stages.train_student; python -m stages.evaluate"
-            ),
+            "train_student, evaluate": lambda: run(STAGES),
             "dvc exp run --temp": lambda: run(f"dvc exp run --temp -S seed={next(seeds)} evaluate"),
         }
         print(table(in_turns(contestants, ROUNDS), "train_student, evaluate"))
