@@ -1,0 +1,78 @@
+"""Fashion-MNIST becomes folders of padded pictures, val taken out of train."""
+
+import urllib.error
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src.errors import UserError
+from tools import fashion_mnist
+
+
+class Source(SimpleNamespace):
+    """What torchvision's FashionMNIST holds, of two classes."""
+
+    def __len__(self):
+        return len(self.targets)
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """Twenty pictures to learn from and six to test on, for a working folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fashion_mnist, "VAL_OF_CLASS", 3)
+    generator = torch.Generator().manual_seed(0)
+
+    def source(number):
+        data = torch.randint(1, 256, (number, 28, 28), generator=generator, dtype=torch.uint8)
+        return Source(data=data, targets=torch.arange(number) % 2, classes=["T-shirt/top", "Bag"])
+
+    parts = {True: source(20), False: source(6)}
+    monkeypatch.setattr(fashion_mnist, "fetched", lambda train: parts[train])
+    return parts
+
+
+def test_pictures_are_padded_and_in_one_split_each(sources, tmp_path, capsys):
+    fashion_mnist.main()
+    folder = tmp_path / "data/fashion-mnist"
+    counts = {split: len(list((folder / split).glob("*/*.png"))) for split in ("train", "val", "test")}
+    assert counts == {"train": 14, "val": 6, "test": 6}
+    assert len(list((folder / "val/T-shirt-top").glob("*.png"))) == 3
+    names = {split: {path.name for path in (folder / split).glob("*/*")} for split in ("train", "val")}
+    assert not names["train"] & names["val"] and len(names["train"] | names["val"]) == 20
+    for path in folder.glob("*/*/*.png"):
+        picture, source = np.asarray(Image.open(path)), sources[path.parts[-3] != "test"]
+        row = int(path.stem)
+        assert path.parent.name == ["T-shirt-top", "Bag"][source.targets[row]]
+        assert picture.shape == (32, 32) and (picture[2:-2, 2:-2] == source.data[row].numpy()).all()
+        assert picture.sum() == source.data[row].sum()  # the border is black
+    fashion_mnist.main()
+    assert "is there; remove it to make it anew" in capsys.readouterr().out
+
+
+def test_what_breaks_off_leaves_no_set(sources, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(Image.Image, "save", full)
+        fashion_mnist.main()
+    assert not (tmp_path / "data/fashion-mnist").exists()
+    fashion_mnist.main()
+    assert len(list((tmp_path / "data/fashion-mnist").glob("*/*/*.png"))) == 26
+
+
+def test_a_machine_without_a_network_is_told_what_to_do(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(fashion_mnist, "FashionMNIST", offline)
+    with pytest.raises(
+        UserError, match="^data/fashion-mnist: cannot download Fashion-MNIST: .*apt-get install"
+    ):
+        fashion_mnist.fetched(train=True)
