@@ -66,8 +66,8 @@ def main() -> None:
         failed = run_missing(table, log)
         metrics = {name: one.metrics for name, one in standing(table).items()}
         check_metrics(table, metrics)
-        for path in write(table, compared(table, metrics)):
-            print(path)
+        paths = write(table, compared(table, metrics))
+    print(f"\n{paths[1].read_text(encoding='utf-8')}\n{', '.join(map(str, paths))}")
     if failed:
         raise UserError(*(f"{name}: {why} ({LOG} says more)" for name, why in failed.items()))
 
