@@ -145,7 +145,7 @@ def run_one(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
         why = errors[0][len("error: ") :].partition("; the outs of before")[0] if errors else lines[-1]
         return Outcome(f"failed: {why}", False, trained)
     said = [line for line in lines if line.startswith("student: ")]
-    return Outcome(said[-1].partition(" (")[0] if said else "done", True, trained)
+    return Outcome(said[-1].partition(" (")[0] if said else "from DVC's cache", True, trained)
 
 
 def standing(table: Table) -> dict[str, Recorded]:
