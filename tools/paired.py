@@ -33,35 +33,37 @@ def compared(table: Table, records: Mapping[str, Mapping[str, float]]) -> pd.Dat
     """
     lines = []
     for metric in table.metrics:
-        found, parameters = {row.label: {} for row in table.rows}, {}
+        reached = pd.DataFrame(math.nan, table.seeds, [row.label for row in table.rows])
+        parameters = {}
         for name, row, seed in table.experiments():
-            if metric in records.get(name, {}):
-                found[row.label][seed] = records[name][metric]
-                parameters[row.label] = records[name].get(PARAMETERS, math.nan)
+            record = records.get(name, {})
+            reached.loc[seed, row.label] = record.get(metric, math.nan)
+            parameters[row.label] = record.get(PARAMETERS, parameters.get(row.label))
         for row in table.rows:
-            own, base = found[row.label], found[row.baseline]
-            both = [seed for seed in own if seed in base and row.label != row.baseline]
-            difference, low, high = interval(np.array([own[seed] - base[seed] for seed in both]))
-            values = np.array([*own.values()])
+            own = reached[row.label].dropna()
+            differences = (own - reached[row.baseline]).dropna()
+            if row.label == row.baseline:
+                differences = differences[:0]
+            difference, low, high = interval(differences.to_numpy())
             lines.append(
                 {
                     "row": row.label,
                     "metric": metric,
                     "n": len(own),
-                    "mean": values.mean() if len(own) else math.nan,
-                    "sd": values.std(ddof=1) if len(own) > 1 else math.nan,
+                    "mean": own.mean(),
+                    "sd": own.std(),
                     "baseline": row.baseline,
-                    "pairs": len(both),
+                    "pairs": len(differences),
                     "difference": difference,
                     "low": low,
                     "high": high,
-                    "parameters": parameters.get(row.label, math.nan),
+                    "parameters": parameters[row.label],
                     "params": " ".join(row.own),
                     "published": row.published,
                     "published_title": table.published,
                     "title": table.title,
-                    "seeds": " ".join(map(str, own)),
-                    "values": " ".join(f"{value:.6f}" for value in own.values()),
+                    "seeds": " ".join(map(str, own.index)),
+                    "values": " ".join(f"{value:.6f}" for value in own),
                 }
             )
     return pd.DataFrame(lines)
