@@ -1,8 +1,9 @@
 """Run a table of ablations.yaml as DVC experiments, row by row and seed by seed, and compare them.
 
-One experiment after the other, each in a copy of the project (`dvc exp run --temp`): the workspace stays as
-it is. What ran is not run again: an experiment that stands under the last commit with the same params is
-taken as it is, and DVC's run cache knows the stages of the others. A row that fails is reported at the end.
+One experiment after the other, in a clone of the project that stays: the workspace is left alone, and DVC
+remembers the clone's pictures and packs, which `dvc exp run --temp` copies and hashes anew each time. What
+ran is not run again: an experiment that stands under the last commit with the same params is taken as it is,
+and DVC's run cache knows the stages of the others. A row that fails is reported at the end.
 
 params  all
 reads   ablations.yaml
@@ -10,6 +11,7 @@ writes  metrics/ablation/TABLE-DATA.csv    a line per row and metric
         metrics/ablation/TABLE-DATA.md     the same to read
         plots/ablation/TABLE-DATA.png
         .scratch/ablation.log              what the stages print
+        .scratch/ablation                  the clone; its experiments become the project's
 run     python -m tools.ablation TABLE [DATA] [--set KEY=VALUE ...]
 """
 
@@ -34,6 +36,7 @@ from tools.paired import compared, write
 from tools.tables import FILE, SEED, Row, Table, read_table
 
 LOG = Path(".scratch/ablation.log")
+CLONE = Path(".scratch/ablation")
 TARGET = "evaluate"
 DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos")
 
@@ -63,8 +66,10 @@ def main() -> None:
     check_committed()
     signal.signal(signal.SIGTERM, stop)
     with alone() as log:
-        failed = run_missing(table, log)
-        metrics = {name: one.metrics for name, one in standing(table).items()}
+        commit = git("rev-parse", "HEAD").strip()
+        prepare_clone(commit)
+        failed = run_missing(table, commit, log)
+        metrics = {name: one.metrics for name, one in standing(table, commit).items()}
         check_metrics(table, metrics)
         paths = write(table, compared(table, metrics))
     print(f"\n{paths[1].read_text(encoding='utf-8')}\n{', '.join(map(str, paths))}")
@@ -74,8 +79,7 @@ def main() -> None:
 
 def check_committed() -> None:
     """Experiments stand under the last commit: raise UserError if what decides a result differs from it."""
-    command = ["git", "status", "--porcelain", "--", *DECISIVE]
-    changed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    changed = git("status", "--porcelain", "--", *DECISIVE).split("\n")[0]
     if changed:
         remedy = "a table belongs to a commit: commit it, or take it back"
         raise UserError(f"{changed[3:]}: changed since the last commit ({remedy})")
@@ -95,9 +99,37 @@ def alone() -> Iterator[IO[str]]:
         yield log
 
 
-def run_missing(table: Table, log: IO[str]) -> dict[str, str]:
+def prepare_clone(commit: str) -> None:
+    """A clone at `commit` that shares this project's cache; what it still held is published."""
+    if not (CLONE / ".git").exists():
+        git("clone", "--quiet", "--shared", ".", str(CLONE))
+    for key in ("user.name", "user.email"):
+        if value := subprocess.run(["git", "config", key], capture_output=True, text=True).stdout.strip():
+            git("config", key, value, within=CLONE)
+    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=CLONE, check=True)
+    publish()
+    git("reset", "--quiet", "--hard", commit, within=CLONE)
+
+
+def publish() -> None:
+    """Make the clone's experiments the project's own, in place of any of the same name."""
+    commit = git("rev-parse", "HEAD", within=CLONE).strip()
+    experiments = f"refs/exps/{commit[:2]}/{commit[2:]}/*"
+    git("fetch", "--quiet", str(CLONE), f"+{experiments}:{experiments}")
+    for ref in git("for-each-ref", "--format=%(refname)", "refs/exps", within=CLONE).split():
+        git("update-ref", "-d", ref, within=CLONE)
+
+
+def git(*arguments: str, within: Path = Path()) -> str:
+    """What git prints."""
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=within, capture_output=True, text=True, check=True).stdout
+
+
+def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
     """Run the experiments that are not recorded yet; returns why the failed ones failed, by name."""
-    names, known = existing(), standing(table)
+    known = standing(table, commit)
     missing = [(name, row, seed) for name, row, seed in table.experiments() if name not in known]
     for label in table.without:
         print(f"{label}: changes nothing on {table.data}, left out")
@@ -106,8 +138,6 @@ def run_missing(table: Table, log: IO[str]) -> dict[str, str]:
     failed, seconds, trained = {}, [], 0
     for number, (name, row, seed) in enumerate(missing, start=1):
         began = time.monotonic()
-        if name in names:
-            subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=True)
         outcome = run_one(name, row, seed, log)
         seconds.append(time.monotonic() - began)
         if outcome.good:
@@ -125,18 +155,22 @@ def run_missing(table: Table, log: IO[str]) -> dict[str, str]:
 def run_one(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
     """Run one experiment up to TARGET; a signal that ends this process ends it too, its state saved."""
     words = [*row.words.values(), f"{SEED}={seed}"]
-    command = ["dvc", "exp", "run", "--temp", "--name", name]
+    git("checkout", "--quiet", "HEAD", "--", "params.yaml", within=CLONE)
+    command = ["dvc", "exp", "run", "--name", name]
     command += [part for word in words for part in ("-S", word)] + [TARGET]
     begin = log.seek(0, os.SEEK_END)
     log.write(f"$ {shlex.join(command)}\n")
     log.flush()
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=CLONE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
     try:
         code = process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGINT)
         process.wait()
         raise
+    publish()
     log.seek(begin)
     lines = log.read().splitlines()
     trained = "Running stage 'train_student':" in lines
@@ -148,9 +182,9 @@ def run_one(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
     return Outcome(said[-1].partition(" (")[0] if said else "from DVC's cache", True, trained)
 
 
-def standing(table: Table) -> dict[str, Recorded]:
-    """The table's experiments that are recorded under the last commit with the params of today."""
-    found = existing()
+def standing(table: Table, commit: str) -> dict[str, Recorded]:
+    """The table's experiments that are recorded under `commit` with the params of today."""
+    found = existing(commit)
     return {
         name: found[name]
         for name, row, seed in table.experiments()
@@ -158,12 +192,12 @@ def standing(table: Table) -> dict[str, Recorded]:
     }
 
 
-def existing() -> dict[str, Recorded]:
-    """All experiments under the last commit by name."""
-    commit = next(one for one in show(commits=1) if one["rev"] != "workspace")
+def existing(commit: str) -> dict[str, Recorded]:
+    """All experiments under `commit` by name."""
+    shown = next(one for one in show(commits=1, rev=commit) if one["rev"] != "workspace")
     return {
         one["name"]: Recorded(params_of(data), dict(flat(merged(data, "metrics"))))
-        for one in commit["experiments"] or []
+        for one in shown["experiments"] or []
         for data in [one["revs"][0]["data"]]
         if one["name"]
     }

@@ -28,9 +28,9 @@ def main() -> None:
     print((over_seeds(table) if arguments.seeds else joined(table)).to_string(index=False))
 
 
-def show(commits: int) -> list[dict[str, Any]]:
-    """What DVC knows of the experiments of the last commits."""
-    command = ["dvc", "exp", "show", "--json", "--num", str(commits)]
+def show(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
+    """What DVC knows of the experiments of the last commits, up to `rev`."""
+    command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand to see more)")
