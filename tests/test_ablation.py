@@ -17,7 +17,7 @@ from conftest import ROOT, Project, draw_tiny_images
 from ruamel.yaml import YAML
 
 from src.errors import UserError
-from tools.ablation import LOG, alone
+from tools.ablation import LOG, alone, git
 from tools.paired import compared, drawn, in_markdown, in_words, interval, read, write
 from tools.tables import Row, Table, in_name, read_table
 
@@ -256,6 +256,11 @@ def test_what_still_runs_is_waited_for(place, capsys):
         assert waiting.result(timeout=10) == str(LOG)
 
 
+def test_what_git_refuses_is_one_line(place):
+    with pytest.raises(UserError, match=r"^git reset: fatal: .* \(if it is about .scratch/ablation, remove"):
+        git("reset", "--hard", "nowhere")
+
+
 def open_locked():
     LOG.parent.mkdir()
     file = open(LOG, "w")
@@ -271,7 +276,8 @@ def laboratory(tmp_path_factory):
     shutil.copy(ROOT / "ablations.schema.json", project.folder)
     rows = {"plain": ["distill.share=0"], "bce": ["distill.share=0", "loss=bce"]}
     table = TABLE | {"rows": rows}
-    broken = TABLE | {"rows": rows | {"torn": ["distill.share=0", "student.batch_size=100"]}, "seeds": [1]}
+    torn = {"plain": rows["plain"], "torn": ["student.batch_size=100"], "bce": rows["bce"]}
+    broken = TABLE | {"rows": torn, "seeds": [1]}
     file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken}}
     YAML().dump(file, project.folder / "ablations.yaml")
     project.run("dvc", "repro")
@@ -345,7 +351,7 @@ def test_a_failed_row_is_told_and_the_others_go_on(laboratory):
     assert output.splitlines()[-1].startswith(said)
     assert "from DVC's cache, 1 failed" in output and "the outs of before" not in output
     lines = read(laboratory.folder / "metrics/ablation/broken-own.csv").set_index("row")
-    assert lines["n"].to_dict() == {"plain": 1, "bce": 1, "torn": 0}
+    assert lines["n"].to_dict() == {"plain": 1, "torn": 0, "bce": 1}
 
 
 @pytest.mark.slow

@@ -122,9 +122,12 @@ def publish() -> None:
 
 
 def git(*arguments: str, within: Path = Path()) -> str:
-    """What git prints."""
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=within, capture_output=True, text=True, check=True).stdout
+    """What git prints; raises UserError with what it complains of."""
+    done = subprocess.run(["git", *arguments], cwd=within, capture_output=True, text=True)
+    if done.returncode:
+        why = done.stderr.strip().partition("\n")[0]
+        raise UserError(f"git {arguments[0]}: {why} (if it is about {CLONE}, remove that folder)")
+    return done.stdout
 
 
 def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:

@@ -81,11 +81,11 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
         baseline = label if label in baselines else baseline
         own = table["rows"][label]
         words = by_key([*pictures["set"], *table.get("set", []), *more, *own])
-        params = params_after(words, f"{where}.rows.{label}")
-        if label != baseline and params == rows[baseline].params:
+        values = params_after(words, f"{where}.rows.{label}")
+        if label != baseline and values == rows[baseline].params:
             without.append(label)
         else:
-            rows[label] = Row(label, baseline, (*own,), words, params, published.get(label, math.nan))
+            rows[label] = Row(label, baseline, (*own,), words, values, published.get(label, math.nan))
     twice = {one for one, other in itertools.permutations(rows, 2) if in_name(one) == in_name(other)}
     if twice:
         raise UserError(f"{where}.rows: {' and '.join(sorted(twice))} have one name (rename one)")
