@@ -22,15 +22,15 @@ from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
 
 from benchmarks.timing import in_turns, table
-from src.augment import AugmentSettings, build_augment
-from src.batch import unit_range
-from src.checking import DataSettings, Duplicates, check_split
-from src.data import TrainingSet
-from src.folders import Split
-from src.memory import keep_memory
-from src.models import Normalize
-from src.params import read
-from src.pictures import Files, Pictures
+from src.batches.augment import AugmentSettings, build_augment
+from src.batches.batch import unit_range
+from src.batches.data import TrainingSet
+from src.ground.memory import keep_memory
+from src.ground.params import read
+from src.networks.models import Normalize
+from src.pictures.checking import DataSettings, Duplicates, check_split
+from src.pictures.folders import Split
+from src.pictures.reading import Files, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> how many pictures, whole batches

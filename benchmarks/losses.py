@@ -10,10 +10,11 @@ import torchvision
 from torch import Tensor
 
 from benchmarks.timing import in_turns, table
-from src.batch import Batch
-from src.losses import BASES, Base, Ghm, GhmSettings, Loss, Ohm, OhmSettings, Outcome
-from src.optim import build_optimizer
-from src.training import Training, train_epoch
+from src.batches.batch import Batch
+from src.losses.bases import BASES, Base
+from src.losses.weightings import Ghm, GhmSettings, Loss, Ohm, OhmSettings, Outcome
+from src.training.optim import build_optimizer
+from src.training.step import Training, train_epoch
 
 THREADS, ROUNDS, STEPS = 2, 7, 5
 BINS = 30

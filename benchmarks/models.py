@@ -23,12 +23,12 @@ from torch import nn
 
 from benchmarks.timing import in_turns
 from benchmarks.training import ours
-from src.export import Deployed, traced
-from src.files import atomic
-from src.losses import BASES
-from src.models import build_model
-from src.params import read
-from src.runtime import start
+from src.ground.files import atomic
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.machine.runtime import start
+from src.networks.models import build_model
+from src.results.export import Deployed, traced
 from tools.models import ModelsSettings
 
 TABLE = Path("benchmarks/models_latency.csv")

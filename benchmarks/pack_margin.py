@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.students import in_a_row, score, silence
-from src.errors import run
+from src.ground.errors import run
 from stages import check_images, dump_knowledge, make_curriculum
 from tools.overrides import params
 

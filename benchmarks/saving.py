@@ -12,8 +12,8 @@ from statistics import median
 
 from benchmarks.students import trained
 from benchmarks.timing import in_turns
-from src.errors import run
-from src.resume import Saved, State
+from src.ground.errors import run
+from src.training.resume import Saved, State
 
 ROUNDS = 5
 STUDENTS = {

@@ -51,8 +51,9 @@ def starts(folder: Path) -> None:
 
 def inside(stage: str, arguments: list[str]) -> None:
     """Run a stage and print the seconds that it spends in training steps and forward passes."""
-    import src.predict
-    import src.training
+    import src.networks.predict
+    import src.training.fit
+    import src.training.validation
 
     spent = 0.0
 
@@ -66,8 +67,9 @@ def inside(stage: str, arguments: list[str]) -> None:
 
         return call
 
-    src.training.train_epoch = timed(src.training.train_epoch)
-    src.training.predict_logits = src.predict.predict_logits = timed(src.predict.predict_logits)
+    src.training.fit.train_epoch = timed(src.training.fit.train_epoch)
+    forward = timed(src.networks.predict.predict_logits)
+    src.training.validation.predict_logits = src.networks.predict.predict_logits = forward
     sys.argv = [stage, *arguments]
     run_module(f"stages.{stage}", run_name="__main__")
     print(spent)

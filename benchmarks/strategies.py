@@ -11,7 +11,7 @@ import argparse
 import statistics
 
 from benchmarks.students import in_a_row, score
-from src.errors import run
+from src.ground.errors import run
 
 LOSSES = {
     "softmax+ohm": ["loss=softmax+ohm"],

@@ -12,17 +12,18 @@ import torch
 from sklearn.metrics import f1_score
 from torch import nn
 
-from src.curves import Curves
-from src.data import TrainingSet
-from src.losses import BASES
-from src.manifest import read_manifest
-from src.params import read
-from src.pictures import read_pictures
-from src.predict import predict_logits
-from src.resume import State
-from src.runtime import start
-from src.settings import StudentSettings
-from src.training import Validation, fit
+from src.batches.data import TrainingSet
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.machine.runtime import start
+from src.networks.predict import predict_logits
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
+from src.training.curves import Curves
+from src.training.fit import fit
+from src.training.resume import State
+from src.training.sections import StudentSettings
+from src.training.validation import Validation
 from stages.train_student import assemble
 from tools.overrides import params
 

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from benchmarks.students import in_a_row, score
-from src.augment import augment_each
-from src.batch import Batch, unit_range
-from src.checkpoint import load_model
-from src.data import TrainingSet
-from src.errors import UserError, run
-from src.knowledge import Knowledge
-from src.losses import BASES, Base
-from src.params import read
-from src.targets import DistillSettings, distilled
+from src.batches.augment import augment_each
+from src.batches.batch import Batch, unit_range
+from src.batches.data import TrainingSet
+from src.ground.errors import UserError, run
+from src.ground.params import read
+from src.losses.bases import BASES, Base
+from src.networks.checkpoint import load_model
+from src.teaching.knowledge import Knowledge
+from src.teaching.targets import DistillSettings, distilled
 
 VIEWS = 16
 TEACHER = Path("data/models/teachers/big.safetensors")

@@ -19,13 +19,14 @@ import torchvision
 from torch import nn
 
 from benchmarks.timing import table
-from src.batch import Batch
-from src.losses import BASES, Loss
-from src.models import build_model
-from src.optim import build_optimizer
-from src.params import read
-from src.runtime import start
-from src.training import Training, train_epoch
+from src.batches.batch import Batch
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.losses.weightings import Loss
+from src.machine.runtime import start
+from src.networks.models import build_model
+from src.training.optim import build_optimizer
+from src.training.step import Training, train_epoch
 
 ROUNDS, CLASSES, LR = 7, 10, 0.01
 NETS = {  # name -> pixels, pictures in a batch, steps

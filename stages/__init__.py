@@ -12,8 +12,8 @@ if find_spec("simplejpeg") is None:
         f"error: {sys.executable}: Dojo's packages are not there (use make, or first: . .venv/bin/activate)"
     )
 
-from src.errors import UserError, fail
-from src.params import read
+from src.ground.errors import UserError, fail
+from src.ground.params import read
 
 CPU_ISA = {
     "auto": {},

@@ -14,12 +14,12 @@ run     python -m stages.check_images [--preflight: look at params.yaml and the 
 import sys
 from pathlib import Path
 
-from src.checking import DataSettings, Duplicates, ImageSettings, check_split
-from src.errors import UserError, run
-from src.files import write_json
-from src.folders import scan
-from src.manifest import CLASSES, manifest_path, pack_path, write_bad_images
-from src.params import read
+from src.ground.errors import UserError, run
+from src.ground.files import write_json
+from src.ground.params import read
+from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
+from src.pictures.folders import scan
+from src.pictures.manifest import CLASSES, manifest_path, pack_path, write_bad_images
 
 BAD = Path("data/bad_images.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")

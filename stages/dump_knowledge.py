@@ -13,16 +13,16 @@ run     python -m stages.dump_knowledge
 
 from pathlib import Path
 
-from src.checkpoint import load_model
-from src.distributed import is_main
-from src.errors import UserError, run
-from src.knowledge import PATTERN, Knowledge, KnowledgeSettings, read_knowledge, write_knowledge
-from src.losses import BASES
-from src.manifest import read_manifest
-from src.params import read
-from src.pictures import at_size, read_pictures
-from src.predict import predict_probs
-from src.runtime import start
+from src.ground.errors import UserError, run
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.machine.distributed import is_main
+from src.machine.runtime import start
+from src.networks.checkpoint import load_model
+from src.networks.predict import predict_probs
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import at_size, read_pictures
+from src.teaching.knowledge import PATTERN, Knowledge, KnowledgeSettings, read_knowledge, write_knowledge
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")

@@ -21,19 +21,19 @@ from typing import NamedTuple
 
 import torch
 
-from src.checkpoint import load_model
-from src.distributed import is_main
-from src.drawing import draw_confusion
-from src.errors import UserError, run
-from src.files import write_json
-from src.losses import BASES
-from src.manifest import SPLITS, read_manifest
-from src.metrics import confusion, per_class, summary
-from src.params import read
-from src.pictures import at_size, read_pictures
-from src.predict import predict_probs
-from src.predictions import Predictions, rounded, write_predictions, write_table
-from src.runtime import start
+from src.ground.errors import UserError, run
+from src.ground.files import write_json
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.machine.distributed import is_main
+from src.machine.runtime import start
+from src.networks.checkpoint import load_model
+from src.networks.predict import predict_probs
+from src.pictures.manifest import SPLITS, read_manifest
+from src.pictures.reading import at_size, read_pictures
+from src.results.drawing import draw_confusion
+from src.results.metrics import confusion, per_class, summary
+from src.results.predictions import Predictions, rounded, write_predictions, write_table
 
 STUDENT = Path("data/models/student.safetensors")
 TEACHERS = Path("data/models/teachers")

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoint import load_model
-from src.errors import UserError, run
-from src.export import ExportSettings, run_demo, spread, write_torchscript
-from src.files import write_json
-from src.losses import BASES
-from src.manifest import read_manifest
-from src.params import read
-from src.pictures import read_pictures
-from src.predict import predict_probs
-from src.runtime import start
+from src.ground.errors import UserError, run
+from src.ground.files import write_json
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.machine.runtime import start
+from src.networks.checkpoint import load_model
+from src.networks.predict import predict_probs
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
+from src.results.export import ExportSettings, run_demo, spread, write_torchscript
 
 STUDENT = Path("data/models/student.safetensors")
 DEMO = Path("demos/classifier.py")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.curriculum import CurriculumSettings, curriculum_weights, write_weights
-from src.errors import run
-from src.knowledge import read_folder, truth_probs
-from src.manifest import read_manifest
-from src.params import read
+from src.ground.errors import run
+from src.ground.params import read
+from src.pictures.manifest import read_manifest
+from src.teaching.curriculum import CurriculumSettings, curriculum_weights, write_weights
+from src.teaching.knowledge import read_folder, truth_probs
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")

@@ -7,9 +7,9 @@ run     python -m stages.make_demo
 
 from pathlib import Path
 
-from src.demo import DemoSettings, split_digits, write_pictures
-from src.errors import run
-from src.params import read
+from src.ground.errors import run
+from src.ground.params import read
+from src.pictures.demo import DemoSettings, split_digits, write_pictures
 
 DEMO = Path("data/demo")
 

@@ -17,27 +17,30 @@ from pathlib import Path
 
 from torch import nn
 
-from src.augment import AugmentSettings, build_augment
-from src.checkpoint import facts_of, save_weights
-from src.curriculum import read_weights
-from src.curves import Curves
-from src.data import TrainingSet
-from src.distributed import is_main
-from src.errors import run
-from src.files import write_json
-from src.initial import initial_model
-from src.knowledge import read_folder
-from src.labels import class_weights, smoothed, stratified
-from src.losses import BASES, Loss, WeightingSettings, build_loss
-from src.manifest import read_manifest
-from src.mixing import build_transforms
-from src.params import checked_params, read
-from src.pictures import read_pictures
-from src.resume import resumable
-from src.runtime import choose, start
-from src.settings import StudentSettings
-from src.targets import DistillSettings, distilled, sample_weights
-from src.training import Validation, check_processes, fit
+from src.batches.augment import AugmentSettings, build_augment
+from src.batches.data import TrainingSet
+from src.batches.mixing import build_transforms, sizes_at
+from src.ground.errors import run
+from src.ground.files import write_json
+from src.ground.params import checked_params, read
+from src.losses.bases import BASES
+from src.losses.weightings import Loss, WeightingSettings, build_loss
+from src.machine.distributed import is_main
+from src.machine.runtime import choose, start
+from src.networks.checkpoint import facts_of, save_weights
+from src.networks.initial import initial_model
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
+from src.teaching.curriculum import read_weights
+from src.teaching.knowledge import read_folder
+from src.teaching.labels import class_weights, smoothed, stratified
+from src.teaching.targets import DistillSettings, distilled, sample_weights
+from src.training.curves import Curves
+from src.training.fit import fit
+from src.training.prepare import check_processes
+from src.training.resume import resumable
+from src.training.sections import StudentSettings
+from src.training.validation import Validation
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")
@@ -86,7 +89,9 @@ def assemble(settings: StudentSettings, seed: int) -> tuple[nn.Module, Loss, Tra
     weighting = read(WeightingSettings, "weighting")
     loss = build_loss(read(str, "loss"), weighting, settings.focal_gamma, train.classes, "weighting")
     augment = read(AugmentSettings, "augment")
-    model = initial_model(settings, loss.base.name, train.classes, size, augment.multi_scale, "student")
+    model = initial_model(
+        settings, loss.base.name, train.classes, size, sizes_at(*size, augment.multi_scale), "student"
+    )
     labels = smoothed(train.one_hot(), settings.label_smoothing)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)

@@ -16,24 +16,27 @@ from pathlib import Path
 
 import numpy as np
 
-from src.augment import build_augment
-from src.checkpoint import facts_of, save_weights
-from src.curves import Curves
-from src.data import TrainingSet
-from src.distributed import is_main
-from src.errors import run
-from src.files import write_json
-from src.initial import initial_model
-from src.labels import class_weights, smoothed
-from src.losses import BASES, build_loss
-from src.manifest import read_manifest
-from src.mixing import build_transforms
-from src.params import read
-from src.pictures import read_pictures
-from src.resume import resumable
-from src.runtime import choose, start
-from src.settings import TeacherSettings
-from src.training import Validation, check_processes, fit
+from src.batches.augment import build_augment
+from src.batches.data import TrainingSet
+from src.batches.mixing import build_transforms, sizes_at
+from src.ground.errors import run
+from src.ground.files import write_json
+from src.ground.params import read
+from src.losses.bases import BASES
+from src.losses.weightings import build_loss
+from src.machine.distributed import is_main
+from src.machine.runtime import choose, start
+from src.networks.checkpoint import facts_of, save_weights
+from src.networks.initial import initial_model
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
+from src.teaching.labels import class_weights, smoothed
+from src.training.curves import Curves
+from src.training.fit import fit
+from src.training.prepare import check_processes
+from src.training.resume import resumable
+from src.training.sections import TeacherSettings
+from src.training.validation import Validation
 
 WEIGHTS = "data/models/teachers/{}.safetensors"
 METRICS = "metrics/teacher/{}.json"
@@ -53,7 +56,9 @@ def main() -> None:
     loss = build_loss(
         settings.loss, settings.weighting, settings.focal_gamma, train.classes, f"{key}.weighting"
     )
-    model = initial_model(settings, loss.base.name, train.classes, size, settings.augment.multi_scale, key)
+    model = initial_model(
+        settings, loss.base.name, train.classes, size, sizes_at(*size, settings.augment.multi_scale), key
+    )
     data = TrainingSet(
         pictures=train_pictures,
         targets=smoothed(train.one_hot(), settings.label_smoothing),

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from src.augment import AugmentSettings, build_augment
-from src.data import TrainingSet
-from src.training import TrainingSettings
+from src.batches.augment import AugmentSettings, build_augment
+from src.batches.data import TrainingSet
+from src.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

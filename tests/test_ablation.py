@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, Project, draw_tiny_images
 from ruamel.yaml import YAML
 
-from src.errors import UserError
+from src.ground.errors import UserError
 from tools.ablation import LOG, alone, git
 from tools.paired import compared, drawn, in_markdown, in_words, interval, read, write
 from tools.tables import Row, Table, in_name, read_table

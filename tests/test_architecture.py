@@ -1,87 +1,38 @@
-"""Two laws: files import only inwards, and dvc.yaml lists exactly what each stage uses."""
+"""The laws: rooms import only upwards in one order, and dvc.yaml lists exactly what each stage uses."""
 
 import ast
 import re
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
+
+from tools.sources import OURS, ROOMS, closure, imported, imported_sources
 
 ROOT = Path(__file__).parent.parent
-RINGS = [
-    ["errors", "files", "memory", "names", "params"],
-    [
-        "distributed",
-        "manifest",
-        "knowledge",
-        "curriculum",
-        "predictions",
-        "decode",
-        "letterbox",
-        "batch",
-        "losses",
-        "labels",
-        "averaging",
-        "snapshot",
-        "custom",
-    ],
-    [
-        "models",
-        "optim",
-        "freezing",
-        "prior",
-        "pretrained",
-        "mixing",
-        "metrics",
-        "demo",
-        "folders",
-        "curves",
-        "runtime",
-        "stopping",
-        "resume",
-    ],
-    ["pictures", "targets", "augment", "checkpoint", "checking", "drawing", "predict"],
-    ["data", "export", "training", "initial", "settings"],
-]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
+SOURCES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.py"))
 LIGHT = {"make_demo", "check_images", "make_curriculum"}  # stages that must not pay for importing torch
 HEAVY = {"torch", "torchvision", "timm", "safetensors"}
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch):
+    """The graph of sources names files from the project's root."""
+    monkeypatch.chdir(ROOT)
 
 
 def tree(path):
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
-def imported(path):
-    """The full names of all modules that a file imports."""
-    names = set()
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module)
-    return names
-
-
-def closure(path):
-    """The file itself and every source file that it reaches by imports."""
-    reached, waiting = set(), [path]
-    while waiting:
-        current = waiting.pop()
-        if current in reached:
-            continue
-        reached.add(current)
-        for name in imported(current):
-            assert name != "src", f"{current}: import the file, not the package"
-            if name.startswith("src."):
-                waiting.append(name.replace(".", "/") + ".py")
-    return reached
+def room(path):
+    return path.split("/")[1]
 
 
 def stages():
     """Each stage's entry in dvc.yaml under its script's name; a foreach's body without its item."""
-    graph = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: entry.get("do", entry) for name, entry in graph.items()}
 
 
@@ -118,27 +69,24 @@ def paths_of(entries):
     return {path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)}
 
 
-def test_every_source_file_has_a_ring():
-    assert sorted(sum(RINGS, [])) == sorted(
-        p.stem for p in (ROOT / "src").glob("*.py") if p.stem != "__init__"
-    )
+def test_every_file_lies_in_a_room():
+    assert {room(path) for path in SOURCES} == set(ROOMS)
 
 
-def test_files_import_only_inwards():
-    order = [name for ring in RINGS for name in ring]
-    ring_of = {name: number for number, ring in enumerate(RINGS) for name in ring}
-    outwards = []
-    for name in order:
-        for module in imported(f"src/{name}.py"):
-            if module.startswith(("src.", "stages", "tests", "demos")):
-                other = module.removeprefix("src.")
-                if other not in order or ring_of[other] > ring_of[name] or closes_circle(name, other):
-                    outwards.append(f"src/{name}.py imports {module}")
-    assert not outwards
+@pytest.mark.parametrize("path", SOURCES)
+def test_a_file_imports_its_own_room_or_one_above_and_no_circle(path):
+    above = ROOMS[: ROOMS.index(room(path)) + 1]
+    others = imported_sources(path)
+    assert [other for other in others if room(other) not in above or path in closure(other)] == []
+    assert not [name for name in imported(path) if name.split(".")[0] in (".", *OURS) and name[:4] != "src."]
 
 
-def closes_circle(name, other):
-    return f"src/{name}.py" in closure(f"src/{other}.py")
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_says_what_enters_what_leaves_and_what_may_be_touched(name):
+    body = tree(f"src/{name}/__init__.py").body
+    assert len(body) == 1, "a docstring alone: no stage depends on it"
+    docstring = body[0].value.value
+    assert all(word in docstring for word in ("Enters:", "Leaves:", "To touch:"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -190,5 +138,5 @@ def test_light_stages_do_not_import_torch(stage):
 def test_no_unsafe_load():
     """No file of the project unpickles anything."""
     unsafe = re.compile(r"pickle\.load|yaml\.load\(|weights_only=False|torch\.load\((?!.*weights_only=True)")
-    sources = [path for folder in ("src", "stages", "demos") for path in (ROOT / folder).glob("*.py")]
+    sources = [path for folder in ("src", "stages", "demos") for path in (ROOT / folder).rglob("*.py")]
     assert sources and not [path for path in sources if unsafe.search(path.read_text())]

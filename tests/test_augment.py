@@ -9,8 +9,8 @@ from conftest import LIGHT
 from PIL import Image
 from torchvision.transforms import v2
 
-from src import custom
-from src.augment import ON_PILLOW, augment_each, build_augment
+from src.batches import custom
+from src.batches.augment import ON_PILLOW, augment_each, build_augment
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from conftest import edit_params
 from PIL import Image
 
-from src.errors import UserError
-from src.letterbox import letterbox
-from src.manifest import read_manifest
-from src.pictures import read_pictures
+from src.ground.errors import UserError
+from src.pictures.letterbox import letterbox
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
 from stages import check_images
 
 

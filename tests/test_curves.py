@@ -1,11 +1,11 @@
 """Curves are on disk after every epoch, with or without TensorBoard."""
 
-import src.curves
-from src.curves import Curves, Row
+import src.training.curves
+from src.training.curves import Curves, Row
 
 
 def test_rows_are_on_disk_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(src.curves, "TENSORBOARD", tmp_path / "board")
+    monkeypatch.setattr(src.training.curves, "TENSORBOARD", tmp_path / "board")
     with Curves(tmp_path / "plots/x.csv", "student") as curves:
         curves.add(Row(1, 0.001, 1 / 3, 2.0, 0.5))
         lines = (tmp_path / "plots/x.csv").read_text().splitlines()
@@ -15,7 +15,7 @@ def test_rows_are_on_disk_at_once(tmp_path, monkeypatch):
 
 def test_a_lost_tensorboard_costs_a_warning(tmp_path, monkeypatch, capsys):
     (tmp_path / "board").write_text("a file where the folder should be")
-    monkeypatch.setattr(src.curves, "TENSORBOARD", tmp_path / "board")
+    monkeypatch.setattr(src.training.curves, "TENSORBOARD", tmp_path / "board")
     with Curves(tmp_path / "x.csv", "student") as curves:
         curves.add(Row(1, 0.001, 1.0, 2.0, 0.5))
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 2

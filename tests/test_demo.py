@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from src.demo import DemoSettings, noisy_labels, split_digits, write_pictures
+from src.pictures.demo import DemoSettings, noisy_labels, split_digits, write_pictures
 
 PLAIN = dict(train=300, val=300, seed=0, imbalance=1.0, label_noise=0.0)
 

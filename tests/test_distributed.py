@@ -13,9 +13,9 @@ import torch
 import workers
 from conftest import ROOT, edit_params
 
-from src import distributed
-from src.distributed import all_max, all_rows, all_sum, check_gpus, from_main, launch, own_slice
-from src.errors import UserError
+from src.ground.errors import UserError
+from src.machine import distributed
+from src.machine.distributed import all_max, all_rows, all_sum, check_gpus, from_main, launch, own_slice
 
 TIMEOUT = 20.0  # seconds, of distributed.timeout in these tests
 

@@ -11,12 +11,12 @@ import torch
 from conftest import ROOT, load_demo
 from PIL import Image
 
-from src.checkpoint import Facts
-from src.errors import UserError
-from src.export import run_demo, spread, write_torchscript
-from src.losses import BASES
-from src.models import build_model
-from src.predict import predict_probs
+from src.ground.errors import UserError
+from src.losses.bases import BASES
+from src.networks.checkpoint import Facts
+from src.networks.models import build_model
+from src.networks.predict import predict_probs
+from src.results.export import run_demo, spread, write_torchscript
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.errors import UserError
+from src.ground.errors import UserError
 from tools import fashion_mnist
 
 

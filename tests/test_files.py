@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from src.errors import UserError, run
-from src.files import atomic, read_json, sha256_of, write_json
+from src.ground.errors import UserError, run
+from src.ground.files import atomic, read_json, sha256_of, write_json
 
 
 def test_an_error_leaves_the_old_file(tmp_path):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from src.errors import UserError
-from src.folders import scan
+from src.ground.errors import UserError
+from src.pictures.folders import scan
 
 
 def test_classes_and_files_are_sorted(tiny_images):

@@ -5,11 +5,12 @@ import torch
 from conftest import CPU, training_set
 from test_training import train
 
-from src.errors import UserError
-from src.freezing import freeze
-from src.losses import BASES, Loss
-from src.models import build_model
-from src.optim import build_optimizer
+from src.ground.errors import UserError
+from src.losses.bases import BASES
+from src.losses.weightings import Loss
+from src.networks.freezing import freeze
+from src.networks.models import build_model
+from src.training.optim import build_optimizer
 
 
 def initial(arch="timm/test_resnet"):

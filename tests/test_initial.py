@@ -5,13 +5,17 @@ import torch
 from conftest import settings
 from torch import nn
 
-from src.errors import UserError
-from src.initial import initial_model
-from src.models import build_model
+from src.batches.mixing import sizes_at
+from src.ground.errors import UserError
+from src.networks.initial import initial_model
+from src.networks.models import build_model
 
 
 def initial(arch="mobilenetv3_small", multi_scale=0.0, **changes):
-    return initial_model(settings(arch=arch, **changes), "softmax", "abc", (32, 32), multi_scale, "student")
+    size = (32, 32)
+    return initial_model(
+        settings(arch=arch, **changes), "softmax", "abc", size, sizes_at(*size, multi_scale), "student"
+    )
 
 
 def momenta(model):

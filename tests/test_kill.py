@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import Project, edit_params
 
-from src.files import sha256
+from src.ground.files import sha256
 
 pytestmark = pytest.mark.slow
 

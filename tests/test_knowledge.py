@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from src.errors import UserError
-from src.knowledge import (
+from src.ground.errors import UserError
+from src.teaching.knowledge import (
     Knowledge,
     average,
     read_folder,

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
-from src.errors import UserError
-from src.labels import class_weights, smoothed, stratified
-from src.losses import BASES, Loss
+from src.ground.errors import UserError
+from src.losses.bases import BASES
+from src.losses.weightings import Loss
+from src.teaching.labels import class_weights, smoothed, stratified
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
 CLASSES = ("cat", "dog", "owl")

@@ -5,8 +5,8 @@ import pytest
 from conftest import load_demo
 from PIL import Image
 
-from src.decode import decode
-from src.letterbox import letterbox, letterbox_box
+from src.pictures.decode import decode
+from src.pictures.letterbox import letterbox, letterbox_box
 
 
 @pytest.mark.parametrize(

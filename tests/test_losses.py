@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src import losses
-from src.errors import UserError
-from src.losses import BASES, WEIGHTINGS, Loss, Outcome, split_recipe
+from src.ground.errors import UserError
+from src.losses import weightings as losses
+from src.losses.bases import BASES
+from src.losses.weightings import WEIGHTINGS, Loss, Outcome, split_recipe
 
 CLASSES = ("a", "b", "c", "d", "e")
 WEIGHTED = losses.WeightedSettings(costs={"a": {"b": 5.0}})

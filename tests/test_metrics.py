@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from src.drawing import draw_confusion
-from src.metrics import confusion, per_class, summary
-from src.predictions import Predictions, read_predictions, rounded, write_predictions
+from src.results.drawing import draw_confusion
+from src.results.metrics import confusion, per_class, summary
+from src.results.predictions import Predictions, read_predictions, rounded, write_predictions
 
 CLASSES = ("a", "b,c", "d")
 PROBS = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])

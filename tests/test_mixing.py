@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from src import mixing
-from src.batch import Batch
-from src.losses import BASES, Loss
-from src.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale, sizes_at
+from src.batches import mixing
+from src.batches.batch import Batch
+from src.batches.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale, sizes_at
+from src.losses.bases import BASES
+from src.losses.weightings import Loss
 
 
 def random_batch(pictures=6, weights=None):

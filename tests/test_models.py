@@ -7,10 +7,10 @@ import safetensors.torch
 import torch
 import torchvision
 
-from src.errors import UserError
-from src.mixing import sizes_at
-from src.models import build_model, check_sizes
-from src.names import ALIASES, registered
+from src.batches.mixing import sizes_at
+from src.ground.errors import UserError
+from src.ground.names import ALIASES, registered
+from src.networks.models import build_model, check_sizes
 from tools.models import without_values
 
 

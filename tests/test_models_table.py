@@ -9,8 +9,8 @@ import torchvision
 from conftest import ROOT
 from torch import nn
 
-from src.errors import UserError
-from src.params import read
+from src.ground.errors import UserError
+from src.ground.params import read
 from tools.models import ModelsSettings, by_rule, counted
 from tools.readme import blocks_of, with_blocks
 from tools.summary import main, size_of

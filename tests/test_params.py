@@ -8,8 +8,8 @@ from conftest import ROOT, edit_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
-from src.errors import UserError
-from src.params import checked_params, read, require
+from src.ground.errors import UserError
+from src.ground.params import checked_params, read, require
 
 LOSS = (
     "must join at most one of softmax, bce and any of weighted, threshold, ghm, ohm by '+' (bce if neither)"
@@ -31,7 +31,7 @@ def test_shipped_file_is_valid_and_read_as_dvc_reads_it(place):
     "text", ["1e-05", "1e-3", "0.1", "1E+2", ".5", "010", "1_0", "yes", "on", "1:30", "~", "'3'"]
 )
 def test_scalars_are_those_of_dvc(place, text):
-    from src.params import parse
+    from src.ground.params import parse
 
     (place / "x.yaml").write_text(f"a: {text}\n")
     assert parse(f"a: {text}\n", "{}") == load_yaml("x.yaml")

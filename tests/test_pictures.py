@@ -5,11 +5,11 @@ import pytest
 from conftest import ROOT, edit_params
 from PIL import Image
 
-from src.decode import decode, decode_sound
-from src.errors import UserError
-from src.letterbox import letterbox
-from src.manifest import pack_path
-from src.pictures import Files, at_size, read_pictures
+from src.ground.errors import UserError
+from src.pictures.decode import decode, decode_sound
+from src.pictures.letterbox import letterbox
+from src.pictures.manifest import pack_path
+from src.pictures.reading import Files, at_size, read_pictures
 from stages import check_images
 
 PHOTOS = ROOT.parent / "shared/data/clothing/test"

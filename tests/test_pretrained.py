@@ -13,11 +13,11 @@ import torchvision
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
-from src.checkpoint import Facts, save_weights
-from src.errors import UserError
-from src.models import build_model, build_net
-from src.pretrained import fill, load_pretrained
-from src.prior import set_bias
+from src.ground.errors import UserError
+from src.networks.checkpoint import Facts, save_weights
+from src.networks.models import build_model, build_net
+from src.networks.pretrained import fill, load_pretrained
+from src.networks.prior import set_bias
 
 CLASSIFIERS = {
     "resnet18": "fc",
@@ -242,8 +242,8 @@ def test_no_library_has_weights_of_a_variant():
 def test_default_without_a_network_is_one_line(tmp_path, arch):
     """In a process of its own: the libraries read where to look when they are imported."""
     program = (
-        "from src.errors import run; from src.models import build_model; "
-        "from src.pretrained import fill, load_pretrained; "
+        "from src.ground.errors import run; from src.networks.models import build_model; "
+        "from src.networks.pretrained import fill, load_pretrained; "
         f"model = build_model('{arch}', 3, 'x'); "
         f"run(lambda: load_pretrained(model, '{arch}', 'default', 'any', (64, 64), 'x'))"
     )

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from src.errors import UserError
-from src.losses import BASES
-from src.models import build_model
-from src.prior import draw_by_features, prior_bias, set_bias
+from src.ground.errors import UserError
+from src.losses.bases import BASES
+from src.networks.models import build_model
+from src.networks.prior import draw_by_features, prior_bias, set_bias
 
 
 @pytest.mark.parametrize(

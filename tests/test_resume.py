@@ -11,27 +11,29 @@ import pytest
 import torch
 from conftest import CPU, ROOT, NoCurves, edit_params, settings, training_set
 
-from src.errors import Stopped, UserError
-from src.losses import BASES, Ghm, GhmSettings, Loss
-from src.mixing import MixSettings, build_transforms
-from src.models import build_model
-from src.names import known_optimizers
-from src.params import flat
-from src.resume import Saved, State, digest, inputs_of, locked, resumable
-from src.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
-from src.training import Validation, fit
+from src.batches.mixing import MixSettings, build_transforms
+from src.ground.errors import Stopped, UserError
+from src.ground.names import known_optimizers
+from src.ground.params import flat
+from src.losses.bases import BASES
+from src.losses.weightings import Ghm, GhmSettings, Loss
+from src.networks.models import build_model
+from src.training.fit import fit
+from src.training.resume import Saved, State, digest, inputs_of, locked, resumable
+from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
+from src.training.validation import Validation
 
 
 @pytest.fixture(autouse=True)
 def every_epoch_is_saved(monkeypatch):
-    monkeypatch.setattr("src.resume.COST", float("inf"))
+    monkeypatch.setattr("src.training.resume.COST", float("inf"))
 
 
 def test_saving_waits_until_it_is_cheap(tmp_path, monkeypatch):
     """Each save takes 1 s of a clock that goes on by 10 s an epoch: with a cost of 2 % every 50 s."""
-    monkeypatch.setattr("src.resume.COST", 0.02)
+    monkeypatch.setattr("src.training.resume.COST", 0.02)
     clock, saved = [100.0], []
-    monkeypatch.setattr("src.resume.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.training.resume.time.monotonic", lambda: clock[0])
     state = Saved(tmp_path)
 
     def write(_):
@@ -136,7 +138,7 @@ def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsy
 @pytest.mark.parametrize("name", known_optimizers())
 def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     """7 steps at once, and 4 steps, saved and loaded, and 3 more."""
-    from src.optim import build_optimizer
+    from src.training.optim import build_optimizer
 
     def steps(count, model, optimizer):
         for number in range(count):
@@ -249,7 +251,7 @@ def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
 @pytest.fixture
 def run_folder(place, monkeypatch):
     """The files that train_student's fingerprint is made of, small."""
-    monkeypatch.setattr("src.resume.SCRATCH", place / ".scratch")
+    monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
     (place / "dvc.yaml").write_text(
         "stages:\n  train_student:\n    deps: [a.csv, pack.npy, folder]\n    params: [student, seed]\n"
     )
@@ -302,7 +304,7 @@ def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):
     assert not other.folder.exists() and state.folder.exists()  # what ended well is removed
 
 
-LOCK_IT = "import sys, time; from pathlib import Path; from src.resume import locked\n"
+LOCK_IT = "import sys, time; from pathlib import Path; from src.training.resume import locked\n"
 LOCK_IT += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
 
 
@@ -311,7 +313,7 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path, monkeypa
     command = [sys.executable, "-c", LOCK_IT, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "locked\n"
-        monkeypatch.setattr("src.resume.PATIENCE", 0.2)
+        monkeypatch.setattr("src.training.resume.PATIENCE", 0.2)
         message = rf"^{tmp_path}: another training \(process {first.pid}\) is writing this run"
         with pytest.raises(UserError, match=message), locked(tmp_path):
             pass

@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import ROOT, edit_params
 
-from src.errors import UserError
-from src.runtime import start
+from src.ground.errors import UserError
+from src.machine.runtime import start
 
 SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
 
@@ -43,7 +43,7 @@ def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypa
 
 FAULTS = """
 import resource, torch
-from src.memory import keep_memory
+from src.ground.memory import keep_memory
 keep_memory()
 for _ in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

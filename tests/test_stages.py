@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from src.models import build_net
+from src.networks.models import build_net
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_lock_is_true_in_a_bare_clone(project, tmp_path):
     clone.folder = tmp_path / "clone"
     check_lock = ("make", "-s", "check-lock", "-o", ".venv/.installed")
     assert clone.run(*check_lock).splitlines()[-1] == UP_TO_DATE
-    with open(clone.folder / "src/augment.py", "a") as file:
+    with open(clone.folder / "src/batches/augment.py", "a") as file:
         file.write("# a comment is a change\n")
     assert "error: dvc.lock: not true for these files" in clone.run(*check_lock, code=2)
 

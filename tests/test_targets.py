@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from conftest import edit_params
 
-from src.curriculum import CurriculumSettings, curriculum_weights, read_weights, write_weights
-from src.errors import UserError
-from src.knowledge import Knowledge
-from src.params import read
-from src.targets import DistillSettings, distilled, sample_weights
+from src.ground.errors import UserError
+from src.ground.params import read
+from src.teaching.curriculum import CurriculumSettings, curriculum_weights, read_weights, write_weights
+from src.teaching.knowledge import Knowledge
+from src.teaching.targets import DistillSettings, distilled, sample_weights
 
 TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
 TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))

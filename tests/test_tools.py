@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from benchmarks.strategies import TABLES
-from src.errors import UserError
-from src.losses import WeightingSettings
-from src.params import read
-from src.settings import StudentSettings
+from src.ground.errors import UserError
+from src.ground.params import read
+from src.losses.weightings import WeightingSettings
+from src.training.sections import StudentSettings
 from tools.lr_range import reach, smoothed
 from tools.overrides import params
 from tools.preview import in_words, spread

@@ -10,28 +10,23 @@ import pytest
 import torch
 from conftest import CPU, LIGHT, NoCurves, settings, training_set
 
-from src.augment import augment_each, build_augment
-from src.averaging import build_average
-from src.batch import Batch, unit_range
-from src.checkpoint import facts_of, load_model, save_weights
-from src.errors import UserError
-from src.losses import BASES, Loss
-from src.mixing import MixSettings, build_transforms
-from src.models import build_model
-from src.names import MAPPED, TORCH_ONLY, known_optimizers
-from src.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
-from src.predict import predict_logits
-from src.resume import State
-from src.training import (
-    Best,
-    Training,
-    Validation,
-    check_processes,
-    fit,
-    prepare,
-    slimming,
-    train_epoch,
-)  # fmt: skip
+from src.batches.augment import augment_each, build_augment
+from src.batches.batch import Batch, unit_range
+from src.batches.mixing import MixSettings, build_transforms
+from src.ground.errors import UserError
+from src.ground.names import MAPPED, TORCH_ONLY, known_optimizers
+from src.losses.bases import BASES
+from src.losses.weightings import Loss
+from src.networks.checkpoint import facts_of, load_model, save_weights
+from src.networks.models import build_model
+from src.networks.predict import predict_logits
+from src.training.averaging import build_average
+from src.training.fit import fit
+from src.training.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
+from src.training.prepare import check_processes, prepare, slimming
+from src.training.resume import State
+from src.training.step import Training, train_epoch
+from src.training.validation import Best, Validation
 
 NONE = dataclasses.replace(LIGHT, policy="none")
 
@@ -332,7 +327,7 @@ def test_batches_that_do_not_fill_a_step_wait(pack, monkeypatch):
     """3 batches of 8, two make a step: the third is not read, its gradient joins no other epoch's."""
     read = []
     monkeypatch.setattr(
-        "src.training.train_epoch",
+        "src.training.fit.train_epoch",
         lambda run, batches, seed, losses: read.append(len(list(batches))) or torch.ones(1),
     )
     train(pack, epochs=2, accumulate=2)

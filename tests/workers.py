@@ -11,17 +11,18 @@ import torch
 from conftest import LIGHT
 from torch import nn
 
-from src.augment import build_augment
-from src.data import TrainingSet
-from src.distributed import all_sum, is_main, rank, share_buffers
-from src.errors import UserError, run
-from src.losses import WeightingSettings, build_loss
-from src.mixing import MixSettings, build_transforms
-from src.params import read
-from src.predict import predict_logits
-from src.runtime import start
-from src.settings import StudentSettings
-from src.training import prepare, train_epoch
+from src.batches.augment import build_augment
+from src.batches.data import TrainingSet
+from src.batches.mixing import MixSettings, build_transforms
+from src.ground.errors import UserError, run
+from src.ground.params import read
+from src.losses.weightings import WeightingSettings, build_loss
+from src.machine.distributed import all_sum, is_main, rank, share_buffers
+from src.machine.runtime import start
+from src.networks.predict import predict_logits
+from src.training.prepare import prepare
+from src.training.sections import StudentSettings
+from src.training.step import train_epoch
 
 CLASSES, STEPS, BATCH = 4, 20, 8
 RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")

@@ -29,8 +29,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NamedTuple
 
-from src.errors import Stopped, UserError, run
-from src.params import flat, nearest
+from src.ground.errors import Stopped, UserError, run
+from src.ground.params import flat, nearest
 from tools.experiments import merged, params_of, show
 from tools.paired import compared, write
 from tools.tables import FILE, SEED, Row, Table, read_table

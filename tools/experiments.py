@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.errors import UserError, run
-from src.params import flat
+from src.ground.errors import UserError, run
+from src.ground.params import flat
 
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
 SEED = "seed"

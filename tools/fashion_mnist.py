@@ -20,8 +20,8 @@ from PIL import Image
 from torchvision.datasets import FashionMNIST
 from tqdm import tqdm
 
-from src.errors import UserError, run
-from src.files import sync_folder
+from src.ground.errors import UserError, run
+from src.ground.files import sync_folder
 
 FOLDER = Path("data/fashion-mnist")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

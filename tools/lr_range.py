@@ -19,12 +19,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.errors import UserError, run
-from src.files import atomic
-from src.params import read
-from src.runtime import start
-from src.settings import StudentSettings
-from src.training import prepare, train_epoch
+from src.ground.errors import UserError, run
+from src.ground.files import atomic
+from src.ground.params import read
+from src.machine.runtime import start
+from src.training.prepare import prepare
+from src.training.sections import StudentSettings
+from src.training.step import train_epoch
 from stages.train_student import assemble
 
 TABLE = Path("plots/lr_range.csv")

@@ -18,10 +18,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.errors import UserError, run
-from src.files import atomic
-from src.models import build_net
-from src.params import read
+from src.ground.errors import UserError, run
+from src.ground.files import atomic
+from src.ground.params import read
+from src.networks.models import build_net
 
 TABLE = Path("metrics/models.csv")
 MILLION = 1e6

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from src.files import atomic
+from src.ground.files import atomic
 from tools.tables import Table
 
 FOLDER = Path("metrics/ablation")

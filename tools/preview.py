@@ -14,16 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from src.augment import augment_each
-from src.batch import Batch
-from src.data import TrainingSet
-from src.errors import run
-from src.files import atomic
-from src.manifest import read_manifest
-from src.params import read
-from src.runtime import start
-from src.settings import StudentSettings
-from src.training import check_batches
+from src.batches.augment import augment_each
+from src.batches.batch import Batch
+from src.batches.data import TrainingSet
+from src.ground.errors import run
+from src.ground.files import atomic
+from src.ground.params import read
+from src.machine.runtime import start
+from src.pictures.manifest import read_manifest
+from src.training.prepare import check_batches
+from src.training.sections import StudentSettings
 from stages.train_student import assemble
 
 PICTURE = Path("plots/preview.png")

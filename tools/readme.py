@@ -19,8 +19,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from src.errors import UserError, run
-from src.files import atomic
+from src.ground.errors import UserError, run
+from src.ground.files import atomic
 from tools.paired import FOLDER, in_markdown, read
 
 README = Path("README.md")

@@ -8,10 +8,10 @@ import re
 
 from torchinfo import summary
 
-from src.errors import UserError, run
-from src.models import build_model
-from src.names import is_known, known_architectures
-from src.params import nearest, read
+from src.ground.errors import UserError, run
+from src.ground.names import is_known, known_architectures
+from src.ground.params import nearest, read
+from src.networks.models import build_model
 from tools.models import counted
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")

@@ -15,8 +15,8 @@ from hydra.errors import OverrideParseException
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from src.errors import UserError
-from src.params import checked_params, find_problems, flat, nearest, with_text_keys
+from src.ground.errors import UserError
+from src.ground.params import checked_params, find_problems, flat, nearest, with_text_keys
 from tools.overrides import params
 
 FILE = Path("ablations.yaml")

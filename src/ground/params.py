@@ -1,0 +1,207 @@
+"""Typed values out of params.yaml, after the whole file was checked against params.schema.json.
+
+The file is read by ruamel.yaml as DVC reads it, so that both see one value; every stage checks all of it
+before it touches data, and names all problems at once. Rules within one field stand in the schema, rules
+across fields with the settings' dataclass.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import jsonschema
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from src.ground.errors import UserError, run
+from src.ground.names import is_known, known_architectures, known_optimizers
+
+PARAMS = Path("params.yaml")
+SCHEMA = Path("params.schema.json")
+
+T = TypeVar("T")
+
+
+def require(holds: bool, rule: str, got: Any) -> None:
+    """Refuse settings that break a rule across their fields; `read` adds file and key to the message."""
+    if not holds:
+        raise ValueError(f"{rule}, got {got}")
+
+
+def read(kind: type[T], key: str) -> T:
+    """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass."""
+    return typed(kind, value_at(key), key)
+
+
+def value_at(key: str) -> Any:
+    """The value at `key`, words joined by dots, as the file has it."""
+    value: Any = checked_params()
+    for word in key.split("."):
+        if word not in value:
+            raise UserError(f"{PARAMS}: {key}: missing{nearest(word, list(value))}")
+        value = value[word]
+    return value
+
+
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of nested mappings with its key, words joined by dots."""
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from flat(inner, f"{key}.{name}" if key else name)
+
+
+def typed(kind: Any, value: Any, key: str) -> Any:
+    """`value`, whose type the schema has checked, as `kind`; a dataclass takes exactly its fields."""
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        assert set(hints) == set(value), (
+            f"{key}: schema and {kind.__name__} differ: {set(hints) ^ set(value)}"
+        )
+        try:
+            return kind(**{name: typed(hint, value[name], f"{key}.{name}") for name, hint in hints.items()})
+        except ValueError as error:
+            raise UserError(f"{PARAMS}: {key}: {error}") from None
+    if get_origin(kind) is tuple:
+        return tuple(typed(get_args(kind)[0], item, key) for item in value)
+    if get_origin(kind) is dict:
+        return {name: typed(get_args(kind)[1], item, f"{key}.{name}") for name, item in value.items()}
+    if not isinstance(kind, type):
+        return value  # one of several types, which the schema has told apart
+    return kind(value)  # an epochs: 3.0 is the integer 3, a lr: 1 the float 1.0
+
+
+def by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
+    """The values by the number of their class instead of its name; UserError where there is no such class."""
+    for name in values:
+        if name not in classes:
+            known = (
+                f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
+            )
+            raise UserError(f"{PARAMS}: {key}.{name}: no such class{nearest(name, classes) or known}")
+    return {classes.index(name): value for name, value in values.items()}
+
+
+def checked_params() -> dict[str, Any]:
+    """All of params.yaml; a UserError lists everything that is wrong with it, a line each."""
+    if not PARAMS.exists():
+        raise UserError(f"{PARAMS}: not found (run from the project's root)")
+    return parse(PARAMS.read_text(encoding="utf-8"), SCHEMA.read_text(encoding="utf-8"))
+
+
+@cache
+def parse(text: str, schema: str) -> dict[str, Any]:
+    """The mapping that `text` holds, checked against `schema`; parsed once, however many keys are read."""
+    try:
+        params = with_text_keys(YAML(typ="safe").load(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise UserError(
+            f"{PARAMS}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+        ) from None
+    problems = list(find_problems(params, json.loads(schema)))
+    if problems:
+        raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
+    return params
+
+
+def with_text_keys(value: Any) -> Any:
+    """The same with every key of a mapping as text: a class may be called 3."""
+    if isinstance(value, dict):
+        return {str(name): with_text_keys(item) for name, item in value.items()}
+    return value
+
+
+def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
+    """Every breach of the schema in file order, as `key: rule, got value`."""
+    if not isinstance(params, dict):
+        yield "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"
+        return
+    base = jsonschema.Draft202012Validator
+    finite = base.TYPE_CHECKER.redefine(
+        "number",
+        lambda _, value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        ),
+    )
+    formats = jsonschema.FormatChecker(formats=())
+    formats.checks("architecture")(lambda value: not isinstance(value, str) or is_known(value))
+    formats.checks("optimizer")(lambda value: not isinstance(value, str) or value in known_optimizers())
+
+    def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
+        """Our keyword: every item of a list is a key of the section named."""
+        known = list(params[section]) if isinstance(params.get(section), dict) else []
+        for name in names if isinstance(names, list) else []:
+            if name not in known:
+                yield jsonschema.ValidationError(f"no entry {section}.{name}{nearest(str(name), known)}")
+
+    kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
+    validator = kind(schema, format_checker=formats)
+    for error in validator.iter_errors(params):
+        yield from describe(error)
+
+
+def describe(error: jsonschema.ValidationError) -> Iterator[str]:
+    """One breach of the schema in words; several where several keys of one mapping are missing or unknown."""
+    rule, key, value = error.schema, ".".join(map(str, error.absolute_path)), error.instance
+    prefix = f"{key}." if key else ""
+    if error.validator == "additionalProperties":
+        known = list(rule.get("properties", {}))
+        pattern = "|".join(rule.get("patternProperties", {"$.": {}}))
+        for name in value:
+            if name not in known and not re.search(pattern, str(name)):
+                yield f"{prefix}{name}: unknown{nearest(str(name), known)}"
+    elif error.validator == "required":
+        for name in error.validator_value:
+            if name not in value and f"'{name}'" in error.message:
+                meaning = rule["properties"][name].get("description", "git diff params.yaml shows what went")
+                yield f"{prefix}{name}: missing ({meaning})"
+    elif error.validator == "enum":
+        choices = error.validator_value
+        yield f"{key}: must be {one_of(choices)}, got {value!r}{nearest(str(value), choices)}"
+    elif error.validator == "keysOf":
+        yield f"{key}: {error.message}"
+    elif error.validator == "format" and error.validator_value == "architecture":
+        yield f"{key}: unknown network {value!r}{nearest(value, known_architectures())}"
+    elif error.validator == "format" and error.validator_value == "optimizer":
+        yield f"{key}: unknown optimizer {value!r}{nearest(value, known_optimizers())}"
+    else:
+        yield f"{key}: {rule_in_words(rule)}, got {value!r}"
+
+
+def rule_in_words(rule: dict[str, Any]) -> str:
+    """What a value must be: the schema's own words where it has a pattern or a list, else type and range."""
+    if "description" in rule and ("pattern" in rule or "items" in rule):
+        return rule["description"]
+    kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+    what = kind.get(rule.get("type"), f"a {rule.get('type')}")
+    low = rule.get("minimum", rule.get("exclusiveMinimum"))
+    high = rule.get("maximum", rule.get("exclusiveMaximum"))
+    if low is None and high is None:
+        return f"must be {what}"
+    left = "[" if "minimum" in rule else "("
+    right = "]" if "maximum" in rule else ")"
+    return (
+        f"must be {what} in {left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
+    )
+
+
+def one_of(choices: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(map(str, choices[:-1])), str(choices[-1])]))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A question that names the known words nearest to `word`, or nothing."""
+    names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
+    return f", did you mean {one_of(names)}?" if names else ""
+
+
+if __name__ == "__main__":
+    run(checked_params)

@@ -1,0 +1,258 @@
+"""Losses as data: a base says how logits become probabilities and terms, weightings say which terms count.
+
+A recipe such as `bce+ghm+ohm` names at most one base and any weightings; their order does not matter, and no
+base means bce. N pictures in the batch, C classes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from src.ground.errors import UserError
+from src.ground.params import by_class
+from src.losses.bases import BASES, Base
+from src.machine.distributed import all_rows, all_sum
+
+TINY = 1e-7  # where a difference of probabilities is 0, its power has no gradient
+
+
+def focal(base: Base, gamma: float) -> Base:
+    """The base with every term times |target - probability|^gamma; gamma 0 is the base itself.
+
+    T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, for hard targets; for
+    soft ones the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a gradient.
+    """
+    return base if gamma == 0 else base._replace(terms=partial(focal_terms, base=base, gamma=gamma))
+
+
+def focal_terms(logits: Tensor, targets: Tensor, base: Base, gamma: float) -> Tensor:
+    distance = (targets - base.probs(logits)).abs().clamp(min=TINY)  # (N, C)
+    return distance**gamma * base.terms(logits, targets)
+
+
+class Outcome(NamedTuple):
+    """What a weighting may look at; nothing in it carries a gradient."""
+
+    probs: Tensor  # (N, C)
+    targets: Tensor  # (N, C)
+    terms: Tensor  # (N, C)
+    weights: Tensor  # (N,)
+    per_sample: bool
+
+
+@dataclass(frozen=True)
+class WeightedSettings:
+    """Costs of mistakes."""
+
+    costs: dict[str, dict[str, float]]  # true class -> mistaken for -> cost; those not named cost 1
+
+
+class Weighted(nn.Module):
+    """Some mistakes cost more: factors from a matrix, cost[a, b] of mistaking class a for class b.
+
+    The term of class b in a bce loss gets the cost of mistaking the target's class for b. A softmax loss has
+    one term that counts, so its row gets the mean cost of the mistakes it is about to make: over the wrong
+    classes, by their probabilities. Soft targets blend their classes' costs; costs of 1 give factors of 1.
+    """
+
+    def __init__(self, settings: WeightedSettings, classes: Sequence[str], key: str):
+        super().__init__()
+        extra = torch.zeros(len(classes), len(classes))  # what a mistake costs over 1
+        for true, row in by_class(settings.costs, classes, f"{key}.costs").items():
+            for other, cost in by_class(row, classes, f"{key}.costs.{classes[true]}").items():
+                if other == true:
+                    raise UserError(
+                        f"params.yaml: {key}.costs.{classes[true]}.{classes[true]}: a class is not mistaken "
+                        "for itself (class_weights weighs whole classes)"
+                    )
+                extra[true, other] = cost - 1
+        self.register_buffer("extra", extra)
+
+    def forward(self, outcome: Outcome) -> Tensor:
+        """Factors (N, 1) or (N, C), not below 0."""
+        sums = outcome.targets.sum(dim=1, keepdim=True)  # over 1 where a bce teacher is sure of several
+        true = outcome.targets / sums.clamp(min=1)
+        if not outcome.per_sample:
+            return 1 + true @ self.extra
+        mistakes = (1 - outcome.probs).clamp(min=TINY)  # (N, C): their probability if class c were true
+        expected = outcome.probs @ self.extra.T / mistakes
+        return (1 + (true * expected).sum(dim=1, keepdim=True)).clamp(min=0)  # rounding may pass 0
+
+
+@dataclass(frozen=True)
+class ThresholdSettings:
+    """From which probability on a decision is good enough."""
+
+    low: float  # a wrong class at or below it rests
+    high: float  # the true class at or above it rests
+    low_of: dict[str, dict[str, float]]  # true class -> wrong class -> its own low bound
+    high_of: dict[str, float]  # true class -> its own high bound
+
+
+class Threshold(nn.Module):
+    """Leave alone what is good enough: factor 0 past the probability bounds of the target's class.
+
+    A target of at least 1/2 wants a high probability, another a low one. The unit is an element for bce and a
+    row for softmax: there the true class decides, since no other has a term.
+    """
+
+    def __init__(self, settings: ThresholdSettings, classes: Sequence[str], key: str):
+        super().__init__()
+        low = torch.full((len(classes), len(classes)), settings.low)  # [true, wrong]
+        high = torch.full((len(classes),), settings.high)
+        for true, row in by_class(settings.low_of, classes, f"{key}.low_of").items():
+            for other, bound in by_class(row, classes, f"{key}.low_of.{classes[true]}").items():
+                low[true, other] = bound
+        for true, bound in by_class(settings.high_of, classes, f"{key}.high_of").items():
+            high[true] = bound
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+
+    def forward(self, outcome: Outcome) -> Tensor:
+        """Factors (N, 1) or (N, C), 0 or 1."""
+        true = outcome.targets.argmax(dim=1)  # (N,)
+        if outcome.per_sample:
+            return (outcome.probs.gather(1, true[:, None]) < self.high[true, None]).to(outcome.terms.dtype)
+        learns = torch.where(
+            outcome.targets >= 0.5, outcome.probs < self.high, outcome.probs > self.low[true]
+        )
+        return learns.to(outcome.terms.dtype)
+
+
+@dataclass(frozen=True)
+class GhmSettings:
+    """Gradient harmonising."""
+
+    bins: int  # of the gradient norm, over [0, 1]
+    momentum: float  # share of the old histogram that is kept at each step, in [0, 1)
+
+
+class Ghm(nn.Module):
+    """Equal say for every gradient norm: the rarer it is in the batch, the larger the factor.
+
+    B. Li, Y. Liu, X. Wang, Gradient Harmonized Single-stage Detector, 2018, arXiv:1811.05181: the factor is
+    N / GD(g), GD the number of examples in the bin of g over its width, the histogram a moving average. As in
+    its authors' code a bin that is empty in a batch keeps its average, and the factor is divided by the share
+    of bins that are not: its mean is about 1. Each bin's average is corrected for its start at 0, else the
+    first steps weigh 1 / (1 - momentum) times as much.
+    The norm is |probability - target| for an element of bce, and half the sum of a row of them for softmax,
+    which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count; those of
+    all processes do.
+    """
+
+    def __init__(self, settings: GhmSettings, classes: Sequence[str], key: str):
+        super().__init__()
+        self.bins, self.momentum = settings.bins, settings.momentum
+        self.register_buffer("average", torch.zeros(settings.bins))  # of each bin's count
+        self.register_buffer("mass", torch.zeros(settings.bins))  # what the weights in it sum to
+
+    def forward(self, outcome: Outcome) -> Tensor:
+        """Factors (N, 1) or (N, C), over 0."""
+        norms = (outcome.probs - outcome.targets).abs()
+        if outcome.per_sample:
+            norms = norms.sum(dim=1, keepdim=True) / 2
+        bins = (norms * self.bins).long().clamp(0, self.bins - 1)
+        counted = (outcome.weights > 0)[:, None].expand_as(bins)
+        counts = torch.zeros_like(self.average).index_add_(
+            0, bins.flatten(), counted.flatten().to(self.average.dtype)
+        )
+        counts = all_sum(counts)
+        used = (counts > 0).to(counts.dtype)
+        self.average.lerp_(counts, (1 - self.momentum) * used)
+        self.mass.lerp_(used, (1 - self.momentum) * used)
+        smooth = self.average / self.mass.clamp(min=TINY)
+        factors = counts.sum() / (used.sum().clamp(min=1) * smooth.clamp(min=TINY))  # of each bin
+        return factors[bins] * counted
+
+
+@dataclass(frozen=True)
+class OhmSettings:
+    """Online hard mining."""
+
+    hard_ratio: float  # share of the hardest that is kept, in (0, 1]; 1 keeps all
+
+
+class Ohm(nn.Module):
+    """Learn from the hardest alone: factor 1 for the share of largest losses, 0 for the rest of the batch.
+
+    A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
+    Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0 do
+    not count; those of all processes do.
+    """
+
+    def __init__(self, settings: OhmSettings, classes: Sequence[str], key: str):
+        super().__init__()
+        self.hard_ratio = settings.hard_ratio
+
+    def forward(self, outcome: Outcome) -> Tensor:
+        """Factors (N, 1) or (N, C): 1 where at least as hard as the last one kept, so ties stay together."""
+        counted = (outcome.weights > 0)[:, None]  # (N, 1)
+        losses = outcome.terms.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.terms
+        candidates = all_rows(losses).masked_select(all_rows(counted))
+        if not len(candidates):
+            return torch.zeros_like(losses)
+        kept = candidates.topk(max(1, round(self.hard_ratio * len(candidates))), sorted=False).values
+        return (losses >= kept.min()).to(losses.dtype)
+
+
+@dataclass(frozen=True)
+class WeightingSettings:
+    """One entry per weighting; those that the recipe does not name rest."""
+
+    weighted: WeightedSettings
+    threshold: ThresholdSettings
+    ghm: GhmSettings
+    ohm: OhmSettings
+
+
+WEIGHTINGS: Mapping[str, Callable[..., nn.Module]] = {
+    "weighted": Weighted,
+    "threshold": Threshold,
+    "ghm": Ghm,
+    "ohm": Ohm,
+}
+
+
+class Loss(nn.Module):
+    """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
+
+    Every weighting looks at the same outcome, so their order does not matter; but for rounding, since the
+    factors are multiplied in the order of the table.
+    """
+
+    def __init__(self, base: Base, weightings: Sequence[nn.Module]):
+        super().__init__()
+        self.base, self.weightings = base, nn.ModuleList(weightings)
+
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """The loss of logits (N, C) against targets (N, C), as a scalar."""
+        terms = self.base.terms(logits, targets)
+        factors = weights[:, None]
+        with torch.no_grad():  # a weighting chooses what to learn from; it is not learnt itself
+            outcome = Outcome(self.base.probs(logits), targets, terms.detach(), weights, self.base.per_sample)
+            for weighting in self.weightings:
+                factors = factors * weighting(outcome)
+        return (factors * terms).sum(dim=1).mean()
+
+
+def split_recipe(recipe: str) -> tuple[str, list[str]]:
+    """The base and the weightings that a recipe names, the latter in the table's order."""
+    words = recipe.split("+")
+    bases = [word for word in words if word in BASES]
+    return (bases or ["bce"])[0], [word for word in WEIGHTINGS if word in words]
+
+
+def build_loss(
+    recipe: str, settings: WeightingSettings, focal_gamma: float, classes: Sequence[str], key: str
+) -> Loss:
+    """The loss that a recipe describes; params.schema.json has checked its words.
+
+    `key` is the section of params.yaml that holds the weightings; a UserError names an unknown class.
+    """
+    base, names = split_recipe(recipe)
+    weightings = [WEIGHTINGS[name](getattr(settings, name), classes, f"{key}.{name}") for name in names]
+    return Loss(focal(BASES[base], focal_gamma), weightings)

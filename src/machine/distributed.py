@@ -1,0 +1,226 @@
+"""Several processes as one: they start under torchrun, share out the rows and pool what they find.
+
+With one process, which needs no torchrun, every function here is right too. N rows of this process, M rows of
+all processes together.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from src.ground.errors import KILLED_BY, UserError, fail, hand_to_parent
+from src.ground.params import PARAMS, read
+
+LOOPBACK = "127.0.0.1"
+NODE_RANK = "NODE_RANK"  # environment variable: 0 on the first machine, which writes, 1 on the next
+WAITED, LOST = "no word of another process for distributed.timeout", "lost another process"
+CULPRIT_FIRST = 1.0  # seconds that a process which lost another one waits, for that one to be reported
+
+
+@dataclass(frozen=True)
+class DistributedSettings:
+    """How processes find each other; it changes no result, so no stage lists it among its params."""
+
+    nodes: int  # machines that the processes are spread over
+    rendezvous: str  # host:port of the first machine, where several meet
+    timeout: float  # seconds after which a process no longer waits for another; that one gets 30 more
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+def join(processes: int, device: torch.device) -> torch.device:
+    """Become one of the processes: NCCL between GPUs, gloo between CPUs. Returns the device of this one."""
+    settings = read(DistributedSettings, "distributed")
+    if int(os.environ["WORLD_SIZE"]) != processes:
+        raise UserError(
+            f"{PARAMS}: processes: {processes}, but torchrun started {os.environ['WORLD_SIZE']} (make them "
+            "equal, or leave torchrun to the stage)"
+        )
+    sys.excepthook = report
+    check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]), device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=settings.timeout))
+    atexit.register(dist.destroy_process_group)
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")
+    return device
+
+
+def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell torchrun what ended this process; the one that only lost another process lets that one speak."""
+    text = " ".join(str(error).split())
+    if isinstance(error, dist.DistError) or "gloo" in text:
+        time.sleep(CULPRIT_FIRST)
+        hand_to_parent(f"{WAITED}: {text[:150]}" if "imed out" in text else f"{LOST}: {text[:150]}")
+    else:
+        sys.__excepthook__(kind, error, trace)
+        hand_to_parent(f"{kind.__name__}: {text}")
+
+
+def check_gpus(here: int, device: torch.device) -> None:
+    """Refuse more processes on this machine than it has GPUs, where they run on GPUs."""
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise UserError(
+            f"{PARAMS}: processes: {here} on this machine, but it has {torch.cuda.device_count()} GPUs (at "
+            "most one a GPU, or device: cpu)"
+        )
+
+
+def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
+    """Run this very command in every process of this machine under torchrun; end as they end."""
+    settings = read(DistributedSettings, "distributed")
+    if processes % settings.nodes:
+        raise UserError(
+            f"{PARAMS}: processes: must be a multiple of distributed.nodes, got {processes} and "
+            f"{settings.nodes}"
+        )
+    here = processes // settings.nodes
+    check_gpus(here, device)
+    if here * threads > (os.cpu_count() or 1):
+        print(f"warning: {here} processes x {threads} threads on {os.cpu_count()} cores (fewer are faster)")
+    print(f"{processes} processes" + (f" on {settings.nodes} machines" if settings.nodes > 1 else ""))
+    sys.stdout.flush()
+    logging.disable(logging.CRITICAL)  # torchrun's pages; what matters is said below
+    try:
+        with TemporaryDirectory() as folder:
+            elastic_launch(launch_config(settings, here, folder), sys.executable)(*sys.orig_argv[1:])
+    except ChildFailedError as error:
+        number, text = culprit(error.failures)
+        fail(f"process {number}: {text}", code=1)
+    except SignalException as error:
+        fail(f"stopped by {error.sigval.name} (the same command goes on)", code=KILLED_BY + error.sigval)
+    except (dist.DistError, RuntimeError, OSError) as error:
+        text = " ".join(str(error).split())[:200]
+        in_use = "EADDRINUSE" in text or "already in use" in text
+        raise UserError(
+            f"{PARAMS}: distributed.rendezvous: {settings.rendezvous}: "
+            + ("the port is in use here (choose another)" if in_use else f"the machines cannot meet: {text}")
+        ) from None
+    sys.exit(0)
+
+
+def launch_config(settings: DistributedSettings, here: int, folder: str) -> LaunchConfig:
+    """torchrun's settings: `here` processes on this machine, which leave word in `folder` why they end."""
+    if settings.nodes == 1:
+        meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": f"{LOOPBACK}:0", "local_addr": LOOPBACK}
+        options = {}
+    else:
+        meeting = {"rdzv_backend": "static", "rdzv_endpoint": settings.rendezvous}
+        options = {"rank": int(os.environ.get(NODE_RANK, 0))}
+    return LaunchConfig(
+        min_nodes=settings.nodes,
+        max_nodes=settings.nodes,
+        nproc_per_node=here,
+        run_id="dojo",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(folder),
+        rdzv_configs={"timeout": int(settings.timeout), **options},
+        **meeting,
+    )
+
+
+def culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
+    """The number of the process that ended the others, and what ended it, in one line.
+
+    torchrun ends the others by SIGTERM, and by SIGKILL one that does not answer.
+    """
+    causes = {number: cause(failure) for number, failure in failures.items()}
+
+    def order(number: int) -> tuple[bool, ...]:
+        signum, text = -failures[number].exitcode, causes[number]
+        return not text.startswith(WAITED), signum == signal.SIGTERM, text.startswith(LOST), number
+
+    number = min(failures, key=order)
+    return number, causes[number]
+
+
+def cause(failure: ProcessFailure) -> str:
+    """What ended a process: its own word, or a signal, or an exit code."""
+    if "timestamp" in failure.error_file_data:
+        return failure.message
+    if failure.exitcode < 0:
+        return f"killed by {failure.signal_name()} (the same command goes on from the last finished epoch)"
+    return f"exit code {failure.exitcode}"
+
+
+def all_sum(values: Tensor) -> Tensor:
+    """The sum over all processes, element by element; `values` itself is changed."""
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def all_max(values: Tensor) -> Tensor:
+    """The largest over all processes, element by element; `values` itself is changed."""
+    if world() > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
+def all_rows(rows: Tensor) -> Tensor:
+    """The rows (M, ...) of all processes in their order; each has equally many (N, ...)."""
+    if world() == 1:
+        return rows
+    whole = rows.new_empty(world() * len(rows), *rows.shape[1:])
+    dist.all_gather_into_tensor(whole, rows.contiguous())
+    return whole
+
+
+def own_slice(count: int) -> slice:
+    """Which of `count` rows of all processes are this one's; `count` is a multiple of the processes."""
+    share = count // world()
+    return slice(rank() * share, (rank() + 1) * share)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers of the first, BatchNorm's averages, before the model is measured."""
+    if world() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def from_main(content: bytes) -> bytes:
+    """The bytes that the first process holds."""
+    if world() == 1:
+        return content
+    size = all_max(torch.tensor(len(content) if is_main() else 0))
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8) if is_main() and content else None
+    data = torch.empty(int(size), dtype=torch.uint8) if data is None else data
+    dist.broadcast(data, src=0)
+    return data.numpy().tobytes()

@@ -1,0 +1,90 @@
+"""Weights as safetensors with their facts in the header; no pickle is ever loaded.
+
+The facts are one JSON text under one key: several keys come out in random order, and the bytes would differ.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from src.ground.errors import UserError
+from src.ground.files import atomic, sha256, sha256_of
+from src.networks.models import build_model
+from src.pictures.manifest import manifest_path
+
+FACTS = "dojo"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known to use the weights, and what they were made from."""
+
+    arch: str  # as in params.yaml
+    base: str  # softmax or bce: how logits become probabilities
+    classes: tuple[str, ...]  # in the order of the logits
+    height: int  # pixels of the input
+    width: int  # pixels
+    mean: tuple[float, ...]  # of the normalising layer, per channel
+    std: tuple[float, ...]
+    pretrained: str  # SHA-256 of the file that the training started from, else none or default
+    data: str  # SHA-256 over the manifests of the training and validation pictures
+    params: str  # SHA-256 of the settings
+
+
+def facts_of(
+    model: nn.Module,
+    arch: str,
+    pretrained: str,
+    base: str,
+    classes: tuple[str, ...],
+    size: tuple[int, int],
+    params: Any,
+) -> Facts:
+    """The facts of a model for pictures of `size`, height and width; `params` is any JSON value."""
+    return Facts(
+        arch=arch,
+        base=base,
+        classes=classes,
+        height=size[0],
+        width=size[1],
+        mean=tuple(model.normalize.mean.flatten().tolist()),
+        std=tuple(model.normalize.std.flatten().tolist()),
+        pretrained=sha256(Path(pretrained)) if Path(pretrained).is_file() else pretrained,
+        data=sha256_of([sha256(manifest_path(split)) for split in ("train", "val")]),
+        params=sha256_of(params),
+    )
+
+
+def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
+    """Write the weights and facts, whole or not at all."""
+    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    with atomic(path, "wb") as file:
+        file.write(save(state, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
+
+
+def load_model(path: Path) -> tuple[nn.Module, Facts]:
+    """The network that a weights file describes, filled, in evaluation mode, and the file's facts."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (give the path of a .safetensors file that a stage wrote)")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(FACTS)
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file, {path.stat().st_size} bytes ({error})") from None
+    if header is None:
+        raise UserError(
+            f"{path}: weights without Dojo's facts (only files written by Dojo's stages say what they are)"
+        )
+    values = json.loads(header)
+    facts = Facts(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
+    model = build_model(facts.arch, len(facts.classes), "")
+    model.load_state_dict(state)
+    return model.eval(), facts

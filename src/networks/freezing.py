@@ -1,0 +1,56 @@
+"""Layers that keep the weights they start from."""
+
+from timm.models import group_parameters
+from timm.optim import auto_group_layers
+from torch import nn
+
+from src.ground.errors import UserError
+from src.networks.models import classifier_names
+
+NOTHING, BACKBONE = "none", "backbone"
+
+
+def freeze(model: nn.Module, what: str | int, key: str) -> list[nn.Module]:
+    """Stop layers from learning; returns the modules in which nothing learns, to be kept in evaluation mode.
+
+    `what` is none, backbone (all but the classifier) or how many of the network's groups of layers, from the
+    pictures on: timm's, blocks as a rule, or 12 tensors where timm knows none. BatchNorm and dropout of a
+    frozen layer must rest too: else its features still change. A UserError names `key`, the section of
+    params.yaml.
+    """
+    if what == NOTHING:
+        return []
+    net = model.net
+    frozen = below_classifier(net) if what == BACKBONE else first_groups(net, int(what), key)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad = name not in frozen
+    rest = sum(p.numel() for p in net.parameters() if not p.requires_grad) / 1e6
+    print(f"{key}.freeze: {rest:.3f} of {sum(p.numel() for p in net.parameters()) / 1e6:.3f} M weights rest")
+    return [module for module in net.modules() if rests(module)]
+
+
+def below_classifier(net: nn.Module) -> set[str]:
+    """The names of all parameters but the classifier's."""
+    heads = tuple(f"{name}." for name in classifier_names(net))
+    return {name for name, _ in net.named_parameters() if not name.startswith(heads)}
+
+
+def first_groups(net: nn.Module, count: int, key: str) -> set[str]:
+    """The names of the parameters in the first `count` groups of layers."""
+    if hasattr(net, "group_matcher"):
+        group_of = group_parameters(net, net.group_matcher(coarse=False), reverse=True)
+    else:
+        group_of = auto_group_layers(net)
+    last = max(group_of.values())
+    if count > last:
+        raise UserError(
+            f"params.yaml: {key}.freeze: must be in [1, {last}], got {count}: the network has {last + 1} "
+            "groups of layers, and the last one learns"
+        )
+    return {name for name, group in group_of.items() if group < count}
+
+
+def rests(module: nn.Module) -> bool:
+    """Whether a module has weights and learns none of them."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

@@ -1,0 +1,41 @@
+"""A network over pictures: each picture once, in the order of the file.
+
+N pictures, C classes, H height, W width in pixels.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.batches.batch import unit_range
+from src.losses.bases import Base
+from src.machine.distributed import all_max, all_sum, rank, world
+from src.pictures.reading import Pictures
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, pictures: Pictures, batch_size: int, device: torch.device) -> Tensor:
+    """Logits (N, C) float32, on the CPU, of pictures uint8 (N, H, W, 3); puts the network in eval mode.
+
+    Several processes take the batches in turns and all return every row: each picture stands in the same
+    batch as with one process, so that not a bit differs.
+    """
+    model.eval()
+    own = {}
+    for start in range(rank() * batch_size, len(pictures), world() * batch_size):
+        images = (
+            torch.from_numpy(np.array(pictures[start : start + batch_size])).permute(0, 3, 1, 2).to(device)
+        )
+        own[start] = model(unit_range(images)).float().cpu()
+    columns = all_max(torch.tensor([max((part.shape[1] for part in own.values()), default=0)]))
+    logits = torch.zeros(len(pictures), int(columns))
+    for start, part in own.items():
+        logits[start : start + len(part)] = part
+    return all_sum(logits)
+
+
+def predict_probs(
+    model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """Probabilities (N, C) float64 of pictures uint8 (N, H, W, 3), read from the logits as `base` says."""
+    return base.probs(predict_logits(model, pictures, batch_size, device).double()).numpy()

@@ -1,0 +1,153 @@
+"""Open every picture once, with all cores: hash, letterbox and pack the sound ones, name the others."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.ground.files import atomic
+from src.ground.memory import keep_memory
+from src.pictures.decode import BadPicture, content_hash, decode
+from src.pictures.folders import Split
+from src.pictures.letterbox import letterbox
+from src.pictures.manifest import PackWriter, manifest_rows
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the pictures are and which of them are taken."""
+
+    root: str  # folder of train, val and test
+    on_bad: str  # stop: a bad picture ends the stage; skip: it is left out
+    min_side: int  # pixels; smaller pictures are refused
+    max_pixels: int  # height x width; larger pictures are refused undecoded
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The input of every network."""
+
+    height: int  # pixels
+    width: int  # pixels
+    pack: str | bool  # whether the letterboxed pictures are written into one file; auto: up to pack_limit
+    pack_limit: float  # GiB of all packs together
+    pack_margin: float  # share by which the training pictures are kept larger, for augmentation to cut from
+    dct_scaling: bool  # of files that are not packed: decode a JPEG at a part of its size
+
+    def size(self, split: str) -> tuple[int, int]:
+        """Height and width of the pictures that a split's pack holds."""
+        scale = 1 + self.pack_margin if split == "train" else 1
+        return round(scale * self.height), round(scale * self.width)
+
+    def packs(self, counts: Mapping[str, int]) -> bool:
+        """Whether splits of so many pictures are packed; says what auto decided."""
+        if self.pack != "auto":
+            return bool(self.pack)
+        gigabytes = sum(count * 3 * math.prod(self.size(split)) for split, count in counts.items()) / 2**30
+        packed = gigabytes <= self.pack_limit
+        verb = "are packed" if packed else "are read from their files each time"
+        print(f"images.pack: auto: the pictures {verb}, {gigabytes:.2g} of at most {self.pack_limit:g} GiB")
+        return packed
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of one file: pixels and hash, or the reason why not."""
+
+    path: str  # relative to the data root
+    name: str  # its class
+    pixels: bytes  # H x W x 3, letterboxed; empty if refused or not asked for
+    hash: str  # of the picture before letterboxing
+    reason: str  # empty if the picture is sound
+
+
+class Duplicates:
+    """Remembers every picture's hash, to refuse one that stands in two splits or under two classes.
+
+    The same pixels in train and test make the test lie; under two classes they make one of the labels lie.
+    The same picture twice in one class of one split is only counted.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[str, str]] = {}  # hash -> path, class
+        self.repeated = 0
+
+    def refuse(self, checked: Checked) -> str:
+        """The reason to refuse a sound picture, or nothing; to be asked in the order train, val, test."""
+        path, name = self.first.setdefault(checked.hash, (checked.path, checked.name))
+        if path == checked.path:
+            return ""
+        if name == checked.name and path.partition("/")[0] == checked.path.partition("/")[0]:
+            self.repeated += 1
+            return ""
+        return f"the same pixels as {path}"
+
+
+def check_split(
+    root: Path,
+    split: Split,
+    data: DataSettings,
+    size: tuple[int, int],
+    packed: bool,
+    seen: Duplicates,
+    manifest: Path,
+    pack: Path,
+) -> tuple[Counter[str], list[tuple[str, str]]]:
+    """Write a split's manifest and its pack of pictures of `size`, height and width, empty if not `packed`.
+
+    Returns pictures per class and (path, reason) of the refused.
+    """
+    counts, bad = Counter(), []
+    with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
+        rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, *size)
+        files = check_files(root, split.files, data, size if packed else None)
+        for checked in tqdm(files, split.name, len(split.files), disable=None):
+            reason = checked.reason or seen.refuse(checked)
+            if reason:
+                bad.append((checked.path, reason))
+                continue
+            rows.writerow([checked.path, checked.name, checked.hash])
+            if packed:
+                pictures.append(checked.pixels)
+            counts[checked.name] += 1
+        pictures.write_header()
+    return counts, bad
+
+
+def check_files(
+    root: Path, files: list[tuple[str, str]], data: DataSettings, size: tuple[int, int] | None
+) -> Iterator[Checked]:
+    """What came of each file of (path, class), in their order; read by one process per core."""
+    with ProcessPoolExecutor(os.cpu_count(), initializer=keep_memory) as pool:
+        yield from pool.map(partial(check_file, root, data, size), files, chunksize=16)
+
+
+def check_file(
+    root: Path, data: DataSettings, size: tuple[int, int] | None, file: tuple[str, str]
+) -> Checked:
+    """Read, verify, decode and hash one file; letterbox it to `size`, height and width, if there is one."""
+    path, name = file
+    try:
+        image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
+    except BadPicture as bad:
+        return Checked(path, name, b"", "", str(bad))
+    pixels = letterbox(image, *size).tobytes() if size else b""
+    return Checked(path, name, pixels, content_hash(image), "")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file or of what a link points to."""
+    if path.is_symlink() and not path.exists():
+        raise BadPicture("a link to nothing")
+    if not path.is_file():
+        raise BadPicture("not a file; pictures lie directly in the class folder")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadPicture(f"cannot be read: {error.strerror}") from None

@@ -1,0 +1,84 @@
+"""The format of the manifests and packs: one type, one reader, one writer.
+
+A manifest is CSV `path,class,hash`, one row per sound picture, paths relative to the data root. A pack is the
+.npy array of the same rows, letterboxed: uint8 (N, H, W, 3), RGB. N pictures, C classes, H height, W width in
+pixels.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from src.ground.files import atomic, read_json
+
+COLUMNS = ["path", "class", "hash"]
+SPLITS = ("train", "val", "test")
+CLASSES = Path("data/manifest/classes.json")
+
+
+def manifest_path(split: str) -> Path:
+    return Path(f"data/manifest/{split}.csv")
+
+
+def pack_path(split: str) -> Path:
+    return Path(f"data/packed/{split}.npy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The sound pictures of one split, in the order of the pack."""
+
+    paths: list[str]  # (N,) relative to the data root, with /
+    labels: np.ndarray  # (N,) int64, index into classes
+    classes: tuple[str, ...]  # (C,) of the training split, sorted
+
+    def one_hot(self) -> np.ndarray:
+        """Targets (N, C) float32: 1 at each label, else 0."""
+        return np.eye(len(self.classes), dtype=np.float32)[self.labels]
+
+
+def manifest_rows(file: IO[str]) -> csv.writer:
+    """A CSV writer on an open file, its header written; a row is path, class, hash."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    return writer
+
+
+def read_manifest(split: str) -> Manifest:
+    """The manifest of train, val or test."""
+    names = tuple(read_json(CLASSES))
+    index = {name: label for label, name in enumerate(names)}
+    with open(manifest_path(split), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = np.array([index[row["class"]] for row in rows], dtype=np.int64)
+    return Manifest([row["path"] for row in rows], labels, names)
+
+
+def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write the (path, reason) of every refused file as CSV."""
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([("path", "reason"), *rows])
+
+
+class PackWriter:
+    """Appends pictures to an .npy file whose number of rows is known only at the end."""
+
+    def __init__(self, file: IO[bytes], height: int, width: int):
+        self.file, self.shape, self.count = file, (height, width, 3), 0
+        self.write_header()
+
+    def append(self, pixels: bytes) -> None:
+        """Add one picture, H x W x 3 bytes in row-major order."""
+        assert len(pixels) == int(np.prod(self.shape))
+        self.file.write(pixels)
+        self.count += 1
+
+    def write_header(self) -> None:
+        """Write the header for the rows counted so far; numpy pads it so that the count can grow in place."""
+        self.file.seek(0)
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self.file, header)

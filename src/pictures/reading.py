@@ -1,0 +1,89 @@
+"""The pictures of a split as an array: from the pack, or where there is none from the files themselves.
+
+N pictures, n of them at once, H height, W width in pixels.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from src.ground.errors import UserError
+from src.ground.params import read
+from src.pictures.decode import BadPicture, decode_sound
+from src.pictures.letterbox import letterbox, resized
+from src.pictures.manifest import pack_path, read_manifest
+
+
+class Files:
+    """Looks like a pack, uint8 (N, H, W, 3), but decodes and letterboxes the pictures that are asked for.
+
+    It holds one array and no object a picture: a list of a million paths would be copied by every worker that
+    only counts its references.
+    """
+
+    def __init__(self, root: Path, paths: list[str], height: int, width: int, dct_scaling: bool):
+        self.root, self.shape, self.dct_scaling = root, (len(paths), height, width, 3), dct_scaling
+        names = [path.encode() for path in paths]
+        self.names = np.frombuffer(b"".join(names), np.uint8)
+        self.ends = np.cumsum([len(name) for name in names])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """The pictures that a slice or numbers (n,) name: uint8 (n, H, W, 3)."""
+        numbers = np.arange(len(self))[rows]
+        pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing let other threads run
+            for row, picture in enumerate(pool.map(self.picture, numbers)):
+                pictures[row] = picture
+        return pictures
+
+    def picture(self, number: int) -> np.ndarray:
+        """One picture (H, W, 3)."""
+        start = self.ends[number - 1] if number else 0
+        path = self.root / self.names[start : self.ends[number]].tobytes().decode()
+        _, height, width, _ = self.shape
+        try:
+            part = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
+        except (BadPicture, OSError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"{path}: {why}, but it was sound when it was checked (dvc repro)") from None
+        return np.asarray(letterbox(part.image, height, width, part.size, part.box))
+
+
+def read_pictures(split: str, dct_scaling: bool) -> np.ndarray | Files:
+    """The pictures of train, val or test: uint8 (N, H, W, 3), or what looks like it.
+
+    Where they lie, data.root, is no param of the stages that call this: it changes no result, and their
+    hashes stand in the manifest.
+    """
+    pack = np.load(pack_path(split), mmap_mode="r")
+    paths = read_manifest(split).paths
+    if len(pack) or not paths:
+        return pack
+    return Files(Path(read(str, "data.root")), paths, *pack.shape[1:3], dct_scaling)
+
+
+def at_size(pictures: "Pictures", height: int, width: int) -> "Pictures":
+    """The same pictures at a size; the training pictures may be packed larger (images.pack_margin)."""
+    return pictures if pictures.shape[1:3] == (height, width) else AtSize(pictures, height, width)
+
+
+class AtSize:
+    """Pictures, uint8 (N, H, W, 3), that are resized when they are asked for."""
+
+    def __init__(self, pictures: "Pictures", height: int, width: int):
+        self.pictures, self.shape = pictures, (len(pictures), height, width, 3)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        larger = self.pictures[rows]
+        return np.stack([resized(picture, *self.shape[1:3]) for picture in larger])
+
+
+Pictures = np.ndarray | Files | AtSize  # all are asked for `len`, `shape` and rows

@@ -1,0 +1,62 @@
+"""The format of the predictions: CSV `path,label,prediction,p_<class>,...`, rows in manifest order.
+
+N pictures, C classes.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.ground.files import atomic
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of pictures whose class is known."""
+
+    classes: tuple[str, ...]  # (C,)
+    labels: np.ndarray  # (N,) int64
+    probs: np.ndarray  # (N, C) float64, 9 significant digits as in the file
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class (N,) of each picture, the first of equal ones."""
+        return self.probs.argmax(axis=1)
+
+
+def rounded(probs: np.ndarray) -> np.ndarray:
+    """Probabilities as a file with 9 significant digits holds them: metrics of either are the same."""
+    return np.array([[float(f"{p:.9g}") for p in row] for row in probs])
+
+
+def write_predictions(path: Path, predictions: Predictions, paths: Sequence[str]) -> None:
+    """Write the predictions of pictures `paths` (N,)."""
+    names = predictions.classes
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "label", "prediction", *(f"p_{name}" for name in names)])
+        rows = zip(paths, predictions.labels, predictions.predicted, predictions.probs, strict=True)
+        for name, label, predicted, probs in rows:
+            writer.writerow([name, names[label], names[predicted], *(f"{p:.9g}" for p in probs)])
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The predictions in a file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    names = tuple(name.removeprefix("p_") for name in header[3:])
+    index = {name: label for label, name in enumerate(names)}
+    labels = np.array([index[row[1]] for row in rows])
+    return Predictions(names, labels, np.array([[float(p) for p in row[3:]] for row in rows]))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of what was made from predictions as CSV, numbers with 9 significant digits."""
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)

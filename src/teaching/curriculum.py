@@ -1,0 +1,75 @@
+"""The curriculum: a weight per training picture, less for those that the teacher itself finds hard.
+
+The file is CSV `path,weight`. N pictures.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.ground.errors import UserError
+from src.ground.files import atomic
+from src.ground.params import require
+
+
+@dataclass(frozen=True)
+class CurriculumSettings:
+    """Which weight a picture gets, by the teacher's probability of its true class."""
+
+    thresholds: tuple[float, ...]  # falling, the last 0; the first one reached decides
+    weights: tuple[float, ...]  # one per threshold
+    order: str  # teacher, or a control with the same weights: random or anti (the hardest get the easiest's)
+    seed: int  # of the random order
+
+    def __post_init__(self) -> None:
+        thresholds, weights = list(self.thresholds), list(self.weights)
+        require(len(thresholds) == len(weights), "thresholds and weights must be equally many",
+                f"{len(thresholds)} and {len(weights)}")  # fmt: skip
+        falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
+        require(falling and thresholds[-1] == 0, "thresholds must fall and end at 0", thresholds)
+        require(any(weights), "one of the weights must be over 0", weights)
+
+
+def curriculum_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
+    """Weights (N,): that of the first threshold t with p >= t, p (N,) the probability of the true class.
+
+    The controls hand the same weights to other pictures: if they do as well, the teacher's order is not what
+    helped.
+    """
+    reached = truth_probs[:, None] >= np.array(settings.thresholds)  # (N, thresholds)
+    weights = np.array(settings.weights)[reached.argmax(axis=1)]
+    if settings.order == "random":
+        return np.random.default_rng(settings.seed).permutation(weights)
+    if settings.order == "anti":
+        hardest_first = truth_probs.argsort(kind="stable")
+        swapped = np.empty_like(weights)
+        swapped[hardest_first] = weights[hardest_first[::-1]]
+        return swapped
+    return weights
+
+
+def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
+    """Write the weight (N,) of each picture of `paths` (N,)."""
+    with atomic(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "weight"])
+        writer.writerows((name, f"{weight:.9g}") for name, weight in zip(paths, weights, strict=True))
+
+
+def read_weights(path: Path, paths: Sequence[str]) -> np.ndarray:
+    """The weights (N,) in the order of `paths` (N,); every picture must have one, finite and not below 0."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = {row["path"]: float(row["weight"]) for row in csv.DictReader(file)}
+    missing = [name for name in paths if name not in rows]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of {len(paths)} training pictures have no weight, first {missing[0]} "
+            "(dvc repro -f make_curriculum)"
+        )
+    weights = np.array([rows[name] for name in paths])
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise UserError(f"{path}: weights must be finite and not below 0 (dvc repro -f make_curriculum)")
+    return weights

@@ -1,0 +1,37 @@
+"""What a student learns from: soft targets (N, C) out of labels and teachers.
+
+N pictures, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.teaching.knowledge import Knowledge, average
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """How much the teachers' word counts."""
+
+    share: float  # of the teachers in the target, the rest is the label; 0 = no distillation
+    temperature: float  # over 1 softens the teachers' probabilities
+
+
+def sample_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
+    """The curriculum's weights (N,) if it is used, else ones."""
+    return curriculum if used else np.ones_like(curriculum)
+
+
+def distilled(
+    truth: np.ndarray, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
+) -> np.ndarray:
+    """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` where nobody teaches."""
+    if settings.share == 0:
+        return truth
+    if not knowledge:
+        print("no teacher: the student learns from the labels alone, distill.share rests")
+        return truth
+    teachers = average(knowledge, base, settings.temperature)
+    return ((1 - settings.share) * truth + settings.share * teachers).astype(np.float32)

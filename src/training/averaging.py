@@ -1,0 +1,102 @@
+"""Averages of weights over steps (EMA) or epochs (SWA), measured and kept in place of the last step's.
+
+Both are torch.optim.swa_utils' AveragedModel.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from src.networks.models import BATCH_NORM
+
+
+class Average:
+    """No average: the network itself, and what the loop asks of the others."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def after_step(self) -> None:
+        """Take up the weights of a step."""
+
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
+        """The network to measure after `epoch`, from 1; `images` gives batches (N, 3, H, W) in [0, 1]."""
+        return self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be known to go on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class Ema(Average):
+    """An exponential moving average over steps, of BatchNorm's statistics too.
+
+    B. T. Polyak, A. B. Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992. The decay grows
+    as (1 + n) / (10 + n) over the first steps n up to its value, so that a short training is not held back.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__(model)
+
+        def move(averages: list[Tensor], currents: list[Tensor], steps: Tensor | int) -> None:
+            share = 1 - min(decay, (1 + self.steps) / (10 + self.steps))
+            for average, current in zip(averages, currents, strict=True):
+                if average.is_floating_point():
+                    average.lerp_(current, share)
+                else:
+                    average.copy_(current)
+
+        self.average, self.steps = AveragedModel(model, multi_avg_fn=move, use_buffers=True), 0
+
+    def after_step(self) -> None:
+        self.average.update_parameters(self.model)
+        self.steps += 1  # the average's own count may lie on a GPU, and reading it would wait
+
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
+        return self.average.module
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state["average"])
+        self.steps = state["steps"]
+
+
+class Swa(Average):
+    """The mean of the weights after each of the last epochs, BatchNorm's statistics renewed.
+
+    P. Izmailov et al., Averaging Weights Leads to Wider Optima, 2018, arXiv:1803.05407.
+    """
+
+    def __init__(self, model: nn.Module, first: int):
+        super().__init__(model)
+        self.first = first  # epoch, from 1
+        self.average = AveragedModel(model)
+
+    def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
+        if epoch < self.first:
+            return self.model
+        self.average.update_parameters(self.model)
+        norms = [m for m in self.model.modules() if isinstance(m, BATCH_NORM)]
+        if any(norm.weight is None or norm.weight.requires_grad for norm in norms):
+            update_bn(images(), self.average)
+        return self.average.module
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.average.load_state_dict(state)
+
+
+def build_average(model: nn.Module, ema: float, swa: int, epochs: int) -> Average:
+    """The average that the settings ask for: a decay over 0, or a number of epochs over 0, or neither."""
+    if ema > 0:
+        return Ema(model, ema)
+    return Swa(model, epochs - swa + 1) if swa > 0 else Average(model)

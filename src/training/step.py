@@ -1,0 +1,79 @@
+"""The training loop itself: it knows batches, a loss and hooks, and no feature by name.
+
+N pictures in a batch, C classes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.batches.batch import Batch
+from src.batches.mixing import Transform
+from src.machine.distributed import all_sum, rank, world
+from src.machine.runtime import seed_generators
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that one step needs."""
+
+    model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C); averages gradients over processes
+    loss: nn.Module  # (logits, targets, weights) -> scalar
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    transforms: list[Transform]  # on the device, before the model
+    penalties: list[Callable[[], Tensor]]  # added to the loss
+    before_epoch: list[Callable[[], Any]]  # with the model in training mode
+    before_step: list[Callable[[], None]]  # with the gradients there
+    after_step: list[Callable[[], None]]
+    after_epoch: list[Callable[[], None]]  # before the model is measured
+    accumulate: int  # batches whose gradients make one step
+    precision: torch.dtype  # of the forward pass; float32 = no autocast
+
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps float16 gradients from vanishing; does nothing at another precision."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+
+
+def train_epoch(
+    run: Training, batches: Iterable[Batch], seed: Sequence[int], losses: list[Tensor] | None = None
+) -> Tensor:
+    """One pass over `batches`; returns the loss of each, (batches,), its mean over all processes.
+
+    Batch n, from 1, draws from generators seeded by (*seed, n), and inside the network by the process's
+    number, and from nothing else. `losses` holds those of the batches that are done and grows by each one.
+    """
+    run.model.train()
+    for hook in run.before_epoch:
+        hook()
+    losses = [] if losses is None else losses
+    for number, batch in enumerate(batches, len(losses) + 1):
+        batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
+        seed_generators(run.device, *seed, number, rank())
+        for transform in run.transforms:
+            batch = transform(batch, generator)
+        with torch.autocast(run.device.type, run.precision, enabled=run.precision is not torch.float32):
+            logits = run.model(batch.images)
+        loss = run.loss(logits.float(), batch.targets, batch.weights)
+        penalised = sum((penalty() for penalty in run.penalties), loss)
+        if (number - 1) % run.accumulate == 0:
+            run.optimizer.zero_grad(set_to_none=True)
+        run.scaler.scale(penalised / run.accumulate).backward()
+        losses.append(loss.detach())  # .item() here would wait for the GPU at every step
+        if number % run.accumulate == 0:
+            run.scaler.unscale_(run.optimizer)
+            for hook in run.before_step:
+                hook()
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
+            for hook in run.after_step:
+                hook()
+    for hook in run.after_epoch:
+        hook()
+    return all_sum(torch.stack(losses).cpu()) / world()

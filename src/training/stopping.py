@@ -1,0 +1,67 @@
+"""Ends a training between two steps: after SIGTERM or Ctrl-C, or when what started it is gone."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import psutil
+import torch
+
+from src.ground.errors import Stopped
+from src.machine.distributed import all_max, launched
+
+LOOK = 0.5  # seconds between two looks for the process that started this one
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """While the context lasts a signal only asks; `here`, after a step, saves and ends all processes at once.
+
+    A second Ctrl-C ends the process on the spot, unless it is one of several: torchrun ends those.
+    """
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self.save, self.signum = save, 0
+        self.before: dict[int, object] = {}
+
+    def __enter__(self) -> "Stop":
+        self.before = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
+        threading.Thread(target=stop_with, args=(starter(),), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self.before.items():
+            signal.signal(signum, handler)
+
+    def ask(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum and signum == signal.SIGINT and not launched():
+            raise KeyboardInterrupt
+        self.signum = signum
+
+    def here(self) -> None:
+        """Raise Stopped if this process or another one was asked to end."""
+        if signum := int(all_max(torch.tensor(self.signum))):
+            self.save()
+            raise Stopped(signum)
+
+
+def starter() -> psutil.Process | None:
+    """The process without which this one is of no use: torchrun's, or the dvc that runs the stage."""
+    ancestors = psutil.Process().parents()
+    if launched():
+        return ancestors[0]
+    if "DVC_STAGE" not in os.environ:
+        return None
+    return next((one for one in ancestors if any("dvc" in word for word in one.cmdline()[:4])), None)
+
+
+def stop_with(process: psutil.Process | None) -> None:
+    """Send SIGTERM to this process when the other one is gone; the system tells no child of that."""
+    while process is not None:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        time.sleep(LOOK)

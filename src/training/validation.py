@@ -1,0 +1,56 @@
+"""How good a network is on val, and the best one so far.
+
+N pictures, H height, W width in pixels, C classes.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from src.losses.bases import Base
+from src.losses.weightings import Loss
+from src.networks.predict import predict_logits
+from src.pictures.reading import Pictures
+
+
+@dataclass
+class Best:
+    """The weights of the epoch with the highest accuracy on val, of equal ones that with the lowest loss."""
+
+    epoch: int = 0  # from 1
+    accuracy: float = -1.0  # in [0, 1]
+    loss: float = float("inf")
+    state: dict[str, Tensor] = field(default_factory=dict)
+    small_gammas: float | None = None  # share of BatchNorm's scales below SMALL_GAMMA, where they are slimmed
+
+    def offer(self, epoch: int, accuracy: float, loss: float, model: nn.Module) -> None:
+        """Keep a copy of the model's weights if they are better than those kept."""
+        if (accuracy, -loss) > (self.accuracy, -self.loss):
+            self.epoch, self.accuracy, self.loss = epoch, accuracy, loss
+            self.state = copy.deepcopy(model.state_dict())
+
+    def metrics(self) -> dict[str, float | dict[str, float]]:
+        """What goes into the metrics file."""
+        slimmed = {} if self.small_gammas is None else {"small_gammas": self.small_gammas}
+        return {"val": {"accuracy": self.accuracy, "loss": self.loss}, "best_epoch": self.epoch} | slimmed
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measures a model on the validation pictures."""
+
+    pictures: Pictures  # uint8 (N, H, W, 3)
+    targets: np.ndarray  # one-hot (N, C)
+    base: Base
+    batch_size: int
+    device: torch.device
+
+    def measure(self, model: nn.Module) -> tuple[float, float]:
+        """Accuracy in [0, 1], and the mean loss of the base against the labels."""
+        logits = predict_logits(model, self.pictures, self.batch_size, self.device)
+        targets = torch.from_numpy(self.targets)
+        loss = Loss(self.base, [])(logits, targets, torch.ones(len(targets)))
+        return (logits.argmax(dim=1) == targets.argmax(dim=1)).double().mean().item(), loss.item()

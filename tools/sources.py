@@ -1,0 +1,41 @@
+"""The sources as a graph: what each file imports, and all that it reaches by imports.
+
+A room is a folder of `src/`. Data walks through the rooms in the order of ROOMS, and a room imports only
+itself and those before it.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+ROOMS = ("ground", "machine", "pictures", "teaching", "losses", "batches", "networks", "training", "results")
+OURS = ("src", "stages", "tools", "demos", "benchmarks", "tests")
+
+
+@cache
+def imported(path: str) -> frozenset[str]:
+    """The full names of all modules that a file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return frozenset(names)
+
+
+def imported_sources(path: str) -> list[str]:
+    """The files of `src/` that a file imports."""
+    return sorted(name.replace(".", "/") + ".py" for name in imported(path) if name.startswith("src."))
+
+
+def closure(path: str) -> set[str]:
+    """The file itself and every file of `src/` that it reaches by imports."""
+    reached: set[str] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current not in reached:
+            reached.add(current)
+            waiting.extend(imported_sources(current))
+    return reached
