@@ -22,7 +22,7 @@ from benchmarks.timing import table
 from src.batches.batch import Batch
 from src.ground.params import read
 from src.losses.bases import BASES
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 from src.machine.runtime import start
 from src.networks.models import build_model
 from src.training.optim import build_optimizer

@@ -15,7 +15,8 @@ from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
 from src.machine import distributed
-from src.machine.distributed import all_max, all_rows, all_sum, check_gpus, from_main, launch, own_slice
+from src.machine.collectives import all_max, all_rows, all_sum, from_main, own_slice
+from src.machine.launching import check_gpus, launch
 
 TIMEOUT = 20.0  # seconds, of distributed.timeout in these tests
 

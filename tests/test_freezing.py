@@ -7,7 +7,7 @@ from test_training import train
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 from src.networks.freezing import freeze
 from src.networks.models import build_model
 from src.training.optim import build_optimizer

@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 from src.teaching.labels import class_weights, smoothed, stratified
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])

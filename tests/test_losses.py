@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from src.ground.errors import UserError
 from src.losses import weightings as losses
 from src.losses.bases import BASES
-from src.losses.weightings import WEIGHTINGS, Loss, Outcome, split_recipe
+from src.losses.loss import Loss, split_recipe
+from src.losses.weightings import WEIGHTINGS, Outcome
 
 CLASSES = ("a", "b", "c", "d", "e")
 WEIGHTED = losses.WeightedSettings(costs={"a": {"b": 5.0}})

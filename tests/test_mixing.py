@@ -8,7 +8,7 @@ from src.batches import mixing
 from src.batches.batch import Batch
 from src.batches.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale, sizes_at
 from src.losses.bases import BASES
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 
 
 def random_batch(pictures=6, weights=None):

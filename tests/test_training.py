@@ -16,7 +16,7 @@ from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
 from src.ground.names import MAPPED, TORCH_ONLY, known_optimizers
 from src.losses.bases import BASES
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 from src.networks.checkpoint import facts_of, load_model, save_weights
 from src.networks.models import build_model
 from src.networks.predict import predict_logits

@@ -16,8 +16,9 @@ from src.batches.data import TrainingSet
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError, run
 from src.ground.params import read
-from src.losses.weightings import WeightingSettings, build_loss
-from src.machine.distributed import all_sum, is_main, rank, share_buffers
+from src.losses.loss import build_loss
+from src.losses.weightings import WeightingSettings
+from src.machine.collectives import all_sum, is_main, rank, share_buffers
 from src.machine.runtime import start
 from src.networks.predict import predict_logits
 from src.training.prepare import prepare

@@ -10,8 +10,13 @@ writes  plots/lr_range.csv    step, lr, loss, smoothed
 run     python -m tools.lr_range [--low 1e-6] [--high 1] [--steps 100]
 """
 
+import stages  # noqa: F401  sets the CPU's instructions before torch is imported
+
+# isort: split
+
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
 
@@ -21,12 +26,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from src.ground.errors import UserError, run
 from src.ground.files import atomic
-from src.ground.params import read
-from src.machine.runtime import start
+from src.ground.params import read_top
+from src.machine.runtime import MachineSettings
 from src.training.prepare import prepare
-from src.training.sections import StudentSettings
 from src.training.step import train_epoch
-from stages.train_student import assemble
+from stages.train_student import build_job
 
 TABLE = Path("plots/lr_range.csv")
 PICTURE = Path("plots/lr_range.png")
@@ -58,16 +62,13 @@ def main() -> None:
 
 def losses_at(rates: np.ndarray) -> np.ndarray:
     """The loss (steps,) of each step of a training of the student that goes through `rates` (steps,)."""
-    settings, seed = read(StudentSettings, "student"), read(int, "seed")
-    device = start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
-    model, loss, data = assemble(settings, seed)
-    training = prepare(model, loss, data, device, settings, "student")
-    last = len(rates) - 1
-    schedule = LambdaLR(training.optimizer, lambda step: rates[min(step, last)] / settings.lr)
+    job = build_job(replace(read_top(MachineSettings), processes=1))
+    training, data, last = prepare(job), job.data, len(rates) - 1
+    schedule = LambdaLR(training.optimizer, lambda step: rates[min(step, last)] / job.settings.lr)
     training.after_step.append(schedule.step)
     batches = chain.from_iterable(data.epoch(epoch) for epoch in count(1))
-    wanted = islice(batches, len(rates) * settings.accumulate)
-    return train_epoch(training, wanted, (seed, 0)).view(len(rates), -1).mean(dim=1).numpy()
+    wanted = islice(batches, len(rates) * job.settings.accumulate)
+    return train_epoch(training, wanted, (data.seed, 0)).view(len(rates), -1).mean(dim=1).numpy()
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:

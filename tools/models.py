@@ -11,6 +11,7 @@ run     python -m tools.models
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -20,32 +21,38 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from src.ground.errors import UserError, run
 from src.ground.files import atomic
-from src.ground.params import read
-from src.networks.models import build_net
+from src.ground.kinds import Architecture, Count, Rule, within
+from src.ground.params import Settings, read
+from src.networks.models import build_model
+from src.networks.network import Network
 
 TABLE = Path("metrics/models.csv")
 MILLION = 1e6
 
 
+ARCHS = Rule(minItems=1, uniqueItems=True, rule="must be a list of networks, each once")
+
+
 @dataclass(frozen=True)
-class ModelsSettings:
+class ModelsSettings(Settings):
     """The table of networks."""
 
-    classes: int
-    height: int  # pixels
-    width: int  # pixels
-    archs: tuple[str, ...]
+    classes: Annotated[int, within("[2, inf)")]  # that each network tells apart
+    height: Count  # pixels
+    width: Count  # pixels
+    archs: Annotated[tuple[Architecture, ...], ARCHS]  # the rows
 
 
 def main() -> None:
     settings = read(ModelsSettings, "models")
     rows = []
     for arch in settings.archs:
-        costs = counted(arch, settings.classes, settings.height, settings.width)
-        _, height, width = without_values(arch, settings.classes).pretrained_cfg["input_size"]
+        costs = count_costs(arch, settings.classes, settings.height, settings.width)
+        expected = build_without_values(arch, settings.classes).expected
+        height, width = expected.height, expected.width
         own = {
             "own_size": f"{height}x{width}",
-            "own_rule_macs_m": counted(arch, settings.classes, height, width)["rule_macs_m"],
+            "own_rule_macs_m": count_costs(arch, settings.classes, height, width)["rule_macs_m"],
         }
         rows.append({"model": arch} | costs | own)
     table = pd.DataFrame(rows)
@@ -55,7 +62,7 @@ def main() -> None:
     print(f"{TABLE}: {settings.classes} classes, {settings.height} x {settings.width} pixels, one picture")
 
 
-def counted(
+def count_costs(
     arch: str, classes: int, height: int, width: int, key: str = "params.yaml: models.archs"
 ) -> dict[str, float]:
     """What the network of the name costs, in millions; the file's size in MB of 1e6 bytes.
@@ -65,7 +72,7 @@ def counted(
     Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors. A
     UserError for a size that the network cannot take names `key`.
     """
-    net = without_values(arch, classes)
+    net = build_without_values(arch, classes).net
     rule = activations = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -93,13 +100,13 @@ def counted(
     }
 
 
-def without_values(arch: str, classes: int) -> nn.Module:
+def build_without_values(arch: str, classes: int) -> Network:
     """The network's shapes alone: the largest one takes no memory."""
     try:
         with torch.device("meta"):
-            return build_net(arch, classes, "models")
+            return build_model(arch, classes, "models")
     except UserError:  # RegNet reads numbers out of tensors while it is built
-        return build_net(arch, classes, "models").to("meta")
+        return build_model(arch, classes, "models").to("meta")
 
 
 def by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:

@@ -6,6 +6,11 @@ writes  plots/preview.png    a row per picture: as it is, and in eight epochs; b
 run     python -m tools.preview
 """
 
+import stages  # noqa: F401  sets the CPU's instructions before torch is imported
+
+# isort: split
+
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +24,11 @@ from src.batches.batch import Batch
 from src.batches.data import TrainingSet
 from src.ground.errors import run
 from src.ground.files import atomic
-from src.ground.params import read
-from src.machine.runtime import start
+from src.ground.params import read_top
+from src.machine.runtime import MachineSettings
 from src.pictures.manifest import read_manifest
 from src.training.prepare import check_batches
-from src.training.sections import StudentSettings
-from stages.train_student import assemble
+from stages.train_student import build_job
 
 PICTURE = Path("plots/preview.png")
 PICTURES, VIEWS = 6, 8
@@ -32,10 +36,9 @@ NAMED = 3  # classes of a target that are written under a mixed picture
 
 
 def main() -> None:
-    settings, seed = read(StudentSettings, "student"), read(int, "seed")
-    start(read(str, "device"), read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
-    _, _, data = assemble(settings, seed)
-    check_batches(len(data.rows), settings, "student")
+    job = build_job(replace(read_top(MachineSettings), processes=1))
+    data = job.data
+    check_batches(len(data.rows), job.settings, job.key)
     train = read_manifest("train")
     classes, labels = train.classes, train.labels
     rows = spread(labels, PICTURES)

@@ -12,7 +12,7 @@ from src.ground.errors import UserError, run
 from src.ground.names import is_known, known_architectures
 from src.ground.params import nearest, read
 from src.networks.models import build_model
-from tools.models import counted
+from tools.models import count_costs
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
@@ -28,10 +28,11 @@ def main() -> None:
     if not is_known(arch):
         raise UserError(f"ARCH: unknown network {arch!r}{nearest(arch, known_architectures())}")
     height, width = size_of(arguments.size)
-    costs = counted(arch, arguments.classes, height, width, "ARCH, SIZE")
+    costs = count_costs(arch, arguments.classes, height, width, "ARCH, SIZE")
+    network = build_model(arch, arguments.classes, "ARCH")
     print(
         summary(
-            build_model(arch, arguments.classes, "ARCH"),
+            network,
             input_size=(1, 3, height, width),
             col_names=COLUMNS,
             depth=arguments.depth,
@@ -42,7 +43,8 @@ def main() -> None:
     print(
         f"{arch}, {arguments.classes} classes, {height} x {width}: {costs['params_m']:.2f} M parameters, "
         f"{costs['macs_m']:.2f} M multiply-adds of convolutions and matrix products, "
-        f"{costs['activations_m']:.2f} M activations, {costs['file_mb']:.2f} MB"
+        f"{costs['activations_m']:.2f} M activations, {costs['file_mb']:.2f} MB; classifier "
+        f"{', '.join(network.classifier_names)}, last map of features {network.feature_map_name() or 'none'}"
     )
 
 

@@ -5,6 +5,7 @@ N pictures, H height, W width in pixels of the network's input, h and w of the p
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,26 +15,13 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from src.batches.mixing import MixSettings
-from src.machine.runtime import seed_generators
+from src.ground.kinds import Rule, Share, within
+from src.machine.seeding import seed_generators
 from src.pictures.letterbox import resized
 
 CPU = torch.device("cpu")
 Augment = Callable[[np.ndarray], np.ndarray]  # uint8 (h, w, 3) -> (H, W, 3), the network's size
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentSettings(MixSettings):
-    """What happens to a picture before the network sees it; what happens to batches is mixing's."""
-
-    policy: str  # crop, or a name in ON_PILLOW
-    min_area: float  # of crop: smallest share of the picture's area
-    rotate: float  # of light: degrees to either side
-    shift: float  # of light: share of width and of height to either side
-    scale: float  # of light: share by which it grows or shrinks
-    flip: float  # of light and crop: probability of a left-right mirror image
-    num_ops: int  # of randaugment: operations one after the other
-    magnitude: int  # of randaugment: 0 to 30
-    erase: float  # of all policies: probability that a random rectangle is made black
+Policy = Callable[["AugmentSettings", int, int], Augment]  # settings, height, width -> what they ask for
 
 
 class OnPillow:
@@ -57,7 +45,7 @@ class Crop:
     Torch's resizing of bytes is five times as fast as Pillow's and differs by a grey level here and there.
     """
 
-    def __init__(self, settings: AugmentSettings, height: int, width: int):
+    def __init__(self, settings: "AugmentSettings", height: int, width: int):
         self.part = v2.RandomResizedCrop((height, width), scale=(settings.min_area, 1.0))
         self.size, self.flip = (height, width), settings.flip
 
@@ -83,7 +71,7 @@ class Erase:
         return self.erase(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
 
 
-def light(settings: AugmentSettings) -> v2.Transform:
+def light(settings: "AugmentSettings") -> v2.Transform:
     """A small random rotation, shift and change of size on black, now and then a mirror image."""
     affine = v2.RandomAffine(
         degrees=settings.rotate,
@@ -94,29 +82,52 @@ def light(settings: AugmentSettings) -> v2.Transform:
     return v2.Compose([affine, v2.RandomHorizontalFlip(settings.flip)])
 
 
-def custom(settings: AugmentSettings) -> Callable[[Image.Image], Image.Image]:
+def custom(settings: "AugmentSettings") -> Callable[[Image.Image], Image.Image]:
     """Flip, crop, rotation, and up to three changes of blur, noise and colour."""
     from src.batches.custom import Custom
 
     return Custom()
 
 
-ON_PILLOW: dict[str, Callable[[AugmentSettings], Callable[[Image.Image], Image.Image]]] = {
-    "none": lambda settings: v2.Identity(),
-    "light": light,
-    "custom": custom,
-    "autoaugment": lambda settings: v2.AutoAugment(),  # arXiv:1805.09501, the policy found on ImageNet
-    "randaugment": lambda settings: v2.RandAugment(settings.num_ops, settings.magnitude),  # arXiv:1909.13719
-    "trivialaugment": lambda settings: v2.TrivialAugmentWide(),  # arXiv:2103.10158
+def randaugment(settings: "AugmentSettings") -> v2.Transform:
+    """`num_ops` random operations of one strength. E. D. Cubuk et al., 2019, arXiv:1909.13719."""
+    return v2.RandAugment(settings.num_ops, settings.magnitude)
+
+
+def on_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image], Image.Image]]) -> Policy:
+    """A policy out of a transform of Pillow's pictures."""
+    return lambda settings, height, width: OnPillow(transform(settings), height, width)
+
+
+POLICIES: dict[str, Policy] = {
+    "none": on_pillow(lambda settings: v2.Identity()),
+    "light": on_pillow(light),
+    "crop": Crop,
+    "custom": on_pillow(custom),
+    "autoaugment": on_pillow(lambda settings: v2.AutoAugment()),  # arXiv:1805.09501, ImageNet's policy
+    "randaugment": on_pillow(randaugment),
+    "trivialaugment": on_pillow(lambda settings: v2.TrivialAugmentWide()),  # arXiv:2103.10158
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(MixSettings):
+    """What happens to a picture before the network sees it; what happens to batches is mixing's."""
+
+    policy: Annotated[str, Rule(enum=list(POLICIES))]  # which augmentation
+    min_area: Annotated[float, within("(0, 1]")]  # of crop: smallest share of the picture's area
+    rotate: Annotated[float, within("[0, 180]")]  # of light: degrees to either side
+    shift: Share  # of light: share of width and of height to either side
+    scale: Annotated[float, within("[0, 1)")]  # of light: share by which a picture grows or shrinks
+    flip: Share  # of light and crop: probability of a mirror image
+    num_ops: Annotated[int, within("[0, 14]")]  # of randaugment: operations one after the other
+    magnitude: Annotated[int, within("[0, 30]")]  # of randaugment
+    erase: Share  # of all policies: probability that a random rectangle is made black
 
 
 def build_augment(settings: AugmentSettings, height: int, width: int) -> Augment:
     """The transform of one picture that the settings ask for; what comes out is `height` x `width`."""
-    if settings.policy == "crop":
-        policy: Augment = Crop(settings, height, width)
-    else:
-        policy = OnPillow(ON_PILLOW[settings.policy](settings), height, width)
+    policy = POLICIES[settings.policy](settings, height, width)
     return v2.Compose([policy, Erase(settings.erase)]) if settings.erase else policy
 
 

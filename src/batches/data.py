@@ -14,7 +14,7 @@ from src.batches.augment import Augment, augment_each
 from src.batches.batch import Batch
 from src.batches.mixing import Transform
 from src.ground.errors import UserError
-from src.machine.distributed import own_slice
+from src.machine.collectives import own_slice
 from src.pictures.reading import Pictures
 
 

@@ -3,10 +3,11 @@
 N pictures in the batch, C classes, H height, W width in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,19 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.batches.batch import Batch
-from src.machine.distributed import all_rows, own_slice
+from src.ground.kinds import within
+from src.ground.params import Settings
+from src.machine.collectives import all_rows, own_slice
 
 Transform = Callable[[Batch, np.random.Generator], Batch]
 SIGMAS = 2  # the normal that a batch's size is drawn from ends at two of its standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixSettings:
+class MixSettings(Settings):
     """What happens to a batch; 0 switches each off."""
 
-    mixup: float  # alpha of the beta distribution that a picture's share is drawn from
-    cutmix: float  # the same for the share that is not covered
-    multi_scale: float  # share by which a batch is larger or smaller at most
+    mixup: Annotated[float, within("[0, 100]")]  # alpha of the beta distribution of a share; 0 = off
+    cutmix: Annotated[float, within("[0, 100]")]  # the same for the share that is not covered; 0 = off
+    multi_scale: Annotated[float, within("[0, 1)")]  # share by which a batch is larger or smaller; 0 = off
 
 
 def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
@@ -78,8 +81,8 @@ def draw_partners(batch: Batch, generator: np.random.Generator) -> Batch:
     return whole.rows(order[own_slice(len(order))])
 
 
-def either(batch: Batch, generator: np.random.Generator, choices: list[Transform]) -> Batch:
-    """One of the transforms, each as likely."""
+def apply_one(batch: Batch, generator: np.random.Generator, choices: Sequence[Transform]) -> Batch:
+    """The batch after one of the transforms, each as likely."""
     return choices[generator.integers(len(choices))](batch, generator)
 
 
@@ -107,7 +110,7 @@ def build_transforms(settings: MixSettings) -> list[Transform]:
         for mix, alpha in ((mixup, settings.mixup), (cutmix, settings.cutmix))
         if alpha > 0
     ]
-    transforms: list[Transform] = [partial(either, choices=mixes)] if mixes else []
+    transforms: list[Transform] = [partial(apply_one, choices=mixes)] if mixes else []
     if settings.multi_scale > 0:
         transforms.append(partial(multi_scale, most=settings.multi_scale))
     return transforms

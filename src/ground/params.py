@@ -1,8 +1,8 @@
 """Typed values out of params.yaml, after the whole file was checked against params.schema.json.
 
 The file is read by ruamel.yaml as DVC reads it, so that both see one value; every stage checks all of it
-before it touches data, and names all problems at once. Rules within one field stand in the schema, rules
-across fields with the settings' dataclass.
+before it touches data, and names all problems at once. Rules within one field stand in the schema, which
+`make schema` writes from the settings' dataclasses; rules across fields in their `check`.
 """
 
 import dataclasses
@@ -34,9 +34,37 @@ def require(holds: bool, rule: str, got: Any) -> None:
         raise ValueError(f"{rule}, got {got}")
 
 
-def read(kind: type[T], key: str) -> T:
-    """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass."""
-    return typed(kind, value_at(key), key)
+class Settings:
+    """A section of params.yaml as a frozen dataclass, possibly put together from several by inheritance."""
+
+    def __post_init__(self) -> None:
+        for kind in type(self).__mro__:
+            if "check" in vars(kind):
+                vars(kind)["check"](self)
+
+    def check(self) -> None:
+        """Refuse by `require` what breaks a rule across fields; each class checks its own."""
+
+
+def read(kind: type[T], key: str, over: str | None = None) -> T:
+    """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass.
+
+    With `over` the value at `key` is laid over the one at `over`, key by key.
+    """
+    value = value_at(key)
+    return typed(kind, merge(value_at(over), value) if over else value, key)
+
+
+def read_top(kind: type[T]) -> T:
+    """A dataclass whose fields stand at the top level of the file."""
+    return typed(kind, {field.name: value_at(field.name) for field in dataclasses.fields(kind)}, "")  # type: ignore[arg-type]
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Two nested mappings as one; where both have a value, that of `above`."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {name: merge(below.get(name), value) for name, value in above.items()}
 
 
 def value_at(key: str) -> Any:
@@ -66,9 +94,10 @@ def typed(kind: Any, value: Any, key: str) -> Any:
             f"{key}: schema and {kind.__name__} differ: {set(hints) ^ set(value)}"
         )
         try:
-            return kind(**{name: typed(hint, value[name], f"{key}.{name}") for name, hint in hints.items()})
+            values = {name: typed(hint, value[name], f"{key}.{name}") for name, hint in hints.items()}
+            return kind(**values)
         except ValueError as error:
-            raise UserError(f"{PARAMS}: {key}: {error}") from None
+            raise UserError(f"{PARAMS}: {key}{': ' if key else ''}{error}") from None
     if get_origin(kind) is tuple:
         return tuple(typed(get_args(kind)[0], item, key) for item in value)
     if get_origin(kind) is dict:
@@ -177,9 +206,9 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
 
 
 def rule_in_words(rule: dict[str, Any]) -> str:
-    """What a value must be: the schema's own words where it has a pattern or a list, else type and range."""
-    if "description" in rule and ("pattern" in rule or "items" in rule):
-        return rule["description"]
+    """What a value must be: the schema's own words where it has them, else type and range."""
+    if "rule" in rule:
+        return rule["rule"]
     kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
     what = kind.get(rule.get("type"), f"a {rule.get('type')}")
     low = rule.get("minimum", rule.get("exclusiveMinimum"))

@@ -1,4 +1,4 @@
-"""Bases: how a network's logits are read as probabilities and loss terms.
+"""Bases: how a network's logits are read, as probabilities and as loss terms.
 
 N pictures, C classes.
 """
@@ -16,6 +16,7 @@ class Base(NamedTuple):
 
     name: str
     probs: Callable[[Tensor], Tensor]  # logits (N, C) -> probabilities (N, C)
+    logits: Callable[[Tensor], Tensor]  # the way back, where rows sum to 1 if per_sample
     terms: Callable[[Tensor, Tensor], Tensor]  # logits, targets (N, C) -> loss terms (N, C)
     per_sample: bool  # one decision a row (softmax) or one an element (bce)
 
@@ -35,6 +36,6 @@ def softmax_probs(logits: Tensor) -> Tensor:
 
 
 BASES = {
-    "softmax": Base("softmax", softmax_probs, softmax_terms, per_sample=True),
-    "bce": Base("bce", torch.sigmoid, bce_terms, per_sample=False),
+    "softmax": Base("softmax", softmax_probs, torch.log, softmax_terms, per_sample=True),
+    "bce": Base("bce", torch.sigmoid, torch.logit, bce_terms, per_sample=False),
 }

@@ -1,37 +1,22 @@
-"""Losses as data: a base says how logits become probabilities and terms, weightings say which terms count.
+"""Weightings: which terms of a loss count, and how much.
 
-A recipe such as `bce+ghm+ohm` names at most one base and any weightings; their order does not matter, and no
-base means bce. N pictures in the batch, C classes.
+Each maps an Outcome to factors (N, C), or (N, 1) where a row is one decision. N pictures in the batch, C
+classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from src.ground.errors import UserError
-from src.ground.params import by_class
-from src.losses.bases import BASES, Base
-from src.machine.distributed import all_rows, all_sum
+from src.ground.kinds import Factor, Share, within
+from src.ground.params import Settings, by_class
+from src.machine.collectives import all_rows, all_sum
 
 TINY = 1e-7  # where a difference of probabilities is 0, its power has no gradient
-
-
-def focal(base: Base, gamma: float) -> Base:
-    """The base with every term times |target - probability|^gamma; gamma 0 is the base itself.
-
-    T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, for hard targets; for
-    soft ones the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a gradient.
-    """
-    return base if gamma == 0 else base._replace(terms=partial(focal_terms, base=base, gamma=gamma))
-
-
-def focal_terms(logits: Tensor, targets: Tensor, base: Base, gamma: float) -> Tensor:
-    distance = (targets - base.probs(logits)).abs().clamp(min=TINY)  # (N, C)
-    return distance**gamma * base.terms(logits, targets)
 
 
 class Outcome(NamedTuple):
@@ -45,10 +30,10 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WeightedSettings:
+class WeightedSettings(Settings):
     """Costs of mistakes."""
 
-    costs: dict[str, dict[str, float]]  # true class -> mistaken for -> cost; those not named cost 1
+    costs: dict[str, dict[str, Factor]]  # true class -> mistaken for -> cost; 1 for the rest
 
 
 class Weighted(nn.Module):
@@ -58,6 +43,8 @@ class Weighted(nn.Module):
     one term that counts, so its row gets the mean cost of the mistakes it is about to make: over the wrong
     classes, by their probabilities. Soft targets blend their classes' costs; costs of 1 give factors of 1.
     """
+
+    extra: Tensor  # (C, C)
 
     def __init__(self, settings: WeightedSettings, classes: Sequence[str], key: str):
         super().__init__()
@@ -84,13 +71,13 @@ class Weighted(nn.Module):
 
 
 @dataclass(frozen=True)
-class ThresholdSettings:
-    """From which probability on a decision is good enough."""
+class ThresholdSettings(Settings):
+    """From which probability on a decision is good enough and weighs nothing."""
 
-    low: float  # a wrong class at or below it rests
-    high: float  # the true class at or above it rests
-    low_of: dict[str, dict[str, float]]  # true class -> wrong class -> its own low bound
-    high_of: dict[str, float]  # true class -> its own high bound
+    low: Share  # for a wrong class: at or below it
+    high: Share  # for the true class: at or above it
+    low_of: dict[str, dict[str, Share]]  # true class -> wrong class -> its own low bound
+    high_of: dict[str, Share]  # true class -> its own high bound
 
 
 class Threshold(nn.Module):
@@ -99,6 +86,9 @@ class Threshold(nn.Module):
     A target of at least 1/2 wants a high probability, another a low one. The unit is an element for bce and a
     row for softmax: there the true class decides, since no other has a term.
     """
+
+    low: Tensor  # (C, C)
+    high: Tensor  # (C,)
 
     def __init__(self, settings: ThresholdSettings, classes: Sequence[str], key: str):
         super().__init__()
@@ -124,11 +114,11 @@ class Threshold(nn.Module):
 
 
 @dataclass(frozen=True)
-class GhmSettings:
+class GhmSettings(Settings):
     """Gradient harmonising."""
 
-    bins: int  # of the gradient norm, over [0, 1]
-    momentum: float  # share of the old histogram that is kept at each step, in [0, 1)
+    bins: Annotated[int, within("[1, 10000]")]  # of the gradient norm, over [0, 1]
+    momentum: Annotated[float, within("[0, 1)")]  # share of the old histogram that is kept at each step
 
 
 class Ghm(nn.Module):
@@ -143,6 +133,9 @@ class Ghm(nn.Module):
     which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count; those of
     all processes do.
     """
+
+    average: Tensor  # (bins,)
+    mass: Tensor
 
     def __init__(self, settings: GhmSettings, classes: Sequence[str], key: str):
         super().__init__()
@@ -170,10 +163,10 @@ class Ghm(nn.Module):
 
 
 @dataclass(frozen=True)
-class OhmSettings:
-    """Online hard mining."""
+class OhmSettings(Settings):
+    """Online hard example mining."""
 
-    hard_ratio: float  # share of the hardest that is kept, in (0, 1]; 1 keeps all
+    hard_ratio: Annotated[float, within("(0, 1]")]  # share of the hardest that is kept
 
 
 class Ohm(nn.Module):
@@ -200,8 +193,8 @@ class Ohm(nn.Module):
 
 
 @dataclass(frozen=True)
-class WeightingSettings:
-    """One entry per weighting; those that the recipe does not name rest."""
+class WeightingSettings(Settings):
+    """One entry per weighting; those that the loss does not name have no effect."""
 
     weighted: WeightedSettings
     threshold: ThresholdSettings
@@ -215,44 +208,3 @@ WEIGHTINGS: Mapping[str, Callable[..., nn.Module]] = {
     "ghm": Ghm,
     "ohm": Ohm,
 }
-
-
-class Loss(nn.Module):
-    """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
-
-    Every weighting looks at the same outcome, so their order does not matter; but for rounding, since the
-    factors are multiplied in the order of the table.
-    """
-
-    def __init__(self, base: Base, weightings: Sequence[nn.Module]):
-        super().__init__()
-        self.base, self.weightings = base, nn.ModuleList(weightings)
-
-    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The loss of logits (N, C) against targets (N, C), as a scalar."""
-        terms = self.base.terms(logits, targets)
-        factors = weights[:, None]
-        with torch.no_grad():  # a weighting chooses what to learn from; it is not learnt itself
-            outcome = Outcome(self.base.probs(logits), targets, terms.detach(), weights, self.base.per_sample)
-            for weighting in self.weightings:
-                factors = factors * weighting(outcome)
-        return (factors * terms).sum(dim=1).mean()
-
-
-def split_recipe(recipe: str) -> tuple[str, list[str]]:
-    """The base and the weightings that a recipe names, the latter in the table's order."""
-    words = recipe.split("+")
-    bases = [word for word in words if word in BASES]
-    return (bases or ["bce"])[0], [word for word in WEIGHTINGS if word in words]
-
-
-def build_loss(
-    recipe: str, settings: WeightingSettings, focal_gamma: float, classes: Sequence[str], key: str
-) -> Loss:
-    """The loss that a recipe describes; params.schema.json has checked its words.
-
-    `key` is the section of params.yaml that holds the weightings; a UserError names an unknown class.
-    """
-    base, names = split_recipe(recipe)
-    weightings = [WEIGHTINGS[name](getattr(settings, name), classes, f"{key}.{name}") for name in names]
-    return Loss(focal(BASES[base], focal_gamma), weightings)

@@ -1,37 +1,50 @@
 """The device and the threads of this process, and what makes its results repeatable."""
 
 import os
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import numpy as np
 import torch
+from torch.utils import deterministic
 
 from src.ground.errors import UserError
+from src.ground.kinds import Count, within
 from src.ground.memory import keep_memory
-from src.machine.distributed import join, launch, launched
+from src.ground.params import Settings
+from src.machine.launching import join, launch, launched
 
 
-def start(device: str, threads: int, cpu_isa: str, seed: int, processes: int) -> torch.device:
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings(Settings):
+    """Where and how a stage computes; top-level keys of params.yaml."""
+
+    threads: Count  # CPU threads of torch in each process; another number changes the last digits
+    cpu_isa: Literal["auto", "avx2"]  # instructions of the CPU that torch may use; decides the last digits
+    device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
+    processes: Annotated[int, within("[1, 4096]")]  # of a training, over all machines
+
+
+def start(machine: MachineSettings, seed: int) -> torch.device:
     """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU.
 
     With several processes the first call starts them all and never returns: each comes here again.
     """
-    chosen = choose(device)
-    if processes > 1 and not launched():
-        launch(processes, threads, chosen)
+    chosen = choose(machine.device)
+    if machine.processes > 1 and not launched():
+        launch(machine.processes, machine.threads, chosen)
     if launched():
-        chosen = join(processes, chosen)
-    if device == "auto":
+        chosen = join(machine.processes, chosen)
+    if machine.device == "auto":
         print(f"device: {chosen}")
     capability = torch.backends.cpu.get_cpu_capability()
-    if cpu_isa not in ("auto", capability.lower()):
-        print(f"warning: cpu_isa: {cpu_isa} asked for, torch uses {capability}: last digits may differ")
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # without it cuBLAS has no repeatable products
+    wanted = machine.cpu_isa
+    if wanted not in ("auto", capability.lower()):
+        print(f"warning: cpu_isa: {wanted} asked for, torch uses {capability}: last digits may differ")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS has no repeatable products
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it cost 14 % of a step
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it cost 14 % of a step
     keep_memory()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(machine.threads)
     torch.manual_seed(seed)
     return chosen
 
@@ -41,14 +54,3 @@ def choose(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def seed_generators(device: torch.device, *key: int) -> None:
-    """Seed torch's generators, the CPU's and that of `device`, from several numbers.
-
-    torch.manual_seed would take 0.4 ms: it formats a traceback for CUDA at every call, and keeps it.
-    """
-    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)

@@ -13,9 +13,9 @@ from safetensors.torch import save
 from torch import nn
 
 from src.ground.errors import UserError
-from src.ground.files import atomic, sha256, sha256_of
+from src.ground.files import atomic
 from src.networks.models import build_model
-from src.pictures.manifest import manifest_path
+from src.networks.network import Network
 
 FACTS = "dojo"
 
@@ -36,30 +36,6 @@ class Facts:
     params: str  # SHA-256 of the settings
 
 
-def facts_of(
-    model: nn.Module,
-    arch: str,
-    pretrained: str,
-    base: str,
-    classes: tuple[str, ...],
-    size: tuple[int, int],
-    params: Any,
-) -> Facts:
-    """The facts of a model for pictures of `size`, height and width; `params` is any JSON value."""
-    return Facts(
-        arch=arch,
-        base=base,
-        classes=classes,
-        height=size[0],
-        width=size[1],
-        mean=tuple(model.normalize.mean.flatten().tolist()),
-        std=tuple(model.normalize.std.flatten().tolist()),
-        pretrained=sha256(Path(pretrained)) if Path(pretrained).is_file() else pretrained,
-        data=sha256_of([sha256(manifest_path(split)) for split in ("train", "val")]),
-        params=sha256_of(params),
-    )
-
-
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
     """Write the weights and facts, whole or not at all."""
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -67,7 +43,7 @@ def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
         file.write(save(state, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
 
 
-def load_model(path: Path) -> tuple[nn.Module, Facts]:
+def load_model(path: Path) -> tuple[Network, Facts]:
     """The network that a weights file describes, filled, in evaluation mode, and the file's facts."""
     if not path.is_file():
         raise UserError(f"{path}: no such file (give the path of a .safetensors file that a stage wrote)")
@@ -81,10 +57,12 @@ def load_model(path: Path) -> tuple[nn.Module, Facts]:
         raise UserError(
             f"{path}: weights without Dojo's facts (only files written by Dojo's stages say what they are)"
         )
-    values = json.loads(header)
-    facts = Facts(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+    facts = Facts(**{name: as_tuple(value) for name, value in json.loads(header).items()})
     model = build_model(facts.arch, len(facts.classes), "")
     model.load_state_dict(state)
     return model.eval(), facts
+
+
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple, which is how facts hold it; anything else as it is."""
+    return tuple(value) if isinstance(value, list) else value

@@ -5,37 +5,37 @@ from timm.optim import auto_group_layers
 from torch import nn
 
 from src.ground.errors import UserError
-from src.networks.models import classifier_names
+from src.networks.network import Network
 
 NOTHING, BACKBONE = "none", "backbone"
 
 
-def freeze(model: nn.Module, what: str | int, key: str) -> list[nn.Module]:
+def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
     """Stop layers from learning; returns the modules in which nothing learns, to be kept in evaluation mode.
 
     `what` is none, backbone (all but the classifier) or how many of the network's groups of layers, from the
     pictures on: timm's, blocks as a rule, or 12 tensors where timm knows none. BatchNorm and dropout of a
-    frozen layer must rest too: else its features still change. A UserError names `key`, the section of
-    params.yaml.
+    frozen layer are frozen with it: else its features would still change. A UserError names `key`, the
+    section of params.yaml.
     """
     if what == NOTHING:
         return []
-    net = model.net
-    frozen = below_classifier(net) if what == BACKBONE else first_groups(net, int(what), key)
+    net = network.net
+    frozen = name_backbone(network) if what == BACKBONE else name_first_groups(net, int(what), key)
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name not in frozen
-    rest = sum(p.numel() for p in net.parameters() if not p.requires_grad) / 1e6
-    print(f"{key}.freeze: {rest:.3f} of {sum(p.numel() for p in net.parameters()) / 1e6:.3f} M weights rest")
-    return [module for module in net.modules() if rests(module)]
+    sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in net.parameters()]
+    still, whole = sum(size for size, learns in sizes if not learns), sum(size for size, _ in sizes)
+    print(f"{key}.freeze: {still:.3f} of {whole:.3f} M parameters frozen")
+    return [module for module in net.modules() if is_frozen(module)]
 
 
-def below_classifier(net: nn.Module) -> set[str]:
+def name_backbone(network: Network) -> set[str]:
     """The names of all parameters but the classifier's."""
-    heads = tuple(f"{name}." for name in classifier_names(net))
-    return {name for name, _ in net.named_parameters() if not name.startswith(heads)}
+    return {name for name, _ in network.net.named_parameters() if not network.is_in_classifier(name)}
 
 
-def first_groups(net: nn.Module, count: int, key: str) -> set[str]:
+def name_first_groups(net: nn.Module, count: int, key: str) -> set[str]:
     """The names of the parameters in the first `count` groups of layers."""
     if hasattr(net, "group_matcher"):
         group_of = group_parameters(net, net.group_matcher(coarse=False), reverse=True)
@@ -50,7 +50,7 @@ def first_groups(net: nn.Module, count: int, key: str) -> set[str]:
     return {name for name, group in group_of.items() if group < count}
 
 
-def rests(module: nn.Module) -> bool:
+def is_frozen(module: nn.Module) -> bool:
     """Whether a module has weights and learns none of them."""
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

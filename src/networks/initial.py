@@ -2,28 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from torch import nn
-
-from src.ground.params import require
-from src.networks.models import BATCH_NORM, build_model, check_sizes
+from src.ground.kinds import Architecture, Count, Rule, within
+from src.ground.params import Settings, require
+from src.losses.bases import Base
+from src.networks.models import build_model, check_sizes
+from src.networks.network import BATCH_NORM, Network
 from src.networks.pretrained import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS, load_pretrained
-from src.networks.prior import draw_by_features, prior_bias, set_bias
+from src.networks.prior import prior_bias, redraw_large_classifiers, set_bias
 
-LIBRARY = "library"
+WEIGHTS = Rule(
+    minLength=1,
+    rule="must be none, default or the path of a safetensors file or a saved state dict",
+)
+HASH = Rule(pattern="^(any|[0-9a-f]{64})$", rule="must be any or 64 hexadecimal digits")
+FREEZE = Rule(rule="must be none, backbone or a number of groups of layers")
+MOMENTUM = Rule(rule="must be library or a number in (0, 1]")
+PRIOR = Rule(rule="must be none, uniform, or a probability in (0, 1) by class")
+Freeze = Literal["none", "backbone"] | Count
+Momentum = Literal["library"] | Annotated[float, within("(0, 1]")]
+Prior = Literal["none", "uniform"] | dict[str, Annotated[float, within("(0, 1)")]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
-    """Which network, and what it starts from."""
+class NetworkSettings(Settings):
+    """Which network, what it starts from, and what of it learns."""
 
-    arch: str  # torchvision's name, or timm/NAME
-    pretrained: str  # none, default (the library's weights) or the path of a file
-    pretrained_sha256: str  # any, or what the file must have
-    bn_momentum: str | float  # of a batch in BatchNorm's running averages, or library: the network's own
-    prior: str | dict[str, float]  # of an untrained network: none, uniform, or class -> probability
+    arch: Architecture  # torchvision's name, timm/NAME, or an alias
+    pretrained: Annotated[str, WEIGHTS]  # none, default (the library's weights) or the path of a file
+    pretrained_sha256: Annotated[str, HASH]  # any, or what the file must have
+    freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or how many groups of layers
+    bn_momentum: Annotated[Momentum, MOMENTUM]  # share of a batch in BatchNorm's running averages
+    prior: Annotated[Prior, PRIOR]  # class probabilities that an untrained network gives
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         require(
             self.pretrained_sha256 == ANY_FILE or self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
             "pretrained_sha256 must be any where pretrained is no file",
@@ -33,25 +46,25 @@ class NetworkSettings:
 
 def initial_model(
     settings: NetworkSettings,
-    base: str,
+    base: Base,
     classes: Sequence[str],
     size: tuple[int, int],
     sizes: Sequence[tuple[int, int]],
     key: str,
-) -> nn.Module:
+) -> Network:
     """Images (N, 3, H, W) in [0, 1] -> logits (N, C), filled with what `settings` say.
 
-    `base` is the loss's, softmax or bce; `size` the height and width of the pictures in pixels, `sizes` all
+    `base` is the loss's; `size` the height and width of the pictures in pixels, `sizes` all
     that a batch may come in. The classifier's bias starts from the prior, unless pretrained weights bring one
     that fits.
     """
-    model = build_model(settings.arch, len(classes), key)
-    check_sizes(model, sizes, len(classes), key)
-    draw_by_features(model.net)
-    set_bias(model.net, prior_bias(settings.prior, base, classes, key))
-    if settings.bn_momentum != LIBRARY:
-        for module in model.modules():
+    network = build_model(settings.arch, len(classes), key)
+    check_sizes(network, sizes, len(classes), key)
+    redraw_large_classifiers(network)
+    set_bias(network, prior_bias(settings.prior, base, classes, key))
+    if settings.bn_momentum != "library":
+        for module in network.modules():
             if isinstance(module, BATCH_NORM):
                 module.momentum = float(settings.bn_momentum)
-    load_pretrained(model, settings.arch, settings.pretrained, settings.pretrained_sha256, size, key)
-    return model
+    load_pretrained(network, settings.arch, settings.pretrained, settings.pretrained_sha256, size, key)
+    return network

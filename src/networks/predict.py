@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from src.batches.batch import unit_range
 from src.losses.bases import Base
-from src.machine.distributed import all_max, all_sum, rank, world
+from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures
 
 

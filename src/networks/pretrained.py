@@ -6,12 +6,12 @@ from pathlib import Path
 import timm
 import torchvision
 from timm.models import load_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.ground.errors import UserError
 from src.ground.files import sha256
 from src.ground.names import ALIASES
-from src.networks.models import classifier_names
+from src.networks.network import Input, Network
 
 NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"
 ANY_FILE = "any"
@@ -22,9 +22,9 @@ INTERPOLATION = "bilinear"  # of every picture here
 
 
 def load_pretrained(
-    model: nn.Module, arch: str, pretrained: str, wanted_hash: str, size: tuple[int, int], key: str
+    network: Network, arch: str, pretrained: str, wanted_hash: str, size: tuple[int, int], key: str
 ) -> None:
-    """Fill the model, but for a classifier of another number of classes, and say in one line with what.
+    """Fill the network, but for a classifier of another number of classes, and say in one line with what.
 
     `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file or
     a saved state dict, in the library's layout or as a stage wrote it; the latter brings its mean and std.
@@ -40,11 +40,11 @@ def load_pretrained(
         source, state = pretrained, file_state(Path(pretrained), wanted_hash, key)
     source = f"{key}: {source}"
     if any(name.startswith(NORMALIZE) for name in state):
-        fill(model.net, below(NET, state), source)
-        model.normalize.load_state_dict(below(NORMALIZE, state))
+        fill(network, tensors_below(NET, state), source)
+        network.normalize.load_state_dict(tensors_below(NORMALIZE, state))
     else:
-        fill(model.net, state, source)
-        warn_of_other_pictures(model.net.pretrained_cfg, size, key)
+        fill(network, state, source)
+        warn_of_other_pictures(network.expected, size, key)
 
 
 def library_state(arch: str, key: str) -> Mapping[str, Tensor]:
@@ -59,7 +59,7 @@ def library_state(arch: str, key: str) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network, no such file there, or a damaged download
         text = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{key}: the library's weights of {arch} cannot be had: {text} (set none or a path)"
+            f"{key}: the library's weights of {arch} could not be loaded: {text} (set none or a path)"
         ) from None
 
 
@@ -83,31 +83,31 @@ def file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tensor]:
     return state
 
 
-def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def tensors_below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def fill(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     """Load every tensor but those of auxiliary classifiers and of a classifier that does not fit.
 
     The last weights (C, features) of a new classifier start from 0, as in A. Dosovitskiy et al., ViT, 2020,
     arXiv:2010.11929: random ones, which some families draw large, first spoil what they are put upon.
     """
+    net, is_head = network.net, network.is_in_classifier
     own = net.state_dict()
-    heads = tuple(f"{name}." for name in classifier_names(net))
     misfits = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
-    left_out = {name for name in state if name in misfits and name.startswith(heads)}
+    left_out = {name for name in state if name in misfits and is_head(name)}
     left_out |= {name for name in state.keys() - own.keys() if name.startswith(AUXILIARY)}
     wrong = misfits - left_out
     if wrong:
         others = (own.keys() ^ state.keys()) - left_out
-        wrong |= {name for name in others if not name.endswith(COUNTER) and not name.startswith(heads)}
+        wrong |= {name for name in others if not name.endswith(COUNTER) and not is_head(name)}
     else:
         fitting = {name: tensor for name, tensor in state.items() if name not in left_out}
         missing, unknown = net.load_state_dict(fitting, strict=False)
         new = {name for name in missing if not name.endswith(COUNTER)}
-        wrong = {name for name in new if not name.startswith(heads)} | set(unknown)
+        wrong = {name for name in new if not is_head(name)} | set(unknown)
     if wrong:
         raise UserError(
             f"{source} does not fit the network: {len(wrong)} tensors are missing, unknown or of another "
@@ -115,24 +115,26 @@ def fill(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         )
     infinite = [name for name, tensor in own.items() if not tensor.isfinite().all()]
     if infinite:
-        raise UserError(f"{source}: {infinite[0]} holds values that are no finite numbers (another file)")
-    for head in heads:
-        matrices = [name for name, tensor in own.items() if name.startswith(head) and tensor.ndim > 1]
+        raise UserError(f"{source}: {infinite[0]} holds non-finite values (another file)")
+    for head in network.classifier_names:
+        matrices = [name for name, tensor in own.items() if name.startswith(f"{head}.") and tensor.ndim > 1]
         if matrices and matrices[-1] in new:
             own[matrices[-1]].zero_()
-    print(f"{source}: {len(fitting)} tensors loaded, left out: {layers(left_out)}, new: {layers(new)}")
+    print(
+        f"{source}: {len(fitting)} tensors loaded, left out: {list_layers(left_out)}, new: {list_layers(new)}"
+    )
 
 
-def layers(names: Iterable[str]) -> str:
+def list_layers(names: Iterable[str]) -> str:
     """The layers that the named tensors belong to."""
     return ", ".join(sorted({name.rpartition(".")[0] for name in names})) or "none"
 
 
-def warn_of_other_pictures(config: Mapping, size: tuple[int, int], key: str) -> None:
+def warn_of_other_pictures(expected: Input, size: tuple[int, int], key: str) -> None:
     """Say where the library's weights know pictures of another size, or resized in another way."""
-    (_, height, width), interpolation = config["input_size"], config["interpolation"]
-    if (height, width) != tuple(size) or interpolation != INTERPOLATION:
+    height, width, interpolation = expected.height, expected.width, expected.interpolation
+    if (height, width, interpolation) != (*size, INTERPOLATION):
         print(
-            f"warning: {key}: these weights know pictures of {height} x {width}, {interpolation}, and get "
-            f"{size[0]} x {size[1]}, {INTERPOLATION} (accuracy may suffer)"
+            f"warning: {key}: these weights were trained on pictures of {height} x {width}, {interpolation}, "
+            f"and get {size[0]} x {size[1]}, {INTERPOLATION} (accuracy may suffer)"
         )

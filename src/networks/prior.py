@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from src.ground.errors import UserError
 from src.ground.params import by_class
-from src.networks.models import classifier_names
+from src.losses.bases import Base
+from src.networks.network import Network
 
 
 def prior_bias(
-    prior: str | Mapping[str, float], base: str, classes: Sequence[str], key: str
+    prior: str | Mapping[str, float], base: Base, classes: Sequence[str], key: str
 ) -> Tensor | None:
     """The bias b (C,) with which an untrained classifier gives each class its probability p of `prior`.
 
@@ -24,37 +25,36 @@ def prior_bias(
     (None). J. Chen et al., Is Sampling Heuristics Necessary in Training Deep Object Detectors?, 2019,
     arXiv:1909.04868.
     """
-    if prior == "none" or (prior == "uniform" and base == "softmax"):
+    if prior == "none" or (prior == "uniform" and base.per_sample):
         return None
-    given = by_class({} if prior == "uniform" else prior, classes, f"{key}.prior")
+    given = by_class({} if isinstance(prior, str) else prior, classes, f"{key}.prior")
     rest, left = len(classes) - len(given), 1 - sum(given.values())
-    if base == "softmax" and (left <= 0 if rest else abs(left) > 1e-6):
+    if base.per_sample and (left <= 0 if rest else abs(left) > 1e-6):
         rule = "leave some of 1 for the other classes" if rest else "sum to 1"
         raise UserError(f"params.yaml: {key}.prior: the probabilities must {rule}, got {1 - left:g}")
-    other = left / max(rest, 1) if base == "softmax" else 1 / max(len(classes), 2)
+    other = left / max(rest, 1) if base.per_sample else 1 / max(len(classes), 2)
     probs = torch.tensor([given.get(c, other) for c in range(len(classes))], dtype=torch.float64)
-    return probs.log() if base == "softmax" else probs.logit()
+    return base.logits(probs)
 
 
-def draw_by_features(net: nn.Module) -> None:
+def redraw_large_classifiers(network: Network) -> None:
     """Draw weights (C, F) of a classifier anew, by torch's rule, that its library drew too large.
 
     EfficientNet's and MNASNet's are drawn by the number of classes: for ImageNet's thousand that is small,
     for ten it gives logits of random size that a short training does not unlearn.
     """
-    for name in classifier_names(net):
-        layer = net.get_submodule(name)
+    for layer in network.classifiers():
         if not isinstance(layer, nn.Linear):
             continue
         if layer.weight.detach().std() > layer.in_features**-0.5:  # torch's rule gives .58 of it
             layer.reset_parameters()
 
 
-def set_bias(net: nn.Module, bias: Tensor | None) -> None:
+def set_bias(network: Network, bias: Tensor | None) -> None:
     """Start every classifier of the network, most have one, from `bias` (C,); None leaves them alone."""
     if bias is None:
         return
-    for name in classifier_names(net):
-        own = getattr(net.get_submodule(name), "bias", None)
+    for layer in network.classifiers():
+        own = getattr(layer, "bias", None)
         if own is not None:
             own.data.copy_(bias)

@@ -8,37 +8,42 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 from tqdm import tqdm
 
 from src.ground.files import atomic
+from src.ground.kinds import Count, Factor, Pixels, Rule, within
 from src.ground.memory import keep_memory
+from src.ground.params import Settings
 from src.pictures.decode import BadPicture, content_hash, decode
 from src.pictures.folders import Split
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import PackWriter, manifest_rows
 
+FOLDER = Rule(minLength=1, rule="must be the folder that holds train, val and test")
+
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Where the pictures are and which of them are taken."""
 
-    root: str  # folder of train, val and test
-    on_bad: str  # stop: a bad picture ends the stage; skip: it is left out
-    min_side: int  # pixels; smaller pictures are refused
-    max_pixels: int  # height x width; larger pictures are refused undecoded
+    root: Annotated[str, FOLDER]  # the folder that holds train, val and test
+    on_bad: Literal["stop", "skip"]  # whether a bad picture ends the stage or is left out
+    min_side: Count  # pixels; smaller pictures are refused
+    max_pixels: Count  # height x width; larger pictures are refused undecoded
 
 
 @dataclass(frozen=True)
-class ImageSettings:
+class ImageSettings(Settings):
     """The input of every network."""
 
-    height: int  # pixels
-    width: int  # pixels
-    pack: str | bool  # whether the letterboxed pictures are written into one file; auto: up to pack_limit
-    pack_limit: float  # GiB of all packs together
-    pack_margin: float  # share by which the training pictures are kept larger, for augmentation to cut from
-    dct_scaling: bool  # of files that are not packed: decode a JPEG at a part of its size
+    height: Pixels  # of the input
+    width: Pixels  # of the input
+    pack: Literal["auto", True, False]  # whether the letterboxed pictures are written into one file
+    pack_limit: Factor  # GiB of all packs together, up to which auto packs
+    pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, for crops
+    dct_scaling: bool  # of files that are not packed: decode a large JPEG at a part of its size
 
     def size(self, split: str) -> tuple[int, int]:
         """Height and width of the pictures that a split's pack holds."""

@@ -5,29 +5,33 @@ E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from src.ground.params import require
+from src.ground.kinds import Seed, Share, within
+from src.ground.params import Settings, require
 
 SCANS, DIGITS = 1797, 10
 WHITE = 16  # the scans count the set pixels of 4 x 4 blocks
 
 
 @dataclass(frozen=True)
-class DemoSettings:
-    """How many digits go where; the rest is for testing."""
+class DemoSettings(Settings):
+    """The demo's handwritten digits: how many go where; the rest is for testing."""
 
-    train: int  # pictures
-    val: int  # pictures
-    seed: int  # of the split
-    imbalance: float  # how many times as many of the commonest digit as of the rarest train holds; 1 = equal
-    label_noise: float  # share of train that lies in a wrong digit's folder
+    train: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
+    val: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
+    seed: Seed  # of the split
+    imbalance: Annotated[
+        float, within("[1, 1000]")
+    ]  # pictures of the commonest digit over the rarest's, in train
+    label_noise: Share  # of train, in a wrong digit's folder
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         rule = f"train and val must leave {DIGITS} of the {SCANS} digits for testing"
         require(self.train + self.val <= SCANS - DIGITS, rule, f"{self.train} and {self.val}")
 

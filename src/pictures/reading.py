@@ -5,6 +5,7 @@ N pictures, n of them at once, H height, W width in pixels.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from src.ground.errors import UserError
 from src.ground.params import read
 from src.pictures.decode import BadPicture, decode_sound
 from src.pictures.letterbox import letterbox, resized
-from src.pictures.manifest import pack_path, read_manifest
+from src.pictures.manifest import Manifest, pack_path, read_manifest
 
 
 class Files:
@@ -65,6 +66,32 @@ def read_pictures(split: str, dct_scaling: bool) -> np.ndarray | Files:
     if len(pack) or not paths:
         return pack
     return Files(Path(read(str, "data.root")), paths, *pack.shape[1:3], dct_scaling)
+
+
+@dataclass(frozen=True)
+class LearningPictures:
+    """The pictures of train and val with their labels."""
+
+    train: Manifest
+    val: Manifest
+    train_pictures: "Pictures"  # uint8 (N, h, w, 3), larger than val's where they are packed with a margin
+    val_pictures: "Pictures"  # uint8 (N, H, W, 3)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of the network's input."""
+        _, height, width, _ = self.val_pictures.shape
+        return height, width
+
+
+def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
+    """The pictures of train and val, as `read_pictures` reads them."""
+    return LearningPictures(
+        read_manifest("train"),
+        read_manifest("val"),
+        read_pictures("train", dct_scaling),
+        read_pictures("val", dct_scaling),
+    )
 
 
 def at_size(pictures: "Pictures", height: int, width: int) -> "Pictures":

@@ -3,6 +3,9 @@
 N pictures, C classes.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
@@ -49,3 +52,19 @@ def per_class(predictions: Predictions) -> list[dict[str, float | str]]:
 def confusion(predictions: Predictions) -> np.ndarray:
     """Counts (C, C) int64: row = true class, column = predicted class."""
     return confusion_matrix(predictions.labels, predictions.predicted, labels=range(len(predictions.classes)))
+
+
+def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]:
+    """A row per model and class: both names together, the model, and what `per_class` has of it."""
+    return [
+        (f"{name}: {row['class']}", name, *row.values())
+        for name, predictions in models.items()
+        for row in per_class(predictions)
+    ]
+
+
+def pair_labels(predictions: Predictions) -> list[tuple[str, str]]:
+    """The names of the true and of the predicted class of each picture."""
+    names = predictions.classes
+    pairs = zip(predictions.labels, predictions.predicted, strict=True)
+    return [(names[label], names[predicted]) for label, predicted in pairs]

@@ -7,26 +7,31 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
 from src.ground.errors import UserError
 from src.ground.files import atomic
-from src.ground.params import require
+from src.ground.kinds import Factor, Rule, Seed, Share
+from src.ground.params import Settings, require
+
+FALLING = Rule(minItems=1, rule="must be a list of falling numbers in [0, 1] that ends at 0")
+WEIGHTS = Rule(minItems=1, rule="must be a list of numbers not below 0, one for each threshold")
 
 
 @dataclass(frozen=True)
-class CurriculumSettings:
-    """Which weight a picture gets, by the teacher's probability of its true class."""
+class CurriculumSettings(Settings):
+    """Which weight a picture gets, by the teachers' probability of its true class."""
 
-    thresholds: tuple[float, ...]  # falling, the last 0; the first one reached decides
-    weights: tuple[float, ...]  # one per threshold
-    order: str  # teacher, or a control with the same weights: random or anti (the hardest get the easiest's)
-    seed: int  # of the random order
+    thresholds: Annotated[tuple[Share, ...], FALLING]  # falling to 0; the first one reached decides
+    weights: Annotated[tuple[Factor, ...], WEIGHTS]  # one per threshold
+    order: Literal["teacher", "random", "anti"]  # whose weights: the last two are controls
+    seed: Seed  # of the random order
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         thresholds, weights = list(self.thresholds), list(self.weights)
-        require(len(thresholds) == len(weights), "thresholds and weights must be equally many",
+        require(len(thresholds) == len(weights), "thresholds and weights must have the same length",
                 f"{len(thresholds)} and {len(weights)}")  # fmt: skip
         falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
         require(falling and thresholds[-1] == 0, "thresholds must fall and end at 0", thresholds)

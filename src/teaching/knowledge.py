@@ -5,27 +5,65 @@ with 9 significant digits, paths relative to the data root. N pictures, C classe
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from src.ground.errors import UserError
 from src.ground.files import atomic
+from src.ground.kinds import Count, EntryName, Rule, Share
+from src.ground.params import Settings
 
 PATTERN = "distill*.txt"
 CLAMP = 1e-7  # a bce probability is kept this far from 0 and 1 before its logit is taken
 SUM_TOLERANCE = 1e-3  # a row of softmax probabilities sums to 1 within this
+TEACHERS = Rule(
+    keysOf="teacher", uniqueItems=True, rule="must be a list of different entries of teacher, or []"
+)
 
 
 @dataclass(frozen=True)
-class KnowledgeSettings:
+class KnowledgeSettings(Settings):
     """Whose knowledge is written down."""
 
-    teachers: tuple[str, ...]  # entries of teacher; none = the student learns from labels alone
-    min_accuracy: float  # on val; a teacher below it is refused
-    batch_size: int  # pictures at once; changes no more than the last digits
+    teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels alone
+    min_accuracy: Share  # on val; a teacher below it is refused
+    batch_size: Count  # pictures at once; changes no more than the last digits
+
+
+class Kind(NamedTuple):
+    """How probabilities (N, C) of one base are read."""
+
+    sums_to_one: bool  # a row is one decision
+    soften: Callable[[np.ndarray, float], np.ndarray]  # at a temperature
+    normalise: Callable[[np.ndarray], np.ndarray]  # to rows that sum to 1
+
+
+def soften_rows(probs: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(log(p) / T)."""
+    powers = probs ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def soften_elements(probs: np.ndarray, temperature: float) -> np.ndarray:
+    """sigmoid(logit(p) / T)."""
+    p = probs.clip(CLAMP, 1 - CLAMP)
+    return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
+
+
+def scale_rows(probs: np.ndarray) -> np.ndarray:
+    """Each row over its sum; a row of zeros becomes uniform."""
+    p = probs.clip(CLAMP)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+KINDS = {  # by the names of losses.bases.BASES
+    "softmax": Kind(True, soften_rows, normalise=lambda probs: probs),
+    "bce": Kind(False, soften_elements, normalise=scale_rows),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +72,17 @@ class Knowledge:
 
     base: str  # softmax: a row sums to 1; bce: every probability stands for itself
     probs: np.ndarray  # (N, C) float64 in [0, 1]
+
+
+def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
+    """A teacher's accuracy by its probabilities (N, C) of val; a UserError if it is below `least`."""
+    accuracy = float((probs.argmax(axis=1) == labels).mean())
+    if accuracy < least:
+        raise UserError(
+            f"teacher {name}: accuracy {accuracy:.4f} on val is below knowledge.min_accuracy "
+            f"{least} (train it better, or take it out of knowledge.teachers)"
+        )
+    return accuracy
 
 
 def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], classes: Sequence[str]) -> None:
@@ -56,7 +105,7 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
     with open(path, encoding="utf-8", newline="") as file:
         first = file.readline()
         if first.startswith("#"):
-            base, header_line = named_base(path, first), 2
+            base, header_line = parse_base(path, first), 2
         else:
             base, header_line = "", 1
             file.seek(0)
@@ -81,13 +130,14 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
     if extra:
         print(f"warning: {path}: {extra} rows of pictures that are not in train were left out")
     probs = np.array([rows[name] for name in paths])
-    return Knowledge(checked_base(path, base, probs, paths), probs)
+    return Knowledge(check_sums(path, base, probs, paths), probs)
 
 
-def named_base(path: Path, line: str) -> str:
+def parse_base(path: Path, line: str) -> str:
     base = line.strip().removeprefix("#").strip().removeprefix("base=")
-    if base not in ("softmax", "bce"):
-        raise UserError(f"{path}: line 1: must be '# base=softmax' or '# base=bce', got {line.strip()!r}")
+    if base not in KINDS:
+        choices = " or ".join(f"'# base={name}'" for name in KINDS)
+        raise UserError(f"{path}: line 1: must be {choices}, got {line.strip()!r}")
     return base
 
 
@@ -119,16 +169,19 @@ def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> list[f
     return values
 
 
-def checked_base(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -> str:
-    """The base a file names; one that names none is softmax if every row sums to 1, else bce."""
+def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -> str:
+    """The base a file names; of one that names none the one that its rows' sums fit."""
     errors = np.abs(probs.sum(axis=1) - 1)
-    if base == "softmax" and errors.max() > SUM_TOLERANCE:
+    sound = bool(errors.max() <= SUM_TOLERANCE)
+    if not base:
+        return next(name for name, kind in KINDS.items() if kind.sums_to_one == sound)
+    if KINDS[base].sums_to_one and not sound:
         worst = int(errors.argmax())
         raise UserError(
-            f"{path}: {paths[worst]}: a softmax row must sum to 1 within {SUM_TOLERANCE}, "
+            f"{path}: {paths[worst]}: a {base} row must sum to 1 within {SUM_TOLERANCE}, "
             f"got {probs[worst].sum():.6g} (name base=bce in line 1 if each stands for itself)"
         )
-    return base or ("softmax" if errors.max() <= SUM_TOLERANCE else "bce")
+    return base
 
 
 def read_folder(folder: Path, paths: Sequence[str], classes: Sequence[str]) -> list[Knowledge]:
@@ -136,38 +189,20 @@ def read_folder(folder: Path, paths: Sequence[str], classes: Sequence[str]) -> l
     return [read_knowledge(path, paths, classes) for path in sorted(folder.glob(PATTERN))]
 
 
-def soften(knowledge: Knowledge, temperature: float) -> Knowledge:
-    """The probabilities that the teacher's logits divided by `temperature` would give.
-
-    G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531:
-    softmax(log(p) / T) equals softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T).
-    """
-    p = knowledge.probs
-    if temperature == 1:
-        return knowledge
-    if knowledge.base == "softmax":
-        powers = p ** (1 / temperature)
-        return Knowledge("softmax", powers / powers.sum(axis=1, keepdims=True))
-    p = p.clip(CLAMP, 1 - CLAMP)
-    return Knowledge("bce", 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature)))
-
-
 def average(knowledge: Sequence[Knowledge], base: str, temperature: float) -> np.ndarray:
-    """The mean (N, C) of all teachers' softened probabilities, as a student of `base` takes them.
+    """The mean (N, C) of all teachers' probabilities at a temperature, as a student of `base` takes them.
 
-    For a softmax student the rows of a bce teacher are normalised to sum 1; a bce student takes all as they
-    are.
+    They are what the teachers' logits divided by the temperature give, since softmax(log(p) / T) equals
+    softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T): G. Hinton, O. Vinyals, J. Dean,
+    Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531. For a softmax student the rows of a
+    bce teacher are normalised to sum 1; a bce student takes all as they are.
     """
-    softened = [soften(one, temperature) for one in knowledge]
-    return np.mean([one.probs if base == "bce" else normalised(one) for one in softened], axis=0)
-
-
-def normalised(knowledge: Knowledge) -> np.ndarray:
-    """Rows (N, C) that sum to 1; a bce row of zeros becomes uniform."""
-    if knowledge.base == "softmax":
-        return knowledge.probs
-    p = knowledge.probs.clip(CLAMP)
-    return p / p.sum(axis=1, keepdims=True)
+    taken = []
+    for one in knowledge:
+        kind = KINDS[one.base]
+        probs = one.probs if temperature == 1 else kind.soften(one.probs, temperature)
+        taken.append(kind.normalise(probs) if KINDS[base].sums_to_one else probs)
+    return np.mean(taken, axis=0)
 
 
 def truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:

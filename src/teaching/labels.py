@@ -4,10 +4,40 @@ N pictures, C classes.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 
-from src.ground.params import by_class
+from src.ground.kinds import Factor, Rule, within
+from src.ground.params import Settings, by_class
+from src.pictures.manifest import Manifest
+
+CLASS_WEIGHTS = Rule(rule="must be none, balanced, or a weight not below 0 by class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(Settings):
+    """How labels become targets and weights."""
+
+    label_smoothing: Annotated[float, within("[0, 1)")]  # share of the label that goes to all classes alike
+    class_weights: Annotated[Literal["none", "balanced"] | dict[str, Factor], CLASS_WEIGHTS]  # by class, or 1
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned from each training picture."""
+
+    targets: np.ndarray  # float32 (N, C)
+    weights: np.ndarray  # (N,)
+    rows: np.ndarray  # (M,) numbers of the pictures that take part
+
+
+def learn_from_labels(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
+    """The labels, smoothed and weighted by class; `key` is the section of params.yaml."""
+    weights = class_weights(settings.class_weights, train.labels, train.classes, key)
+    targets = smoothed(train.one_hot(), settings.label_smoothing)
+    return Lesson(targets, weights, np.arange(len(train.labels)))
 
 
 def smoothed(truth: np.ndarray, share: float) -> np.ndarray:
@@ -25,7 +55,7 @@ def class_weights(
     weights = np.ones(len(classes))
     if setting == "balanced":
         weights = len(labels) / (len(classes) * np.bincount(labels, minlength=len(classes)))
-    elif setting != "none":
+    elif not isinstance(setting, str):
         for number, weight in by_class(setting, classes, f"{key}.class_weights").items():
             weights[number] = weight
     return weights[labels]

@@ -5,18 +5,21 @@ N pictures, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from src.ground.kinds import Share, within
+from src.ground.params import Settings
 from src.teaching.knowledge import Knowledge, average
 
 
 @dataclass(frozen=True)
-class DistillSettings:
+class DistillSettings(Settings):
     """How much the teachers' word counts."""
 
-    share: float  # of the teachers in the target, the rest is the label; 0 = no distillation
-    temperature: float  # over 1 softens the teachers' probabilities
+    share: Share  # of the teachers in the target, the rest is the label; 0 = no distillation
+    temperature: Annotated[float, within("[0.01, 1000]")]  # over 1 softens the teachers' probabilities
 
 
 def sample_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
@@ -31,7 +34,7 @@ def distilled(
     if settings.share == 0:
         return truth
     if not knowledge:
-        print("no teacher: the student learns from the labels alone, distill.share rests")
+        print("no teacher: the student learns from the labels alone, distill.share has no effect")
         return truth
     teachers = average(knowledge, base, settings.temperature)
     return ((1 - settings.share) * truth + settings.share * teachers).astype(np.float32)

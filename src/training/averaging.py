@@ -3,13 +3,28 @@
 Both are torch.optim.swa_utils' AveragedModel.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from src.networks.models import BATCH_NORM
+from src.ground.kinds import CountOrZero, within
+from src.ground.params import Settings, require
+from src.networks.network import BATCH_NORM
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingSettings(Settings):
+    """Which average of the weights is measured and kept."""
+
+    ema: Annotated[float, within("[0, 1)")]  # decay of the moving average of the weights; 0 = off
+    swa: CountOrZero  # last epochs whose weights are averaged; 0 = off
+
+    def check(self) -> None:
+        both = f"{self.ema} and {self.swa}"
+        require(not (self.ema and self.swa), "ema and swa: one of them must be 0", both)
 
 
 class Average:
@@ -43,7 +58,7 @@ class Ema(Average):
     def __init__(self, model: nn.Module, decay: float):
         super().__init__(model)
 
-        def move(averages: list[Tensor], currents: list[Tensor], steps: Tensor | int) -> None:
+        def move(averages: Sequence[Tensor], currents: Sequence[Tensor], steps: Tensor | int) -> None:
             share = 1 - min(decay, (1 + self.steps) / (10 + self.steps))
             for average, current in zip(averages, currents, strict=True):
                 if average.is_floating_point():
@@ -95,8 +110,8 @@ class Swa(Average):
         self.average.load_state_dict(state)
 
 
-def build_average(model: nn.Module, ema: float, swa: int, epochs: int) -> Average:
-    """The average that the settings ask for: a decay over 0, or a number of epochs over 0, or neither."""
-    if ema > 0:
-        return Ema(model, ema)
-    return Swa(model, epochs - swa + 1) if swa > 0 else Average(model)
+def build_average(model: nn.Module, settings: AveragingSettings, epochs: int) -> Average:
+    """The average that the settings ask for, of a training of so many epochs."""
+    if settings.ema > 0:
+        return Ema(model, settings.ema)
+    return Swa(model, epochs - settings.swa + 1) if settings.swa > 0 else Average(model)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
-from src.machine.distributed import is_main
+from src.machine.collectives import is_main
 
 TENSORBOARD = Path(os.environ.get("DVC_ROOT", ".")) / "tensorboard"
 

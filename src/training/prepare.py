@@ -9,19 +9,20 @@ from timm.optim import Lookahead
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from src.batches.data import TrainingSet
 from src.ground.errors import UserError
-from src.machine.distributed import world
+from src.machine.collectives import world
+from src.machine.runtime import MachineSettings, choose
 from src.networks.freezing import freeze
-from src.networks.models import BATCH_NORM
+from src.networks.network import BATCH_NORM
+from src.training.job import Job
 from src.training.optim import build_optimizer
-from src.training.settings import TrainingSettings
+from src.training.settings import StepSettings
 from src.training.step import Training
 
 SMALL_GAMMA = 1e-2  # a channel whose scale is below it can be cut out
 
 
-def check_batches(pictures: int, settings: TrainingSettings, key: str) -> None:
+def check_batches(pictures: int, settings: StepSettings, key: str) -> None:
     """Refuse a training set that does not fill one step."""
     if settings.batch_size * settings.accumulate > pictures:
         name, product = "batch_size", f"{settings.batch_size}"
@@ -32,20 +33,21 @@ def check_batches(pictures: int, settings: TrainingSettings, key: str) -> None:
         )
 
 
-def check_processes(settings: TrainingSettings, processes: int, device: torch.device, key: str) -> None:
+def check_processes(settings: StepSettings, machine: MachineSettings, key: str) -> None:
     """Refuse, before anything is started, what several processes cannot share or a CPU cannot do."""
+    processes = machine.processes
     if settings.batch_size % processes:
         raise UserError(
             f"params.yaml: {key}.batch_size: must be a multiple of processes, {processes}, got "
             f"{settings.batch_size} (it counts the pictures of all processes)"
         )
-    if settings.sync_batchnorm and device.type == "cpu":
+    if settings.sync_batchnorm and choose(machine.device).type == "cpu":
         raise UserError(
             f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only and this is a CPU (set false)"
         )
 
 
-def check_batch_norm(model: nn.Module, settings: TrainingSettings, key: str) -> None:
+def check_batch_norm(model: nn.Module, settings: StepSettings, key: str) -> None:
     """Refuse BatchNorm over one picture: torch fails on small ones and learns nothing from large ones."""
     alone = settings.batch_size == (1 if settings.sync_batchnorm else world())
     if alone and any(isinstance(module, BATCH_NORM) for module in model.modules()):
@@ -55,39 +57,30 @@ def check_batch_norm(model: nn.Module, settings: TrainingSettings, key: str) -> 
         )
 
 
-def prepare(
-    model: nn.Module,
-    loss: nn.Module,
-    data: TrainingSet,
-    device: torch.device,
-    settings: TrainingSettings,
-    key: str,
-) -> Training:
-    """A training on `device` at the constant learning rate lr; `key` is its section of params.yaml."""
-    check_batches(len(data.rows), settings, key)
-    check_batch_norm(model, settings, key)
-    model.to(device)
+def prepare(job: Job) -> Training:
+    """A training on the job's device at the constant learning rate lr."""
+    network, settings, device = job.network, job.settings, job.device
+    check_batches(len(job.data.rows), settings, job.key)
+    check_batch_norm(network, settings, job.key)
+    network.to(device)
     if settings.sync_batchnorm and world() > 1:
-        model.net = convert_sync_batchnorm(model.net)
-    resting = freeze(model, settings.freeze, key)
-    optimizer = build_optimizer(
-        settings.optimizer,
-        model,
-        settings.lr,
-        settings.weight_decay,
-        settings.layer_decay,
-        settings.head_lr_mult,
-    )
-    clip = partial(nn.utils.clip_grad_norm_, list(model.parameters()), settings.clip)
+        network.net = convert_sync_batchnorm(network.net)
+    frozen = freeze(network, settings.freeze, job.key)
+    optimizer = build_optimizer(network, settings)
+    penalties, before_step = [], []
+    if settings.slim:
+        penalties.append(partial(slimming, batch_norm_gammas(network, job.key), settings.slim))
+    if settings.clip:
+        before_step.append(partial(nn.utils.clip_grad_norm_, list(network.parameters()), settings.clip))
     return Training(
-        model=model if world() == 1 else DistributedDataParallel(model, forward_sync_buffers=False),
-        loss=loss.to(device),
+        model=network if world() == 1 else DistributedDataParallel(network, forward_sync_buffers=False),
+        loss=job.loss.to(device),
         optimizer=optimizer,
         device=device,
-        transforms=data.transforms,
-        penalties=[partial(slimming, batch_norm_gammas(model, key), settings.slim)] if settings.slim else [],
-        before_epoch=[module.eval for module in resting],
-        before_step=[clip] if settings.clip else [],
+        transforms=job.data.transforms,
+        penalties=penalties,
+        before_epoch=[module.eval for module in frozen],
+        before_step=before_step,
         after_step=[],
         after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
         accumulate=settings.accumulate,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from src.batches.batch import Batch
 from src.batches.mixing import Transform
-from src.machine.distributed import all_sum, rank, world
-from src.machine.runtime import seed_generators
+from src.machine.collectives import all_sum, rank, world
+from src.machine.seeding import seed_generators
 
 
 @dataclass(frozen=True)

@@ -6,30 +6,32 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import psutil
 import torch
 
 from src.ground.errors import Stopped
-from src.machine.distributed import all_max, launched
+from src.machine.collectives import all_max
+from src.machine.launching import launched
 
 LOOK = 0.5  # seconds between two looks for the process that started this one
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """While the context lasts a signal only asks; `here`, after a step, saves and ends all processes at once.
+    """While the context lasts a signal only asks; `raise_if_asked`, after a step, saves and ends all.
 
     A second Ctrl-C ends the process on the spot, unless it is one of several: torchrun ends those.
     """
 
     def __init__(self, save: Callable[[], None]) -> None:
         self.save, self.signum = save, 0
-        self.before: dict[int, object] = {}
+        self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
         self.before = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
-        threading.Thread(target=stop_with, args=(starter(),), daemon=True).start()
+        threading.Thread(target=end_with, args=(find_starter(),), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,14 +43,14 @@ class Stop:
             raise KeyboardInterrupt
         self.signum = signum
 
-    def here(self) -> None:
+    def raise_if_asked(self) -> None:
         """Raise Stopped if this process or another one was asked to end."""
         if signum := int(all_max(torch.tensor(self.signum))):
             self.save()
             raise Stopped(signum)
 
 
-def starter() -> psutil.Process | None:
+def find_starter() -> psutil.Process | None:
     """The process without which this one is of no use: torchrun's, or the dvc that runs the stage."""
     ancestors = psutil.Process().parents()
     if launched():
@@ -58,7 +60,7 @@ def starter() -> psutil.Process | None:
     return next((one for one in ancestors if any("dvc" in word for word in one.cmdline()[:4])), None)
 
 
-def stop_with(process: psutil.Process | None) -> None:
+def end_with(process: psutil.Process | None) -> None:
     """Send SIGTERM to this process when the other one is gone; the system tells no child of that."""
     while process is not None:
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:

@@ -5,13 +5,14 @@ N pictures, H height, W width in pixels, C classes.
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from src.losses.bases import Base
-from src.losses.weightings import Loss
+from src.losses.loss import Loss
 from src.networks.predict import predict_logits
 from src.pictures.reading import Pictures
 
@@ -32,7 +33,7 @@ class Best:
             self.epoch, self.accuracy, self.loss = epoch, accuracy, loss
             self.state = copy.deepcopy(model.state_dict())
 
-    def metrics(self) -> dict[str, float | dict[str, float]]:
+    def metrics(self) -> dict[str, Any]:
         """What goes into the metrics file."""
         slimmed = {} if self.small_gammas is None else {"small_gammas": self.small_gammas}
         return {"val": {"accuracy": self.accuracy, "loss": self.loss}, "best_epoch": self.epoch} | slimmed

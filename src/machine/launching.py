@@ -1,8 +1,4 @@
-"""Several processes as one: they start under torchrun, share out the rows and pool what they find.
-
-With one process, which needs no torchrun, every function here is right too. N rows of this process, M rows of
-all processes together.
-"""
+"""One stage as several processes: started by torchrun, joined into a group, and what ended one of them."""
 
 import atexit
 import logging
@@ -14,51 +10,38 @@ from dataclasses import dataclass
 from datetime import timedelta
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from src.ground.errors import KILLED_BY, UserError, fail, hand_to_parent
-from src.ground.params import PARAMS, read
+from src.ground.kinds import Rule, within
+from src.ground.params import PARAMS, Settings, read
+from src.machine.collectives import is_main
 
 LOOPBACK = "127.0.0.1"
 NODE_RANK = "NODE_RANK"  # environment variable: 0 on the first machine, which writes, 1 on the next
 WAITED, LOST = "no word of another process for distributed.timeout", "lost another process"
 CULPRIT_FIRST = 1.0  # seconds that a process which lost another one waits, for that one to be reported
+HOST_AND_PORT = Rule(pattern=r"^[^\s:/]+:[0-9]{1,5}$", rule="must be host:port of the first machine")
 
 
 @dataclass(frozen=True)
-class DistributedSettings:
+class DistributedSettings(Settings):
     """How processes find each other; it changes no result, so no stage lists it among its params."""
 
-    nodes: int  # machines that the processes are spread over
-    rendezvous: str  # host:port of the first machine, where several meet
-    timeout: float  # seconds after which a process no longer waits for another; that one gets 30 more
+    nodes: Annotated[int, within("[1, 4096]")]  # machines that the processes are spread over
+    rendezvous: Annotated[str, HOST_AND_PORT]  # host:port of the first machine, where several meet
+    timeout: Annotated[float, within("(0, 86400]")]  # seconds after which a process gives up another one
 
 
 def launched() -> bool:
     """Whether torchrun started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def rank() -> int:
-    """The number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def world() -> int:
-    """The number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def is_main() -> bool:
-    """Whether this is the process that writes files and speaks."""
-    return rank() == 0
 
 
 def join(processes: int, device: torch.device) -> torch.device:
@@ -121,7 +104,7 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
         with TemporaryDirectory() as folder:
             elastic_launch(launch_config(settings, here, folder), sys.executable)(*sys.orig_argv[1:])
     except ChildFailedError as error:
-        number, text = culprit(error.failures)
+        number, text = find_culprit(error.failures)
         fail(f"process {number}: {text}", code=1)
     except SignalException as error:
         fail(f"stopped by {error.sigval.name} (the same command goes on)", code=KILLED_BY + error.sigval)
@@ -138,8 +121,12 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
 def launch_config(settings: DistributedSettings, here: int, folder: str) -> LaunchConfig:
     """torchrun's settings: `here` processes on this machine, which leave word in `folder` why they end."""
     if settings.nodes == 1:
-        meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": f"{LOOPBACK}:0", "local_addr": LOOPBACK}
-        options = {}
+        meeting: dict[str, Any] = {
+            "rdzv_backend": "c10d",
+            "rdzv_endpoint": f"{LOOPBACK}:0",
+            "local_addr": LOOPBACK,
+        }
+        options: dict[str, Any] = {}
     else:
         meeting = {"rdzv_backend": "static", "rdzv_endpoint": settings.rendezvous}
         options = {"rank": int(os.environ.get(NODE_RANK, 0))}
@@ -155,14 +142,14 @@ def launch_config(settings: DistributedSettings, here: int, folder: str) -> Laun
     )
 
 
-def culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
+def find_culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
     """The number of the process that ended the others, and what ended it, in one line.
 
     torchrun ends the others by SIGTERM, and by SIGKILL one that does not answer.
     """
-    causes = {number: cause(failure) for number, failure in failures.items()}
+    causes = {number: describe_end(failure) for number, failure in failures.items()}
 
-    def order(number: int) -> tuple[bool, ...]:
+    def order(number: int) -> tuple[bool, bool, bool, int]:
         signum, text = -failures[number].exitcode, causes[number]
         return not text.startswith(WAITED), signum == signal.SIGTERM, text.startswith(LOST), number
 
@@ -170,57 +157,10 @@ def culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
     return number, causes[number]
 
 
-def cause(failure: ProcessFailure) -> str:
+def describe_end(failure: ProcessFailure) -> str:
     """What ended a process: its own word, or a signal, or an exit code."""
     if "timestamp" in failure.error_file_data:
         return failure.message
     if failure.exitcode < 0:
         return f"killed by {failure.signal_name()} (the same command goes on from the last finished epoch)"
     return f"exit code {failure.exitcode}"
-
-
-def all_sum(values: Tensor) -> Tensor:
-    """The sum over all processes, element by element; `values` itself is changed."""
-    if world() > 1:
-        dist.all_reduce(values)
-    return values
-
-
-def all_max(values: Tensor) -> Tensor:
-    """The largest over all processes, element by element; `values` itself is changed."""
-    if world() > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
-    return values
-
-
-def all_rows(rows: Tensor) -> Tensor:
-    """The rows (M, ...) of all processes in their order; each has equally many (N, ...)."""
-    if world() == 1:
-        return rows
-    whole = rows.new_empty(world() * len(rows), *rows.shape[1:])
-    dist.all_gather_into_tensor(whole, rows.contiguous())
-    return whole
-
-
-def own_slice(count: int) -> slice:
-    """Which of `count` rows of all processes are this one's; `count` is a multiple of the processes."""
-    share = count // world()
-    return slice(rank() * share, (rank() + 1) * share)
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Give every process the buffers of the first, BatchNorm's averages, before the model is measured."""
-    if world() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
-
-
-def from_main(content: bytes) -> bytes:
-    """The bytes that the first process holds."""
-    if world() == 1:
-        return content
-    size = all_max(torch.tensor(len(content) if is_main() else 0))
-    data = torch.frombuffer(bytearray(content), dtype=torch.uint8) if is_main() and content else None
-    data = torch.empty(int(size), dtype=torch.uint8) if data is None else data
-    dist.broadcast(data, src=0)
-    return data.numpy().tobytes()

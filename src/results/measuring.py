@@ -1,0 +1,50 @@
+"""What the network of a weights file says of a split of the pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from src.ground.errors import UserError
+from src.ground.kinds import Count
+from src.ground.params import Settings
+from src.losses.bases import BASES
+from src.networks.checkpoint import load_model
+from src.networks.predict import predict_probs
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import at_size, read_pictures
+from src.results.predictions import Predictions, rounded
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(Settings):
+    """How networks are measured on the test pictures."""
+
+    batch_size: Count  # pictures at once; changes no more than the last digits
+
+
+def measure(
+    weights: Path, split: str, batch_size: int, dct_scaling: bool, device: torch.device
+) -> Predictions:
+    """The probabilities that a network gives to the classes of each picture of train, val or test.
+
+    A UserError where it was made for other classes, or for another size; train's pictures may be packed
+    larger.
+    """
+    model, facts = load_model(weights)
+    manifest, pictures = read_manifest(split), read_pictures(split, dct_scaling)
+    if facts.classes != manifest.classes:
+        own, packed = ", ".join(facts.classes), ", ".join(manifest.classes)
+        raise UserError(
+            f"{weights}: made for the classes {own}; the data has {packed} (use the data it was made for)"
+        )
+    if split == "train":
+        pictures = at_size(pictures, facts.height, facts.width)
+    _, height, width, _ = pictures.shape
+    if (facts.height, facts.width) != (height, width):
+        own, packed = f"{facts.height} x {facts.width}", f"{height} x {width}"
+        raise UserError(
+            f"{weights}: made for {own} pixels; the pictures are packed at {packed} (set images to {own})"
+        )
+    probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
+    return Predictions(manifest.classes, manifest.labels, rounded(probs))

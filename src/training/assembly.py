@@ -1,0 +1,94 @@
+"""From settings and pictures to a Job, and from a Job to the files of a stage: teacher and student alike."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from src.batches.augment import build_augment
+from src.batches.data import TrainingSet
+from src.batches.mixing import build_transforms, sizes_at
+from src.ground.files import write_json
+from src.losses.bases import BASES
+from src.losses.loss import build_loss
+from src.machine.collectives import is_main
+from src.networks.checkpoint import save_weights
+from src.networks.initial import initial_model
+from src.pictures.reading import LearningPictures
+from src.teaching.labels import Lesson
+from src.training.curves import Curves
+from src.training.fit import fit
+from src.training.job import Job
+from src.training.resume import resumable
+from src.training.settings import StrategySettings, TrainingSettings
+from src.training.validation import Validation
+
+
+class Outputs(NamedTuple):
+    """The files that a training writes."""
+
+    weights: Path
+    metrics: Path
+    curves: Path
+
+
+def assemble(
+    settings: TrainingSettings,
+    strategy: StrategySettings,
+    pictures: LearningPictures,
+    lesson: Lesson,
+    device: torch.device,
+    workers: int,
+    key: str,
+) -> Job:
+    """The training of `pictures` by `lesson`; `key` is the section of params.yaml that holds `settings`.
+
+    The network's first weights are drawn here, from torch's generator as it is.
+    """
+    classes, size = pictures.train.classes, pictures.size
+    augment, weighting_key = strategy.augment, "weighting" if strategy is not settings else f"{key}.weighting"
+    loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
+    base = BASES[loss.base.name]
+    network = initial_model(settings, base, classes, size, sizes_at(*size, augment.multi_scale), key)
+    data = TrainingSet(
+        pictures=pictures.train_pictures,
+        targets=lesson.targets,
+        weights=lesson.weights,
+        rows=lesson.rows,
+        augment=build_augment(augment, *size),
+        transforms=build_transforms(augment),
+        batch_size=settings.batch_size,
+        seed=strategy.seed,
+        workers=workers,
+    )
+    validation = Validation(pictures.val_pictures, pictures.val.one_hot(), base, settings.batch_size, device)
+    return Job(
+        network=network,
+        loss=loss,
+        data=data,
+        validation=validation,
+        classes=classes,
+        settings=settings,
+        device=device,
+        key=key,
+    )
+
+
+def run_training(
+    job: Job, stage: str, item: str, outputs: Outputs, params: Any, more_metrics: Mapping[str, Any]
+) -> None:
+    """Train to the end, or go on with what was interrupted, and write the files of the stage.
+
+    `item` is the stage's of a foreach, or nothing; `params` are all settings that decide the weights, as a
+    JSON value; `more_metrics` stand in the metrics file beside those of the best epoch.
+    """
+    with resumable(stage, item, job.device) as state:
+        with Curves(outputs.curves, job.key) as curves:
+            best = fit(job, curves, state)
+        if is_main():
+            save_weights(outputs.weights, job.network, job.facts(params))
+            metrics: dict[str, Any] = best.metrics() | dict(more_metrics)
+            for word in reversed(job.key.split(".")):
+                metrics = {word: metrics}
+            write_json(outputs.metrics, metrics)

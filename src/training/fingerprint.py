@@ -1,0 +1,64 @@
+"""What decides the result of a stage: params, dependencies as dvc.yaml lists them, versions of libraries."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from src.ground.files import read_json, sha256
+from src.ground.params import flat, value_at
+from src.training.snapshot import NEWEST
+
+GRAPH = Path("dvc.yaml")
+INPUTS = "inputs.json"
+SAMPLE = 256  # pictures of a pack that are hashed; the manifest holds a hash of each
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "kornia")
+
+
+def collect_inputs(stage: str, item: str) -> dict[str, Any]:
+    """All that decides the result of a stage, by its name: values of params, hashes of files."""
+    entry = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))["stages"][stage]
+    entry = entry.get("do", entry)
+    params = [key.replace("${item}", item) for key in entry["params"]]
+    values = {key: value for word in params for key, value in flat(value_at(word), word)}
+    weights = [Path(v) for k, v in values.items() if k.endswith(".pretrained") and Path(v).is_file()]
+    files = [path for dep in entry["deps"] for path in list_files(Path(dep))]
+    libraries = {name: version(name) for name in LIBRARIES}
+    return values | {str(path): hash_file(path) for path in files + weights} | libraries
+
+
+def list_files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+
+
+def hash_file(path: Path) -> str:
+    """The hash of a file; of a pack that of some of its pictures, since it may be larger than the memory."""
+    if path.suffix != ".npy":
+        return sha256(path)
+    pack = np.load(path, mmap_mode="r")
+    rows = np.linspace(0, max(len(pack) - 1, 0), min(len(pack), SAMPLE)).astype(int)
+    return hashlib.sha256(repr(pack.shape).encode() + pack[rows].tobytes()).hexdigest()
+
+
+def print_differences(folder: Path, inputs: Mapping[str, Any]) -> None:
+    """Name what keeps the newest unfinished run of the stage from being gone on with."""
+    others = [path for path in folder.parent.glob(f"*/{INPUTS}") if (path.parent / NEWEST).exists()]
+    if not others:
+        return
+    newest = max(others, key=lambda path: path.stat().st_mtime)
+    old = read_json(newest)
+    keys = [key for key in sorted(old.keys() | inputs.keys()) if old.get(key) != inputs.get(key)]
+    first = ", ".join(describe_change(key, old, inputs) for key in keys[:3])
+    first += f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    print(f"{newest.parent}: an unfinished run, but {first} changed since: starting anew")
+
+
+def describe_change(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """A param with its two values, a file with its name alone."""
+    if Path(key).exists() or key not in old or key not in new:
+        return key
+    return f"{key} ({old[key]}, now {new[key]})"

@@ -1,0 +1,77 @@
+"""The state of a training: what must be saved so that it goes on as if nothing had happened."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map_only
+
+from src.machine.collectives import from_main, is_main
+from src.training.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
+
+COST = 0.01  # of a training's time that saving may take; after an epoch too short for that nothing is saved
+
+
+class State:
+    """The parts of a training, and no memory of them; `fit` asks the same of the one that has it."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, Any] = {}
+
+    def track(self, **parts: Any) -> None:
+        """Name what is saved and restored: each has state_dict() and load_state_dict()."""
+        self.parts = parts
+
+    def restore(self, device: torch.device) -> Path | None:
+        """Put the parts back as they were saved; where from, or None if nothing was."""
+        return None
+
+    def save(self) -> None:
+        """Keep the parts as they are now."""
+
+    def save_if_cheap(self) -> None:
+        """The same, if it costs less than COST of the time since the last save."""
+
+
+class Saved(State):
+    """The state in a folder; the first process alone reads and writes, the others get what it read."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder, self.writer = folder, SnapshotWriter(folder)
+        self.saved, self.seconds = 0.0, 0.0  # when the last save ended, how long it took
+
+    def restore(self, device: torch.device) -> Path | None:
+        content = from_main(read_newest(self.folder) if is_main() else b"")
+        if not content:
+            return None
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(content))
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return self.folder
+
+    def save(self) -> None:
+        if is_main():
+            began = time.monotonic()
+            self.writer.write({name: part.state_dict() for name, part in self.parts.items()})
+            self.saved = time.monotonic()
+            self.seconds = self.saved - began
+
+    def save_if_cheap(self) -> None:
+        if time.monotonic() - self.saved >= self.seconds / COST:
+            self.save()
+
+
+def read_newest(folder: Path) -> bytes:
+    """The bytes of the newest state whose checksum holds, none if no state's does."""
+    for path in (folder / NEWEST, folder / BEFORE):
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        try:
+            parse(content)
+            return content
+        except ValueError as why:
+            print(f"warning: {path}: damaged, {len(content)} bytes: {why}; the state before it is tried")
+    return b""
