@@ -106,6 +106,8 @@ def one_row(*overrides):
             ".rows: +a and with a give experiments of the same name",
         ),
         ({"baseline": "plian"}, ": baseline: no row 'plian', did you mean plain?"),
+        ({"baseline": 3}, ".baseline: the label of the row that the others are compared with, or a list"),
+        ({"baseline": []}, ".baseline: the label of the row that the others are compared with, or a list"),
         ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
