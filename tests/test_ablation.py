@@ -185,6 +185,14 @@ def test_the_shipped_tables_are_sound(name, monkeypatch):
         assert losses in ([], [f"loss={row.params['loss']}"])
 
 
+def test_a_rows_costs_take_the_place_of_its_datasets(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    row = next(row for row in read_table("imbalance", "demo", []).rows if row.label == "rare digits cost 3")
+    costs = {key: value for key, value in row.params.items() if key.startswith("weighting.weighted.costs.")}
+    assert len(costs) == 18 and set(costs.values()) == {3}
+    assert {key.split(".")[3] for key in costs} == {"8", "9"}
+
+
 @pytest.mark.parametrize(
     "label, name",
     [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
