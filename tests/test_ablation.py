@@ -274,6 +274,15 @@ def test_a_written_table_comes_back(place):
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_table_of_one_seed_and_numeric_labels_comes_back(place):
+    rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
+    table = small_table(rows=rows, seeds=(1,))
+    paths = write_report(table, compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
+    lines = read_lines(paths[0])
+    assert lines["row"].tolist() == ["1", "2"] and lines["values"].tolist() == ["0.500000", "0.750000"]
+    assert "+0.2500 (one pair)" in paths[1].read_text() and paths[2].exists()
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_tables_agree_with_their_seeds(path):
     """Means and intervals follow from the values beside them, and the markdown from the CSV."""

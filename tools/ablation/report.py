@@ -13,6 +13,7 @@ from tools.ablation.tables import Table
 FOLDER = Path("metrics/ablation")
 PICTURES = Path("plots/ablation")
 NUMBERS = ("mean", "sd", "difference", "low", "high", "parameters", "published")  # empty in the CSV if NaN
+TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "seeds", "values")
 
 
 def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
@@ -30,8 +31,9 @@ def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
 
 
 def read_lines(csv: Path) -> pd.DataFrame:
-    """The lines of a CSV that `write_report` wrote; a row may be labelled none."""
-    return pd.read_csv(csv, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+    """The lines of a CSV that `write_report` wrote; a row may be labelled none or 3."""
+    empty = {name: [""] for name in NUMBERS}
+    return pd.read_csv(csv, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
 
 
 def format_table(lines: pd.DataFrame) -> str:
