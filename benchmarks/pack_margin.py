@@ -1,6 +1,6 @@
 """What augmentation loses by cutting from pictures that are packed at the network's size.
 
-A small student is trained from nothing on an own set of pictures, the training pictures packed larger by a
+A small student is trained from nothing on a dataset of your own, the training pictures packed larger by a
 margin. Accuracy on test over seeds.
 
 run     python -m benchmarks.pack_margin DATA_ROOT [--side 64] [--epochs 15] [--seeds 3] [--policy crop]
@@ -12,10 +12,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmarks.students import in_a_row, score, silence
+from benchmarks.students import format_values, measure_accuracy, mute_stdout
 from src.ground.errors import run
 from stages import check_images, dump_knowledge, make_curriculum
-from tools.overrides import params
+from tools.ablation.overrides import override_params
 
 MARGINS = (0.0, 0.25, 1.0)
 FILES = ("params.yaml", "params.schema.json")
@@ -41,11 +41,12 @@ def main() -> None:
                 "student.arch=timm/test_resnet", f"student.epochs={arguments.epochs}", "student.warmup=4",
                 f"augment.policy={arguments.policy}", "augment.min_area=0.25", "augment.flip=0.5",
             ]  # fmt: skip
-            with params(overrides), silence():
+            with override_params(overrides), mute_stdout():
                 for stage in (check_images, dump_knowledge, make_curriculum):
                     stage.main()
-            scores = [score([*overrides, f"seed={seed}"]) for seed in range(1, arguments.seeds + 1)]
-            print(f"margin {margin:4g}  {in_a_row([one.accuracy for one in scores])}", flush=True)
+            seeds = range(1, arguments.seeds + 1)
+            accuracies = [measure_accuracy([*overrides, f"seed={seed}"]) for seed in seeds]
+            print(f"margin {margin:4g}  {format_values(accuracies)}", flush=True)
 
 
 if __name__ == "__main__":

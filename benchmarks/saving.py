@@ -6,11 +6,12 @@ run     python -m benchmarks.saving
 """
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.students import trained
+from benchmarks.students import train_student
 from benchmarks.timing import in_turns
 from src.ground.errors import run
 from src.training.resume import Saved, State
@@ -22,14 +23,17 @@ STUDENTS = {
 }
 
 
-def with_saving(overrides: list[str]) -> None:
+def train_with_saving(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trained(overrides, Saved(Path(folder)))
+        train_student(overrides, Saved(Path(folder)))
 
 
 def shares(overrides: list[str]) -> list[float]:
     """What saving adds to the time of a training, in percent of it, in each round."""
-    contestants = {"plain": partial(trained, overrides, State()), "saving": partial(with_saving, overrides)}
+    contestants: dict[str, Callable[[], object]] = {
+        "plain": partial(train_student, overrides, State()),
+        "saving": partial(train_with_saving, overrides),
+    }
     seconds = in_turns(contestants, ROUNDS)
     return [100 * (s / p - 1) for s, p in zip(seconds["saving"], seconds["plain"], strict=True)]
 

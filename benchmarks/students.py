@@ -6,10 +6,8 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from sklearn.metrics import f1_score
 from torch import nn
 
 from src.batches.data import TrainingSet
@@ -25,35 +23,22 @@ from src.training.resume import State
 from src.training.sections import StudentSettings
 from src.training.validation import Validation
 from stages.train_student import assemble
-from tools.overrides import params
+from tools.ablation.overrides import override_params
 
 Change = Callable[[TrainingSet], TrainingSet]
 
 
-class Score(NamedTuple):
-    """What a student reaches on test, each in [0, 1]."""
-
-    accuracy: float
-    macro_f1: float
-
-
-def score(overrides: Sequence[str], change: Change = lambda data: data) -> Score:
-    """Train the student as `dvc exp run -S ...` with these overrides would, and measure it on test."""
-    model, test = trained(overrides, State(), change), read_manifest("test")
-    predicted = (
-        predict_logits(
-            model, read_pictures("test", read(bool, "images.dct_scaling")), 256, torch.device("cpu")
-        )
-        .argmax(dim=1)
-        .numpy()
-    )
-    accuracy = float((predicted == test.labels).mean())
-    return Score(accuracy, f1_score(test.labels, predicted, average="macro"))
+def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: data) -> float:
+    """Accuracy on test, in [0, 1], of a student trained as by `dvc exp run -S` with these overrides."""
+    model, test = train_student(overrides, State(), change), read_manifest("test")
+    pictures = read_pictures("test", read(bool, "images.dct_scaling"))
+    predicted = predict_logits(model, pictures, 256, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
+    return float((predicted == test.labels).mean())
 
 
-def trained(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
+def train_student(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
     """The student after a training with these overrides on `change` of its data."""
-    with params(overrides), silence(), tempfile.TemporaryDirectory() as folder:
+    with override_params(overrides), mute_stdout(), tempfile.TemporaryDirectory() as folder:
         settings, seed = read(StudentSettings, "student"), read(int, "seed")
         device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
         model, loss, data = assemble(settings, seed)
@@ -72,13 +57,13 @@ def trained(overrides: Sequence[str], state: State, change: Change = lambda data
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
+def mute_stdout() -> Iterator[None]:
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         yield
 
 
-def in_a_row(values: Sequence[float]) -> str:
+def format_values(values: Sequence[float]) -> str:
     """Mean, standard deviation and every value."""
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+    sd = statistics.stdev(values) if len(values) > 1 else float("nan")
     each = " ".join(f"{value:.4f}" for value in values)
-    return f"{statistics.mean(values):.4f} sd {spread:.4f}  {each}"
+    return f"{statistics.mean(values):.4f} sd {sd:.4f}  {each}"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.students import in_a_row, score
+from benchmarks.students import Change, format_values, measure_accuracy
 from src.batches.augment import augment_each
 from src.batches.batch import Batch, unit_range
 from src.batches.data import TrainingSet
@@ -74,7 +74,7 @@ def main() -> None:
     if [path.name for path in Path("data/distill").iterdir()] != [f"distill_{TEACHER.stem}.txt"]:
         raise UserError("data/distill: must hold the file of teacher big alone (git stash; dvc repro)")
     distill = read(DistillSettings, "distill")
-    knowledge = {
+    knowledge: dict[str, tuple[list[str], Change]] = {
         "no teacher": (["distill.share=0"], lambda data: data),
         "file": ([f"distill.share={distill.share}"], lambda data: data),
         f"file of {VIEWS} views": (["distill.share=0"], partial(with_views, settings=distill)),
@@ -84,8 +84,9 @@ def main() -> None:
     for policy in ("light", "none"):
         for name, (overrides, change) in knowledge.items():
             row = [*arguments.overrides, f"augment.policy={policy}", *overrides]
-            scores = [score([*row, f"seed={seed}"], change) for seed in range(1, arguments.seeds + 1)]
-            print(f"{name + ', ' + policy:28} {in_a_row([one.accuracy for one in scores])}", flush=True)
+            seeds = range(1, arguments.seeds + 1)
+            accuracies = [measure_accuracy([*row, f"seed={seed}"], change) for seed in seeds]
+            print(f"{name + ', ' + policy:28} {format_values(accuracies)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of strategies: refused before the first run if wrong, run once, compared seed by seed."""
+"""Ablation tables: refused before the first run if wrong, run once, compared seed by seed."""
 
 import fcntl
 import math
@@ -13,13 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT, Project, draw_tiny_images
-from ruamel.yaml import YAML
 
 from src.ground.errors import UserError
-from tools.ablation import LOG, alone, git
-from tools.paired import compared, drawn, in_markdown, in_words, interval, read, write
-from tools.tables import Row, Table, in_name, read_table
+from src.ground.params import checked_params, read
+from src.losses.weightings import WeightingSettings
+from src.training.sections import StudentSettings
+from tools.ablation.clone import run_git
+from tools.ablation.overrides import override_params
+from tools.ablation.paired import compare_rows, estimate_mean
+from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
+from tools.ablation.runner import LOG, hold_log
+from tools.ablation.tables import Row, Table, read_file, read_table, slugify
 
 COMMITTED = sorted((ROOT / "metrics/ablation").glob("*.csv"))
 TABLE = {
@@ -33,56 +39,56 @@ TABLE = {
 
 @pytest.fixture
 def tables(place):
-    """Writes ablations.yaml, one table and one set of pictures, into a working folder."""
+    """Writes ablations.yaml, one table and one dataset, into a working folder."""
     shutil.copy(ROOT / "ablations.schema.json", place)
 
     def write_file(data=None, **changes):
         file = {"data": {"own": {"set": []} | (data or {})}, "tables": {"losses": TABLE | changes}}
-        YAML().dump(file, place / "ablations.yaml")
+        (place / "ablations.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
 
     write_file()
     return write_file
 
 
-def test_a_row_has_the_words_of_its_pictures_its_table_and_its_own(tables):
+def test_a_row_has_the_overrides_of_its_dataset_its_table_and_its_own(tables):
     tables({"set": ["student.lr=0.1"], "seeds": [7]}, set=["student.lr=0.2", "loss=ohm"])
     table = read_table("losses", "own", ["student.clip=1"])
-    words = ["student.lr=0.2", "loss=ohm", "student.clip=1"]
-    assert [*table.rows[0].words.values()] == words
-    assert [*table.rows[2].words.values()] == [
+    overrides = ["student.lr=0.2", "loss=ohm", "student.clip=1"]
+    assert [*table.rows[0].overrides.values()] == overrides
+    assert [*table.rows[2].overrides.values()] == [
         "student.lr=0.2",
         "student.clip=1",
         "loss=bce",
         "distill.share=1",
     ]
     assert table.rows[1].params["loss"] == "bce" and table.rows[1].params["student.lr"] == 0.2
-    names = [name for name, _, _ in table.experiments()]
+    names = [name for name, _, _ in table.list_experiments()]
     assert names == ["losses-own-plain-7", "losses-own-bce-7", "losses-own-harder-7"]
 
 
 def test_a_row_that_changes_nothing_here_is_left_out(tables):
     tables(rows=TABLE["rows"] | {"-pretrained": ["student.pretrained=none"]})
     table = read_table("losses", "own", [])
-    assert table.without == ("-pretrained",) and [row.label for row in table.rows] == [*TABLE["rows"]]
+    assert table.left_out == ("-pretrained",) and [row.label for row in table.rows] == [*TABLE["rows"]]
     table = read_table("losses", "own", ["student.pretrained=default"])
-    assert table.without == () and table.rows[3].params["student.pretrained"] == "none"
+    assert table.left_out == () and table.rows[3].params["student.pretrained"] == "none"
 
 
-def test_pictures_may_take_some_rows_and_have_several_baselines(tables):
+def test_a_dataset_may_take_some_rows_and_a_table_have_several_baselines(tables):
     tables({"rows": {"losses": ["plain", "harder"]}})
     assert [row.label for row in read_table("losses", "own", []).rows] == ["plain", "harder"]
     tables(baseline=["plain", "bce"])
     assert [row.baseline for row in read_table("losses", "own", []).rows] == ["plain", "bce", "bce"]
 
 
-def test_a_folder_of_pictures_is_named_in_full(tables, place):
+def test_a_datasets_path_is_made_absolute(tables, place):
     (place / "pictures").mkdir()
     tables({"set": ["data.root=pictures"]})
-    assert read_table("losses", "own", []).rows[0].words["data.root"] == f"data.root={place}/pictures"
+    assert read_table("losses", "own", []).rows[0].overrides["data.root"] == f"data.root={place}/pictures"
 
 
-def one_row(*words):
-    return {"rows": {"plain": [], "a": [*words]}}
+def one_row(*overrides):
+    return {"rows": {"plain": [], "a": [*overrides]}}
 
 
 @pytest.mark.parametrize(
@@ -93,13 +99,15 @@ def one_row(*words):
         (one_row("student.lr=fast"), ".rows.a: student.lr: must be a number in (0, 100], got 'fast'"),
         (one_row("loss=bce,ohm"), ".rows.a: loss=bce,ohm: several values"),
         (one_row("loss=[bce"), ".rows.a: loss=[bce: not in the grammar"),
-        (one_row("seed=3"), ".rows.a: seed: the table's seeds set it"),
+        (one_row("seed=3"), ".rows.a: seed: set by the table's seeds (remove it here)"),
         (one_row("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
         (
             {"rows": {"plain": [], "+a": ["loss=bce"], "with a": ["loss=ohm"]}},
-            ".rows: +a and with a have one name",
+            ".rows: +a and with a give experiments of the same name",
         ),
         ({"baseline": "plian"}, ": baseline: no row 'plian', did you mean plain?"),
+        ({"baseline": 3}, ".baseline: the label of the row that the others are compared with, or a list"),
+        ({"baseline": []}, ".baseline: the label of the row that the others are compared with, or a list"),
         ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
@@ -122,29 +130,67 @@ def test_a_table_without_a_baseline_is_refused(tables, place):
 
 
 @pytest.mark.parametrize("text", ["tables: [", "tables: {}\ntables: {}\n", "", "- 1\n"])
-def test_a_broken_file_is_told(tables, place, text):
+def test_a_broken_file_is_reported(tables, place, text):
     (place / "ablations.yaml").write_text(text)
     with pytest.raises(UserError, match="^ablations.yaml: "):
         read_table("losses", "own", [])
 
 
+def test_a_duplicate_key_is_reported_with_its_place(tables, place):
+    path = place / "ablations.yaml"
+    path.write_text(path.read_text() + "  losses: {}\n")
+    line = len(path.read_text().splitlines())
+    with pytest.raises(UserError) as caught:
+        read_table("losses", "own", [])
+    assert str(caught.value) == f'ablations.yaml: line {line}, column 3: found duplicate key "losses"'
+
+
+def test_keys_are_text_as_written(tables, place):
+    path, labels = place / "ablations.yaml", ["plain", "3", "off", "1:10", "1e-5", "null"]
+    rows = "".join(f"      {label}: []\n" for label in labels)
+    path.write_text(re.sub(r"    rows:\n.*", f"    rows:\n{rows}", path.read_text(), flags=re.DOTALL))
+    assert [*read_file()["tables"]["losses"]["rows"]] == labels
+
+
+def test_params_come_back_after_an_error(place):
+    with pytest.raises(UserError, match="student.lr: must be a number"), override_params(["student.lr=-1"]):
+        read(str, "loss")
+    assert read(float, "student.lr") > 0
+
+
 @pytest.mark.parametrize(
     "name, data, message",
     [
-        ("loses", "own", "tables.loses: not there, did you mean losses?"),
-        ("losses", "x", "data.x: not there (own)"),
+        ("loses", "own", "tables.loses: not found, did you mean losses?"),
+        ("losses", "x", "data.x: not found (own)"),
     ],
 )
-def test_an_unknown_table_is_told(tables, name, data, message):
+def test_an_unknown_table_is_reported(tables, name, data, message):
     with pytest.raises(UserError, match=re.escape(message)):
         read_table(name, data, [])
 
 
-@pytest.mark.parametrize("name", YAML(typ="safe").load((ROOT / "ablations.yaml").read_text())["tables"])
+@pytest.mark.parametrize("name", yaml.safe_load((ROOT / "ablations.yaml").read_text())["tables"])
 def test_the_shipped_tables_are_sound(name, monkeypatch):
+    def check_sections():
+        read(StudentSettings, "student"), read(WeightingSettings, "weighting")
+        return checked_params()
+
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("tools.ablation.overrides.checked_params", check_sections)
     table = read_table(name, "demo", [])
     assert len(table.rows) >= 5 and len(table.seeds) == 5
+    for row in table.rows:
+        losses = [override for override in row.own if override.startswith("loss=")]
+        assert losses in ([], [f"loss={row.params['loss']}"])
+
+
+def test_a_rows_costs_take_the_place_of_its_datasets(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    row = next(row for row in read_table("imbalance", "demo", []).rows if row.label == "rare digits cost 3")
+    costs = {key: value for key, value in row.params.items() if key.startswith("weighting.weighted.costs.")}
+    assert len(costs) == 18 and set(costs.values()) == {3}
+    assert {key.split(".")[3] for key in costs} == {"8", "9"}
 
 
 @pytest.mark.parametrize(
@@ -152,87 +198,96 @@ def test_the_shipped_tables_are_sound(name, monkeypatch):
     [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
 )
 def test_a_label_in_a_name(label, name):
-    assert in_name(label) == name
+    assert slugify(label) == name
 
 
 def test_the_interval_by_hand():
     """Differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.302653."""
-    mean, low, high = interval(np.array([1.0, 2.0, 3.0]))
+    mean, low, high = estimate_mean(np.array([1.0, 2.0, 3.0]))
     assert mean == 2 and high - 2 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert low + high == pytest.approx(4)
-    assert interval(np.array([0.5]))[0] == 0.5 and math.isnan(interval(np.array([0.5]))[1])
-    assert interval(np.array([0.0, 0.0])) == (0, 0, 0)
+    assert estimate_mean(np.array([0.5]))[0] == 0.5 and math.isnan(estimate_mean(np.array([0.5]))[1])
+    assert estimate_mean(np.array([0.0, 0.0])) == (0, 0, 0)
 
 
 def test_the_interval_holds_the_truth_19_times_of_20():
     """1,000 samples of five from a normal distribution; 3.3 standard errors of the share are .023."""
     samples = np.random.default_rng(0).normal(0.3, 1.0, (1000, 5))
-    inside = [low <= 0.3 <= high for _, low, high in map(interval, samples)]
+    inside = [low <= 0.3 <= high for _, low, high in map(estimate_mean, samples)]
     assert abs(np.mean(inside) - 0.95) < 0.023
 
 
 def small_table(**changes):
     rows = [Row(label, "plain", (), {}, {}, math.nan) for label in ("plain", "better", "same")]
     values = dict(
-        name="t", data="d", title="T", rows=(*rows,), without=(), seeds=(1, 2, 3), metrics=("m",),
-        published="",
+        name="t", data="d", title="T", rows=(*rows,), left_out=(), seeds=(1, 2, 3), metrics=("m",),
+        published_title="",
     )  # fmt: skip
     return Table(**values | changes)
 
 
-REACHED = {"plain": (0.5, 0.7, 0.6), "better": (0.6, 0.81, 0.7), "same": (0.6, 0.6, 0.6)}
+VALUES = {"plain": (0.5, 0.7, 0.6), "better": (0.6, 0.81, 0.7), "same": (0.6, 0.6, 0.6)}
 RECORDS = {
     f"t-d-{label}-{seed}": {"m": value, "student.parameters": 10}
-    for label, values in REACHED.items()
+    for label, values in VALUES.items()
     for seed, value in zip((1, 2, 3), values, strict=True)
 }
 
 
 def test_differences_are_of_the_same_seeds():
-    lines = compared(small_table(), RECORDS).set_index("row")
+    lines = compare_rows(small_table(), RECORDS).set_index("row")
     assert lines["mean"].tolist() == pytest.approx([0.6, 0.7033333, 0.6])
     assert lines.loc["plain", "sd"] == pytest.approx(0.1)
     assert lines.loc["better", "difference"] == pytest.approx(0.1033333)
     assert lines.loc["better", "low"] > 0 > lines.loc["same", "low"]  # though plain's own spread is as wide
     lame = {name: value for name, value in RECORDS.items() if name not in ("t-d-plain-1", "t-d-better-2")}
-    better = compared(small_table(), lame).set_index("row").loc["better"]
+    better = compare_rows(small_table(), lame).set_index("row").loc["better"]
     assert (better["n"], better["pairs"], better["seeds"]) == (2, 1, "1 3")
     assert better["difference"] == pytest.approx(0.1) and math.isnan(better["low"])
-    none = compared(small_table(), {}).set_index("row").loc["same"]
+    none = compare_rows(small_table(), {}).set_index("row").loc["same"]
     assert none["n"] == 0 and math.isnan(none["mean"]) and math.isnan(none["difference"])
 
 
 def test_only_what_is_seen_is_bold():
-    text = in_markdown(compared(small_table(published="elsewhere"), RECORDS))
+    text = format_table(compare_rows(small_table(published_title="elsewhere"), RECORDS))
     plain, better, same = text.splitlines()[2:]
     assert "| 0.6000 ± 0.1000 | baseline | 10 | - |" in plain
     assert "| **+0.1033** (" in better and "no difference" not in better
     assert "**" not in same and same.endswith("), no difference seen | 10 | - |")
-    one = compared(small_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
-    assert in_words(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in in_markdown(one)
+    one = compare_rows(small_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
+    assert format_difference(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in format_table(one)
 
 
 def test_a_written_table_comes_back(place):
     rows = tuple(Row(label, "none", (), {}, {}, 89.2) for label in ("none", "better"))
     records = {name.replace("plain", "none"): values for name, values in RECORDS.items()}
-    paths = write(small_table(rows=rows), compared(small_table(rows=rows), records))
+    paths = write_report(small_table(rows=rows), compare_rows(small_table(rows=rows), records))
     assert [str(path) for path in paths] == [
         "metrics/ablation/t-d.csv", "metrics/ablation/t-d.md", "plots/ablation/t-d.png",
     ]  # fmt: skip
-    lines = read(paths[0])
+    lines = read_lines(paths[0])
     assert lines["row"].tolist() == ["none", "better"] and lines["published"].tolist() == [89.2, 89.2]
-    assert in_markdown(lines) == paths[1].read_text()
-    left, right = drawn(lines, "t-d").axes
+    assert format_table(lines) == paths[1].read_text()
+    left, right = draw_table(lines, "t-d").axes
     assert [len(line.get_xdata()) for line in left.lines] == [3, 1, 3, 1]
     assert len(right.containers) == 1  # the baseline differs from nothing
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_table_of_one_seed_and_numeric_labels_comes_back(place):
+    rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
+    table = small_table(rows=rows, seeds=(1,))
+    paths = write_report(table, compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
+    lines = read_lines(paths[0])
+    assert lines["row"].tolist() == ["1", "2"] and lines["values"].tolist() == ["0.500000", "0.750000"]
+    assert "+0.2500 (one pair)" in paths[1].read_text() and paths[2].exists()
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_tables_agree_with_their_seeds(path):
     """Means and intervals follow from the values beside them, and the markdown from the CSV."""
-    lines = read(path)
-    assert in_markdown(lines) == path.with_suffix(".md").read_text()
+    lines = read_lines(path)
+    assert format_table(lines) == path.with_suffix(".md").read_text()
     for _, metric in lines.groupby("metric"):
         reached = {
             line["row"]: pd.Series([*map(float, line["values"].split())], line["seeds"].split())
@@ -242,26 +297,26 @@ def test_committed_tables_agree_with_their_seeds(path):
             own = reached[line["row"]]
             assert line["mean"] == pytest.approx(own.mean(), abs=1e-6)
             if line["row"] != line["baseline"]:
-                expected = interval((own - reached[line["baseline"]]).dropna().to_numpy())
+                expected = estimate_mean((own - reached[line["baseline"]]).dropna().to_numpy())
                 assert line[["difference", "low", "high"]].tolist() == pytest.approx(expected, abs=3e-6)
 
 
 def test_what_still_runs_is_waited_for(place, capsys):
     """The log is locked by whoever writes into it, whether or not it was started here."""
-    with ThreadPoolExecutor(1) as pool, open_locked() as held:
-        waiting = pool.submit(lambda: alone().__enter__().name)
-        until(lambda: "waiting for the experiment of before to end" in capsys.readouterr().out)
+    with ThreadPoolExecutor(1) as pool, lock_log() as held:
+        waiting = pool.submit(lambda: hold_log().__enter__().name)
+        wait_until(lambda: "waiting for the previous experiment to end" in capsys.readouterr().out)
         assert not waiting.done()
         held.close()
         assert waiting.result(timeout=10) == str(LOG)
 
 
 def test_what_git_refuses_is_one_line(place):
-    with pytest.raises(UserError, match=r"^git reset: fatal: .* \(if it is about .scratch/ablation, remove"):
-        git("reset", "--hard", "nowhere")
+    with pytest.raises(UserError, match=r"^git reset: fatal: .* \(if it concerns .scratch/ablation, remove"):
+        run_git("reset", "--hard", "nowhere")
 
 
-def open_locked():
+def lock_log():
     LOG.parent.mkdir()
     file = open(LOG, "w")
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -279,17 +334,17 @@ def laboratory(tmp_path_factory):
     torn = {"plain": rows["plain"], "torn": ["student.batch_size=100"], "bce": rows["bce"]}
     broken = TABLE | {"rows": torn, "seeds": [1]}
     file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken}}
-    YAML().dump(file, project.folder / "ablations.yaml")
+    (project.folder / "ablations.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
     project.run("dvc", "repro")
     project.commit("results")
     return project
 
 
-def ablation(project, table, *more, code=0):
+def run_ablation(project, table, *more, code=0):
     return project.run("python", "-m", "tools.ablation", table, "own", *more, code=code)
 
 
-def started(project, *more, **streams):
+def start_ablation(project, *more, **streams):
     command = ["python", "-m", "tools.ablation", "losses", "own", *more]
     return subprocess.Popen(command, cwd=project.folder, env=project.environment(), **streams)
 
@@ -299,21 +354,21 @@ def test_a_table_is_run_once_and_goes_on_after_a_kill(laboratory):
     csv = laboratory.folder / "metrics/ablation/losses-own.csv"
     log, before = laboratory.folder / ".scratch/ablation.log", laboratory.results()
     with open(laboratory.folder.parent / "killed.txt", "w+") as said:
-        process = started(laboratory, stdout=said)
-        until(lambda: "[1/4]" in Path(said.name).read_text())
-        until(lambda: log.read_text().rpartition("$ dvc")[2].count("epoch 1/"))
+        process = start_ablation(laboratory, stdout=said)
+        wait_until(lambda: "[1/4]" in Path(said.name).read_text())
+        wait_until(lambda: log.read_text().rpartition("$ dvc")[2].count("epoch 1/"))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not csv.exists()
-    output = ablation(laboratory, "losses")  # what the kill left running ends first
+    output = run_ablation(laboratory, "losses")  # after what the kill left running has ended
     assert "2 recorded, 2 to run" in output and "2 trained, 0 from DVC's cache, 0 failed" in output
     table = csv.read_bytes()
-    assert read(csv)["n"].tolist() == [2, 2]
-    again = ablation(laboratory, "losses")
+    assert read_lines(csv)["n"].tolist() == [2, 2]
+    again = run_ablation(laboratory, "losses")
     assert "4 recorded, 0 to run" in again and "0 trained" in again and csv.read_bytes() == table
     names = laboratory.run("dvc", "exp", "list", "--name-only").split()
     laboratory.run("dvc", "exp", "remove", *names)
-    cached = ablation(laboratory, "losses")
+    cached = run_ablation(laboratory, "losses")
     assert "0 trained, 4 from DVC's cache, 0 failed" in cached and csv.read_bytes() == table
     after = {name: text for name, text in laboratory.results().items() if "ablation" not in name}
     assert after == before  # the workspace is as it was
@@ -327,15 +382,15 @@ def test_a_terminated_table_ends_its_training_and_goes_on(laboratory):
         laboratory.run("dvc", "exp", "remove", *names)
     shutil.rmtree(laboratory.folder / ".dvc/cache/runs")
     longer = ("--set", "student.epochs=100")
-    process = started(laboratory, *longer, stderr=subprocess.PIPE)
+    process = start_ablation(laboratory, *longer, stderr=subprocess.PIPE)
     log = laboratory.folder / ".scratch/ablation.log"
-    until(lambda: log.exists() and "epoch 1/" in log.read_text())
+    wait_until(lambda: log.exists() and "epoch 1/" in log.read_text())
     process.terminate()
     errors = process.communicate(timeout=60)[1]
     assert b"error: stopped by SIGTERM (the same command goes on from here)" in errors
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by" in log.read_text()
-    output = ablation(laboratory, "losses", *longer)
+    output = run_ablation(laboratory, "losses", *longer)
     assert "0 recorded, 4 to run" in output and "4 trained" in output
     assert "resuming from epoch" in log.read_text()
     assert "ablation" in laboratory.run("git", "status", "--porcelain")  # the table, and nothing else
@@ -345,12 +400,12 @@ def test_a_terminated_table_ends_its_training_and_goes_on(laboratory):
 
 
 @pytest.mark.slow
-def test_a_failed_row_is_told_and_the_others_go_on(laboratory):
-    output = ablation(laboratory, "broken", code=1)
+def test_a_failed_row_is_reported_and_the_others_go_on(laboratory):
+    output = run_ablation(laboratory, "broken", code=1)
     said = "error: broken-own-torn-1: failed: params.yaml: student.batch_size"
     assert output.splitlines()[-1].startswith(said)
-    assert "from DVC's cache, 1 failed" in output and "the outs of before" not in output
-    lines = read(laboratory.folder / "metrics/ablation/broken-own.csv").set_index("row")
+    assert "from DVC's cache, 1 failed" in output and "git checkout metrics" not in output
+    lines = read_lines(laboratory.folder / "metrics/ablation/broken-own.csv").set_index("row")
     assert lines["n"].to_dict() == {"plain": 1, "torn": 0, "bce": 1}
 
 
@@ -359,12 +414,12 @@ def test_an_uncommitted_change_is_refused(laboratory):
     script = laboratory.folder / "stages/evaluate.py"
     text = script.read_text()
     script.write_text(text + "\n")
-    output = ablation(laboratory, "losses", code=1)
+    output = run_ablation(laboratory, "losses", code=1)
     script.write_text(text)
     assert output.startswith("error: stages/evaluate.py: changed since the last commit (")
 
 
-def until(holds, seconds=120):
+def wait_until(holds, seconds=120):
     """Wait until `holds()` is true."""
     end = time.monotonic() + seconds
     while not holds():

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tools.experiments import experiments_table, joined, over_seeds
+from tools.experiments import add_seed_to_params, average_over_seeds, build_table
 
 
 def run_data(seed, loss, accuracy):
@@ -38,7 +38,7 @@ SHOWN = [
 
 
 def test_a_row_names_what_differs():
-    table = joined(experiments_table(SHOWN)).set_index("experiment")
+    table = add_seed_to_params(build_table(SHOWN)).set_index("experiment")
     assert table["params"].to_dict() == {
         "main": "-", "plain-2": "seed=2", "ohm-1": "loss=ohm", "ohm-2": "loss=ohm seed=2", "failed": "-",
     }  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_row_names_what_differs():
 
 
 def test_seeds_are_averaged_by_hand():
-    table = over_seeds(experiments_table(SHOWN)).set_index("params")
+    table = average_over_seeds(build_table(SHOWN)).set_index("params")
     assert table["seeds"].to_dict() == {"-": 2, "loss=ohm": 2}
     assert table.loc["-", "test.accuracy"] == "0.8500 sd 0.0707"
     assert table.loc["loss=ohm", "test.macro_f1"] == "0.6000 sd 0.1414"
@@ -55,10 +55,10 @@ def test_seeds_are_averaged_by_hand():
 
 def test_one_seed_has_no_spread():
     only = [SHOWN[0], SHOWN[1] | {"experiments": None}]
-    assert over_seeds(experiments_table(only))["test.accuracy"].tolist() == ["0.9000 sd nan"]
+    assert average_over_seeds(build_table(only))["test.accuracy"].tolist() == ["0.9000 sd nan"]
 
 
 @pytest.mark.parametrize("data", [None, {"params": None, "metrics": None}])
 def test_a_commit_without_results_is_no_error(data):
-    table = experiments_table([{"rev": "b" * 40, "name": "old", "data": data, "experiments": None}])
+    table = build_table([{"rev": "b" * 40, "name": "old", "data": data, "experiments": None}])
     assert table["params"].tolist() == [""]

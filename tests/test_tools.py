@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.strategies import TABLES
-from src.ground.errors import UserError
-from src.ground.params import read
-from src.losses.weightings import WeightingSettings
-from src.training.sections import StudentSettings
 from tools.lr_range import reach, smoothed
-from tools.overrides import params
 from tools.preview import in_words, spread
 
 
@@ -39,20 +33,3 @@ def test_pictures_of_all_classes_are_shown():
 
 def test_a_mixed_target_in_words():
     assert in_words(torch.tensor([0.0, 0.7, 0.3]), ("cat", "dog", "owl")) == "dog 0.70\nowl 0.30"
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_the_strategies_that_are_compared_are_params_that_exist(place, table):
-    for overrides in TABLES[table].values():
-        with params(overrides):
-            read(StudentSettings, "student"), read(WeightingSettings, "weighting")
-            recipe = read(str, "loss")
-        for override in overrides:
-            key, _, value = override.partition("=")
-            assert key != "loss" or recipe == value
-
-
-def test_params_come_back_after_an_error(place):
-    with pytest.raises(UserError, match="student.lr: must be a number"), params(["student.lr=-1"]):
-        read(str, "loss")
-    assert read(float, "student.lr") > 0

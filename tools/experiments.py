@@ -1,4 +1,4 @@
-"""One table of DVC's experiments: what differs from the commit they started from, and what came of it.
+"""One table of DVC's experiments: what differs from the commit that they started from, and their metrics.
 
 run     python -m tools.experiments [--seeds] [--commits N]
 """
@@ -24,58 +24,61 @@ def main() -> None:
     )
     parser.add_argument("--commits", type=int, default=1, help="how many of the last commits to look at")
     arguments = parser.parse_args()
-    table = experiments_table(show(arguments.commits))
-    print((over_seeds(table) if arguments.seeds else joined(table)).to_string(index=False))
+    table = build_table(query_experiments(arguments.commits))
+    table = average_over_seeds(table) if arguments.seeds else add_seed_to_params(table)
+    print(table.to_string(index=False))
 
 
-def show(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
-    """What DVC knows of the experiments of the last commits, up to `rev`."""
+def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
+    """What `dvc exp show` knows of the experiments of the last `commits` commits up to `rev`."""
     command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand to see more)")
+        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand for details)")
     return json.loads(result.stdout)
 
 
-def experiments_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row per commit and experiment: name, what of params differs from its commit's, seed, METRICS."""
+def build_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row per commit and experiment: name, params that differ from its commit's, seed, METRICS."""
     rows = []
     for commit in shown:
-        baseline = params_of(commit["data"])
+        baseline = flatten_params(commit["data"])
         if commit["rev"] == "workspace":
             continue
-        rows.append({"experiment": commit["name"] or commit["rev"][:7], **row_of(commit["data"], baseline)})
+        rows.append(
+            {"experiment": commit["name"] or commit["rev"][:7], **build_row(commit["data"], baseline)}
+        )
         for experiment in commit["experiments"] or []:
             last = experiment["revs"][0]
             rows.append(
-                {"experiment": experiment["name"] or last["rev"][:7], **row_of(last["data"], baseline)}
+                {"experiment": experiment["name"] or last["rev"][:7], **build_row(last["data"], baseline)}
             )
     return pd.DataFrame(rows)
 
 
-def row_of(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
-    """The differing params, as words of `-S`, and the metrics of one run; NaN where it has none."""
-    params, metrics = params_of(data), dict(flat(merged(data, "metrics")))
+def build_row(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
+    """The differing params, as overrides (`-S KEY=VALUE`), and the metrics of one run; NaN if it has none."""
+    params, metrics = flatten_params(data), dict(flat(merge_files(data, "metrics")))
     keys = sorted(set(params) | set(baseline))
     differing = {key: params.get(key) for key in keys if params and params.get(key) != baseline.get(key)}
-    words = " ".join(f"{key}={value}" for key, value in differing.items() if key != SEED)
+    overrides = " ".join(f"{key}={value}" for key, value in differing.items() if key != SEED)
     return {
-        "params": words,
+        "params": overrides,
         SEED: params.get(SEED),
         **{name: metrics.get(name, float("nan")) for name in METRICS},
     }
 
 
-def joined(table: pd.DataFrame) -> pd.DataFrame:
-    """The table to read, the seed among the differing params where it is not the first row's."""
+def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for the terminal: a seed that is not the first row's becomes one of the differing params."""
     first = table[SEED].iloc[0]
     seeds = [f"seed={seed:g}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
     words = [" ".join(filter(None, pair)) or "-" for pair in zip(table["params"], seeds, strict=True)]
     return table.drop(columns=SEED).assign(params=words)
 
 
-def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation of the METRICS over rows whose params are equal but for the seed."""
+def average_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation of the METRICS over rows whose params differ by seed alone."""
     unique = table.dropna().drop_duplicates(["params", SEED])
     groups = unique.groupby("params", sort=False)
     table = pd.DataFrame(
@@ -87,11 +90,12 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def params_of(data: dict[str, Any] | None) -> dict[str, Any]:
-    return dict(flat(merged(data, "params")))
+def flatten_params(data: dict[str, Any] | None) -> dict[str, Any]:
+    """All params of one run, by keys joined by dots."""
+    return dict(flat(merge_files(data, "params")))
 
 
-def merged(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+def merge_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
     """The contents of all params or metrics files of one run, together."""
     files = (data or {}).get(kind) or {}
     return {key: value for file in files.values() for key, value in (file.get("data") or {}).items()}

@@ -21,7 +21,9 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from src.ground.errors import UserError, run
 from src.ground.files import atomic
-from tools.paired import FOLDER, in_markdown, read
+from tools.ablation.report import FOLDER
+from tools.ablation.report import format_table as in_markdown
+from tools.ablation.report import read_lines as read
 
 README = Path("README.md")
 COSTS = Path("metrics/models.csv")

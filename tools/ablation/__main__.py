@@ -1,0 +1,55 @@
+"""Run one table of ablations.yaml, row by row and seed by seed, and compare its rows.
+
+What ran is not run again: an experiment that is recorded under the last commit with the same params is taken
+as it is, and DVC's run cache knows the stages of the others. A row that fails is reported at the end.
+
+params  all
+reads   ablations.yaml
+writes  metrics/ablation/TABLE-DATA.csv    a line per row and metric
+        metrics/ablation/TABLE-DATA.md     the same to read
+        plots/ablation/TABLE-DATA.png
+        .scratch/ablation.log              what the stages print
+        .scratch/ablation                  the clone; its experiments become the project's
+run     python -m tools.ablation TABLE [DATA] [--set KEY=VALUE ...]
+"""
+
+import argparse
+import signal
+from types import FrameType
+
+from src.ground.errors import Stopped, UserError, run
+from tools.ablation.clone import check_committed, prepare_clone, run_git
+from tools.ablation.paired import compare_rows
+from tools.ablation.recorded import check_metrics, find_recorded
+from tools.ablation.report import write_report
+from tools.ablation.runner import LOG, hold_log, run_missing
+from tools.ablation.tables import read_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.ablation")
+    parser.add_argument("table")
+    parser.add_argument("data", nargs="?", default="demo")
+    parser.add_argument("--set", nargs="*", default=[], help="overrides of params.yaml for every row")
+    arguments = parser.parse_args()
+    table = read_table(arguments.table, arguments.data, arguments.set)
+    check_committed()
+    signal.signal(signal.SIGTERM, raise_stopped)
+    with hold_log() as log:
+        commit = run_git("rev-parse", "HEAD").strip()
+        prepare_clone(commit)
+        failures = run_missing(table, commit, log)
+        metrics = {name: recorded.metrics for name, recorded in find_recorded(table, commit).items()}
+        check_metrics(table, metrics)
+        paths = write_report(table, compare_rows(table, metrics))
+    print(f"\n{paths[1].read_text(encoding='utf-8')}\n{', '.join(map(str, paths))}")
+    if failures:
+        raise UserError(*(f"{name}: {reason} (details in {LOG})" for name, reason in failures.items()))
+
+
+def raise_stopped(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Overrides of params.yaml in the grammar of `dvc exp run -S`: KEY=VALUE, +KEY=VALUE for a new key, ~KEY."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import InvalidArgumentError
+from dvc.utils.hydra import apply_overrides, to_hydra_overrides
+from hydra.errors import OverrideParseException
+
+import src.ground.params
+from src.ground.errors import UserError
+from src.ground.params import checked_params, flat, nearest
+
+SEED = "seed"
+ROOT = "data.root"
+MADE = "data/demo"  # the dataset that a stage writes; the others are the user's
+
+
+@contextlib.contextmanager
+def override_params(overrides: Sequence[str]) -> Iterator[None]:
+    """Within this context, all that reads params.yaml sees it with these overrides."""
+    shipped = src.ground.params.PARAMS
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / "params.yaml"
+        shutil.copy(shipped, changed)
+        apply_overrides(changed, list(overrides))
+        src.ground.params.PARAMS = changed
+        try:
+            yield
+        finally:
+            src.ground.params.PARAMS = shipped
+
+
+def map_by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """The overrides by the key that they set, the last one of each key, a dataset's path made absolute."""
+    by_key: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        by_key.pop(key, None)
+        if key == ROOT and value != MADE:  # experiments run in a clone of the project
+            override = f"{ROOT}={Path(value).absolute()}"
+        by_key[key] = override
+    return by_key
+
+
+def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
+    """All of params.yaml, flat, after these overrides by key; raises UserError that names `place` and key."""
+    known = [*list_keys(checked_params())]
+    for key, override in overrides.items():
+        if not override.startswith("+") and key not in known:
+            raise UserError(f"{place}: {key}: unknown{nearest(key, known)}")
+        try:
+            is_sweep = to_hydra_overrides([override])[0].is_sweep_override()
+        except OverrideParseException:
+            raise UserError(f"{place}: {override}: not in the grammar of dvc exp run -S") from None
+        if is_sweep:
+            raise UserError(f"{place}: {override}: several values (make a row for each)")
+        if key == SEED:
+            raise UserError(f"{place}: {SEED}: set by the table's seeds (remove it here)")
+    try:
+        with override_params([*overrides.values()]):
+            params = dict(flat(checked_params()))
+    except UserError as error:
+        problems = [line.rpartition("params.yaml: ")[2] for line in str(error).splitlines()]
+        raise UserError(*(f"{place}: {problem}" for problem in problems)) from None
+    except InvalidArgumentError as error:
+        raise UserError(f"{place}: {error.__cause__ or error}") from None
+    root = params[ROOT]
+    if root != MADE and not Path(root).is_dir():
+        raise UserError(f"{place}: {ROOT}: no folder {root} (or SET={ROOT}=/path/to/pictures)")
+    return params
+
+
+def list_keys(mapping: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every key of nested mappings, those of mappings included, joined by dots."""
+    for name, value in mapping.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from list_keys(value, f"{prefix}{name}.")

@@ -1,0 +1,112 @@
+"""The lines of `paired.compare_rows` as files: a CSV, its markdown and its picture."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src.ground.files import atomic
+from tools.ablation.tables import Table
+
+FOLDER = Path("metrics/ablation")
+PICTURES = Path("plots/ablation")
+NUMBERS = ("mean", "sd", "difference", "low", "high", "parameters", "published")  # empty in the CSV if NaN
+TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "seeds", "values")
+
+
+def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
+    """Write the CSV, the markdown and the picture of a table; returns their paths in this order."""
+    name = f"{table.name}-{table.data}"
+    csv, markdown, picture = FOLDER / f"{name}.csv", FOLDER / f"{name}.md", PICTURES / f"{name}.png"
+    with atomic(csv) as file:
+        lines.to_csv(file, index=False, float_format="%.6f")
+    lines = read_lines(csv)  # rounded, so that a later run of format_table gives the same digits
+    with atomic(markdown) as file:
+        file.write(format_table(lines))
+    with atomic(picture, "wb") as file:
+        draw_table(lines, name).savefig(file, dpi=120, metadata={"Software": None})
+    return [csv, markdown, picture]
+
+
+def read_lines(csv: Path) -> pd.DataFrame:
+    """The lines of a CSV that `write_report` wrote; a row may be labelled none or 3."""
+    empty = {name: [""] for name in NUMBERS}
+    return pd.read_csv(csv, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
+
+
+def format_table(lines: pd.DataFrame) -> str:
+    """The lines as a markdown table, metrics side by side; a difference whose interval excludes 0 is bold."""
+    metrics = list(dict.fromkeys(lines["metric"]))
+    first = lines[lines["metric"] == metrics[0]]
+    published_title = first["published_title"].iloc[0]
+    heads = ["row", "`-S`", "n"]
+    for metric in metrics:
+        heads += [f"{metric}, mean ± sd", "difference (95 % interval)"]
+    heads += ["parameters", *([published_title] if published_title else [])]
+    text = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    for label in first["row"]:
+        by_metric = lines[lines["row"] == label].set_index("metric")
+        line = by_metric.iloc[0]
+        own = " ".join(f"`{override}`" for override in line["params"].split())
+        cells = [label, own or "-", str(line["n"])]
+        for metric in metrics:
+            cells += [format_mean(by_metric.loc[metric]), format_difference(by_metric.loc[metric])]
+        cells.append("-" if math.isnan(line["parameters"]) else f"{line['parameters']:,.0f}")
+        if published_title:
+            cells.append("-" if math.isnan(line["published"]) else f"{line['published']:g}")
+        text.append("| " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"
+
+
+def format_mean(line: pd.Series) -> str:
+    """Mean and standard deviation of a line, four decimals each."""
+    return "-" if not line["n"] else f"{line['mean']:.4f}" + ("" if line["n"] < 2 else f" ± {line['sd']:.4f}")
+
+
+def format_difference(line: pd.Series) -> str:
+    """The difference of a line to its baseline, bold if its interval excludes 0."""
+    if line["row"] == line["baseline"]:
+        return "baseline"
+    if not line["pairs"]:
+        return "-"
+    text = f"{line['difference']:+.4f}"
+    if line["pairs"] < 2:
+        return f"{text} (one pair)"
+    span = f"{line['low']:+.4f} to {line['high']:+.4f}"
+    if line["low"] <= 0 <= line["high"]:
+        return f"{text} ({span}), no difference seen"
+    return f"**{text}** ({span})"
+
+
+def draw_table(lines: pd.DataFrame, name: str) -> Figure:
+    """The first metric of the lines: a dot per seed with the mean, and beside it the differences."""
+    lines = lines[lines["metric"] == lines["metric"].iloc[0]].reset_index(drop=True)
+    figure = Figure(figsize=(10, 1.6 + 0.38 * len(lines)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, (_, line) in enumerate(lines.iterrows()):
+        values = [float(value) for value in line["values"].split()]
+        left.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.45, markersize=5)
+        left.plot(line["mean"], place, "|", color="black", markersize=16)
+        draw_difference(right, place, line)
+    left.set_yticks(range(len(lines)), lines["row"])
+    left.invert_yaxis()
+    left.set(xlabel=f"{lines['metric'][0]}: a dot per seed, a bar at the mean")
+    right.axvline(0, color="black", linewidth=0.8)
+    right.set(xlabel=f"difference to {' or '.join(dict.fromkeys(lines['baseline']))}, 95 % interval")
+    for axis in (left, right):
+        axis.grid(axis="x", alpha=0.3)
+    figure.suptitle(f"{lines['title'][0]} ({name})", fontsize=11)
+    return figure
+
+
+def draw_difference(axis: Axes, place: int, line: pd.Series) -> None:
+    """The difference of a line with its interval, grey if that contains 0."""
+    if not line["pairs"] or line["row"] == line["baseline"]:
+        return
+    is_seen = not line["low"] <= 0 <= line["high"]
+    ends = [[line["difference"] - line["low"]], [line["high"] - line["difference"]]]
+    axis.errorbar(
+        line["difference"], place, xerr=ends, fmt="o", capsize=4, color="tab:red" if is_seen else "grey"
+    )

@@ -1,0 +1,107 @@
+"""Run the experiments of a table that are not recorded yet, one after the other, in the clone."""
+
+import fcntl
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tools.ablation.clone import CLONE, publish_experiments, run_git
+from tools.ablation.overrides import SEED
+from tools.ablation.recorded import find_recorded
+from tools.ablation.tables import Row, Table
+
+LOG = Path(".scratch/ablation.log")
+TARGET = "evaluate"
+RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage: it is about the workspace
+
+
+class Outcome(NamedTuple):
+    """How one `dvc exp run` ended."""
+
+    summary: str  # a line for the terminal; what failed, where it failed
+    succeeded: bool
+    trained: bool  # rather than taken from DVC's cache
+
+
+@contextmanager
+def hold_log() -> Iterator[IO[str]]:
+    """The emptied log, locked until this process and all that it started have ended: they write into it."""
+    LOG.parent.mkdir(exist_ok=True)
+    with open(LOG, "a+", encoding="utf-8", errors="replace") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for the previous experiment to end (tail -f {LOG})", flush=True)
+            fcntl.flock(log, fcntl.LOCK_EX)
+        log.truncate(0)
+        yield log
+
+
+def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
+    """Run the experiments that are not recorded yet; returns by name why the failed ones failed."""
+    recorded = find_recorded(table, commit)
+    missing = [(name, row, seed) for name, row, seed in table.list_experiments() if name not in recorded]
+    for label in table.left_out:
+        print(f"{label}: changes nothing on {table.data}, left out")
+    size = f"{len(table.rows)} rows x {len(table.seeds)} seeds"
+    print(
+        f"{table.name} on {table.data}: {size}, {len(recorded)} recorded, {len(missing)} to run", flush=True
+    )
+    failures, seconds, trained = {}, [], 0
+    for number, (name, row, seed) in enumerate(missing, start=1):
+        began = time.monotonic()
+        outcome = run_experiment(name, row, seed, log)
+        seconds.append(time.monotonic() - began)
+        if outcome.succeeded:
+            trained += outcome.trained
+        else:
+            failures[name] = outcome.summary
+        left = statistics.median(seconds) * (len(missing) - number) / 60
+        progress = f"[{number}/{len(missing)}] {name}"
+        print(f"{progress}: {outcome.summary} ({seconds[-1]:.0f} s; {left:.0f} min left)", flush=True)
+    cached = len(missing) - trained - len(failures)
+    print(f"{trained} trained, {cached} from DVC's cache, {len(failures)} failed")
+    return failures
+
+
+def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
+    """Run one experiment up to TARGET; a signal that ends this process ends it too, its state saved."""
+    run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
+    command = ["dvc", "exp", "run", "--name", name]
+    for override in (*row.overrides.values(), f"{SEED}={seed}"):
+        command += ["-S", override]
+    command.append(TARGET)
+    begin = log.seek(0, os.SEEK_END)
+    log.write(f"$ {shlex.join(command)}\n")
+    log.flush()
+    process = subprocess.Popen(
+        command, cwd=CLONE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        raise
+    publish_experiments()
+    log.seek(begin)
+    return summarize_output(log.read().splitlines(), succeeded=code == 0)
+
+
+def summarize_output(lines: list[str], succeeded: bool) -> Outcome:
+    """The outcome that the lines of one `dvc exp run` tell."""
+    trained = "Running stage 'train_student':" in lines
+    if not succeeded:
+        errors = [line for line in lines if line.lower().startswith("error: ")]
+        reason = re.sub(RESTORE_HINT, "", errors[0][len("error: ") :]) if errors else lines[-1]
+        return Outcome(f"failed: {reason}", False, trained)
+    results = [line for line in lines if line.startswith("student: ")]
+    return Outcome(results[-1].partition(" (")[0] if results else "from DVC's cache", True, trained)

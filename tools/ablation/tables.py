@@ -1,0 +1,141 @@
+"""ablations.yaml: which rows a table has on a dataset, all checked before the first of them runs."""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.ground.errors import UserError
+from src.ground.params import find_problems, nearest
+from tools.ablation.overrides import apply_to_params, map_by_key
+
+FILE = Path("ablations.yaml")
+SCHEMA = Path("ablations.schema.json")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a table."""
+
+    label: str
+    baseline: str  # the label of the row that it is compared with
+    own: tuple[str, ...]  # the overrides that the other rows do not have
+    overrides: dict[str, str]  # all overrides by their keys
+    params: dict[str, Any]  # all of params.yaml after them, flat
+    published: float  # a figure from elsewhere, NaN if there is none
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one table on one dataset."""
+
+    name: str
+    data: str
+    title: str
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]  # labels of rows that change nothing on this dataset
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    published_title: str  # the source of the figures from elsewhere, "" if there are none
+
+    def list_experiments(self) -> Iterator[tuple[str, Row, int]]:
+        """Name, row and seed of every experiment, all rows of a seed before the next seed's."""
+        for seed, row in itertools.product(self.seeds, self.rows):
+            yield f"{self.name}-{self.data}-{slugify(row.label)}-{seed}", row, seed
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML whose keys are text as written, `3` and `off` too, and stand once in their mapping."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
+                problem = f'found duplicate key "{key.value}"'
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+            if key.tag != "tag:yaml.org,2002:merge":
+                key.tag = self.DEFAULT_SCALAR_TAG
+        return node
+
+
+def read_table(name: str, data: str, more: Sequence[str]) -> Table:
+    """The table `name` on the dataset `data`; the overrides `more` come after the table's, before a row's.
+
+    Raises UserError for whatever is wrong with the file or with a row's overrides.
+    """
+    file = read_file()
+    table, dataset = find_entry(file, "tables", name), find_entry(file, "data", data)
+    place = f"{FILE}: tables.{name}"
+    labels = dataset.get("rows", {}).get(name, list(table["rows"]))
+    baselines = [table["baseline"]] if isinstance(table["baseline"], str) else table["baseline"]
+    published = dict(table.get("published", {"title": ""}))
+    published_title = published.pop("title")
+    for key, named in (("baseline", baselines), ("published", published), (f"data.{data}.rows", labels)):
+        for label in named:
+            if label not in table["rows"]:
+                raise UserError(f"{place}: {key}: no row {label!r}{nearest(label, list(table['rows']))}")
+    if labels[0] not in baselines:
+        raise UserError(f"{place}: the first row, {labels[0]!r}, must be a baseline ({', '.join(baselines)})")
+    rows: dict[str, Row] = {}
+    left_out, baseline = [], labels[0]
+    for label in labels:
+        baseline = label if label in baselines else baseline
+        own = table["rows"][label]
+        overrides = map_by_key([*dataset["set"], *table.get("set", []), *more, *own])
+        params = apply_to_params(overrides, f"{place}.rows.{label}")
+        if label != baseline and params == rows[baseline].params:
+            left_out.append(label)
+        else:
+            rows[label] = Row(label, baseline, (*own,), overrides, params, published.get(label, math.nan))
+    clashing = {one for one, other in itertools.permutations(rows, 2) if slugify(one) == slugify(other)}
+    if clashing:
+        labels_of_one_name = " and ".join(sorted(clashing))
+        raise UserError(f"{place}.rows: {labels_of_one_name} give experiments of the same name (rename one)")
+    return Table(
+        name=name,
+        data=data,
+        title=table["title"],
+        rows=(*rows.values(),),
+        left_out=(*left_out,),
+        seeds=(*dataset.get("seeds", table["seeds"]),),
+        metrics=(*table["metrics"],),
+        published_title=published_title,
+    )
+
+
+def read_file() -> dict[str, Any]:
+    """All of ablations.yaml, checked against its schema."""
+    if not FILE.exists():
+        raise UserError(f"{FILE}: not found (run from the project's root)")
+    try:
+        file = yaml.load(FILE.read_text(encoding="utf-8"), UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        assert mark is not None
+        raise UserError(f"{FILE}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}") from None
+    if problems := list(find_problems(file or {}, json.loads(SCHEMA.read_text(encoding="utf-8")))):
+        raise UserError(*(f"{FILE}: {problem}" for problem in problems))
+    return file
+
+
+def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
+    """The entry `name` of a section; raises UserError that names the existing ones."""
+    known = list(file[section])
+    if name not in known:
+        hint = nearest(name, known) or f" ({', '.join(known)})"
+        raise UserError(f"{FILE}: {section}.{name}: not found{hint}")
+    return file[section][name]
+
+
+def slugify(label: str) -> str:
+    """A label as a part of an experiment's name: `+mixup` is with-mixup, `Share 0.3` share-0.3."""
+    signs = {"+": "with-", "-": "without-"}
+    return signs.get(label[0], "") + re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.")
