@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary readme bench check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary docs bench check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,8 +59,8 @@ models: install  ## count and time the networks of models.archs: metrics/models.
 summary: install  ## the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
 	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
 
-readme: install  ## write README's tables and plots/models.png from the committed files
-	@python -m tools.readme
+docs: install  ## write the tables and pictures of docs/ and README from committed files
+	@python -m tools.docs
 
 bench: install  ## time the parts that claim to be fast, side by side with others (20 minutes)
 	python -m benchmarks.losses
