@@ -1,6 +1,4 @@
-"""The table of networks: what they cost, by the original's figures and by hand, and how README shows it."""
-
-import re
+"""The table of networks: what they cost, by the original's figures and by hand."""
 
 import pandas as pd
 import pytest
@@ -12,7 +10,6 @@ from torch import nn
 from src.ground.errors import UserError
 from src.ground.params import read
 from tools.models import ModelsSettings, by_rule, counted
-from tools.readme import blocks_of, with_blocks
 from tools.summary import main, size_of
 
 ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
@@ -94,19 +91,6 @@ def test_the_committed_speeds_are_whole():
     ways = table.groupby(["mode", "threads", "batch"])["model"].nunique()
     assert len(ways) == 9 and ways.nunique() == 1
     assert ((table["ms_low"] <= table["ms"]) & (table["ms"] <= table["ms_high"])).all()
-
-
-def test_readme_is_what_make_readme_writes(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_blocks(text, blocks_of(text)) == text
-
-
-def test_blocks_are_filled_between_their_markers():
-    text = "a\n<!-- x: how -->\nold\n<!-- end x -->\nb"
-    assert with_blocks(text, {"x": lambda: "new\n"}) == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
-    with pytest.raises(UserError, match=re.escape("README.md: the pair of markers <!-- y: ... -->")):
-        with_blocks(text, {"y": str})
 
 
 def test_summary_shows_layers_and_costs(capsys, monkeypatch):
