@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from src.ground.files import atomic, read_json
 
@@ -27,8 +28,7 @@ def draw() -> None:
     test = read_json(METRICS / "test.json")["test"]
     figures = {"student": test} | {f"teacher {name}": own for name, own in test.get("teacher", {}).items()}
     student = read_json(METRICS / "student.json")["student"]
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # inches
+    figure = Figure(figsize=(11, 5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))  # inches
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     for name in test.get("teacher", {}):
         best = read_json(METRICS / f"teacher/{name}.json")["teacher"][name]["best_epoch"]
@@ -57,8 +57,8 @@ def title(figures: Mapping[str, Mapping[str, float]]) -> str:
 def draw_curve(axis: Axes, name: str, curves: pd.DataFrame, best: int) -> None:
     """Accuracy on val over the epochs, a dot at epoch `best`, counted from 1."""
     (line,) = axis.plot(curves["epoch"], curves["val_accuracy"], label=name, linewidth=2)
-    kept = curves.set_index("epoch").loc[best, "val_accuracy"]
-    axis.plot(best, kept, "o", color=line.get_color())
+    kept = curves[curves["epoch"] == best]
+    axis.plot(kept["epoch"], kept["val_accuracy"], "o", color=line.get_color())
 
 
 def counts(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def counts(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def draw_counts(axis: Axes, matrix: pd.DataFrame) -> None:
     """Counts (C, C); the colour is the root of the share of the true class."""
-    values, classes = matrix.to_numpy(), list(matrix)
+    values, classes = matrix.to_numpy(), list(map(str, matrix))
     shares = values / values.sum(axis=1, keepdims=True).clip(1)
     axis.imshow(shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues")  # the root shows single mistakes
     turned = 90 if max(map(len, classes)) > 2 else 0

@@ -5,7 +5,7 @@ writes  plots/models.png
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +85,7 @@ def block() -> str:
     return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", "", *notes, ""])
 
 
-def explained(row: NamedTuple) -> str:
+def explained(row: Any) -> str:
     """What the original's table says of a network whose figures its author estimated, beside the count."""
     params, macs = PUBLISHED[row.model]
     text = (
@@ -106,7 +106,7 @@ def draw() -> None:
     spread = [table["script"] - table["script_low"], table["script_high"] - table["script"]]
     axis.errorbar(table["params_m"], table["script"], spread, fmt="o", capsize=3)
     logs = np.log(table[["params_m", "script"]].to_numpy())
-    above = logs[:, 1] > np.polyval(np.polyfit(*logs.T, 1), logs[:, 0])
+    above = logs[:, 1] > np.polyval(np.polyfit(logs[:, 0], logs[:, 1], 1), logs[:, 0])
     for row, slow in zip(table.itertuples(), above, strict=True):  # names on either side of the trend
         place = {"xytext": (0, 9 if slow else -16), "textcoords": "offset points", "ha": "center"}
         axis.annotate(row.model, (row.params_m, row.script), fontsize=8, **place)
