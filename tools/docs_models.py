@@ -107,9 +107,10 @@ def draw() -> None:
     axis.errorbar(table["params_m"], table["script"], spread, fmt="o", capsize=3)
     logs = np.log(table[["params_m", "script"]].to_numpy())
     above = logs[:, 1] > np.polyval(np.polyfit(logs[:, 0], logs[:, 1], 1), logs[:, 0])
-    for row, slow in zip(table.itertuples(), above, strict=True):  # names on either side of the trend
-        place = {"xytext": (0, 9 if slow else -16), "textcoords": "offset points", "ha": "center"}
-        axis.annotate(row.model, (row.params_m, row.script), fontsize=8, **place)
+    named = zip(table["model"], table["params_m"], table["script"], above, strict=True)
+    for name, params, time, slow in named:  # names on either side of the trend
+        shift = (0, 9 if slow else -16)
+        axis.annotate(name, (params, time), shift, textcoords="offset points", fontsize=8, ha="center")
     axis.set(xscale="log", yscale="log", xlabel="parameters (M)")
     axis.set(ylabel="ms for one picture on one thread, TorchScript")
     axis.margins(0.12)
