@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary readme bench check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema docs bench check-lock ci-metrics tensorboard lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,12 +27,13 @@ repro: install  ## run every stage whose inputs changed, from the pictures to th
 test: install  ## all tests (about 15 minutes)
 	python -m pytest -q
 
-quick: install  ## the quick tests (about a minute)
+quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow"
 
-lint: install  ## style and format
+lint: install  ## style, format and types
 	ruff check .
 	ruff format --check .
+	mypy
 
 evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
 	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
@@ -59,8 +60,14 @@ models: install  ## count and time the networks of models.archs: metrics/models.
 summary: install  ## the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
 	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
 
-readme: install  ## write README's tables and plots/models.png from the committed files
-	@python -m tools.readme
+deps: install  ## write into dvc.yaml which sources each stage depends on
+	@python -m tools.deps
+
+schema: install  ## write params.schema.json from the settings' dataclasses
+	@python -m tools.schema
+
+docs: install  ## write the tables and pictures of docs/ and README from committed files
+	@python -m tools.docs
 
 bench: install  ## time the parts that claim to be fast, side by side with others (20 minutes)
 	python -m benchmarks.losses

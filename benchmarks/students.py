@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from src.training.sections import StudentSettings
 from torch import nn
 
 from src.batches.data import TrainingSet
@@ -20,7 +21,6 @@ from src.pictures.reading import read_pictures
 from src.training.curves import Curves
 from src.training.fit import fit
 from src.training.resume import State
-from src.training.sections import StudentSettings
 from src.training.validation import Validation
 from stages.train_student import assemble
 from tools.ablation.overrides import override_params

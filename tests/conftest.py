@@ -1,5 +1,6 @@
 """What tests share: tiny pictures, a place to run in, and a copy of the project with its own DVC."""
 
+import dataclasses
 import importlib.util
 import os
 import shutil
@@ -15,15 +16,29 @@ from ruamel.yaml import YAML
 
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.data import TrainingSet
+from src.ground.params import typed
+from src.losses.bases import BASES
+from src.losses.loss import Loss
+from src.networks.models import build_model
+from src.networks.network import Input, Network
+from src.training.job import Job
 from src.training.settings import TrainingSettings
+from src.training.validation import Validation
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
-LIGHT = AugmentSettings(
-    policy="light", min_area=0.08, rotate=20, shift=0.1, scale=0.1, flip=0.5, num_ops=2, magnitude=9, erase=0,
-    mixup=0, cutmix=0, multi_scale=0,
-)  # fmt: skip
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
+
+
+def shipped(kind, key=""):
+    """Settings as the shipped params.yaml has them; of a part of a section its fields alone."""
+    values = YAML(typ="safe").load(ROOT / "params.yaml")
+    for word in key.split(".") if key else ():
+        values = values[word]
+    return typed(kind, {field.name: values[field.name] for field in dataclasses.fields(kind)}, key)
+
+
+LIGHT = dataclasses.replace(shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)
 
 
 def draw_tiny_images(root, per_class, splits=("train", "val", "test")):
@@ -95,15 +110,32 @@ def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
 
 
 def settings(**changes):
-    values = dict(
-        arch="timm/test_resnet", pretrained="none", epochs=4, batch_size=8, optimizer="adam", lr=0.01,
-        weight_decay=0.0, schedule="onecycle", warmup=1, warmup_factor=0.1, step_epochs=(),
-        step_factors=(1, 0.1, 0.01, 0.001), accumulate=1, layer_decay=1.0, clip=0.0, ema=0.0, swa=0,
-        patience=0, precision="float32", label_smoothing=0.0, class_weights="none",
-        focal_gamma=0.0, prior="none", slim=0.0, sync_batchnorm=False, pretrained_sha256="any",
-        freeze="none", head_lr_mult=1.0, bn_momentum=0.1,
+    """The shipped settings of the student's training, made quick and changed."""
+    quick = dict(
+        arch="timm/test_resnet", epochs=4, batch_size=8, optimizer="adam", lr=0.01, schedule="onecycle",
+        warmup=1, prior="none",
     )  # fmt: skip
-    return TrainingSettings(**values | changes)
+    return dataclasses.replace(shipped(TrainingSettings, "student"), **quick | changes)
+
+
+def as_network(net, classifier_names=()):
+    """A network of torch's own layers as a Network, which gets its images as they are."""
+    return Network(net, Input((0.0,) * 3, (1.0,) * 3, 32, 32, "bilinear"), classifier_names)
+
+
+def job(pack, network=None, loss=None, data=None, **changes):
+    """A training of the three colours, with settings that are changed."""
+    chosen = settings(**changes)
+    return Job(
+        network=network or build_model(chosen.arch, 3, "student"),
+        loss=loss or Loss(BASES["softmax"], []),
+        data=data or training_set(pack, batch_size=chosen.batch_size),
+        validation=Validation(pack[0], pack[1], BASES["softmax"], 8, CPU),
+        classes=tuple(COLOURS),
+        settings=chosen,
+        device=CPU,
+        key="student",
+    )
 
 
 class NoCurves:

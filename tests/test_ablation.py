@@ -19,7 +19,7 @@ from conftest import ROOT, Project, draw_tiny_images
 from src.ground.errors import UserError
 from src.ground.params import checked_params, read
 from src.losses.weightings import WeightingSettings
-from src.training.sections import StudentSettings
+from src.training.settings import StudentSettings
 from tools.ablation.clone import run_git
 from tools.ablation.overrides import override_params
 from tools.ablation.paired import compare_rows, estimate_mean

@@ -1,6 +1,8 @@
 """The laws: rooms import only upwards in one order, and dvc.yaml lists exactly what each stage uses."""
 
 import ast
+import dataclasses
+import importlib
 import re
 from pathlib import Path
 
@@ -37,14 +39,25 @@ def stages():
 
 
 def declared_params(stage):
-    """The keys that a stage's script reads: the second argument of every read(kind, key)."""
-    keys = set()
+    """The keys that a stage's script reads: those of every read(kind, key) and read_top(kind)."""
+    keys, homes = set(), {}
     for node in ast.walk(tree(f"stages/{stage}.py")):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read":
-            key = node.args[1]
-            parts = key.values if isinstance(key, ast.JoinedStr) else [key]
-            keys.add("".join(part.value if isinstance(part, ast.Constant) else "${item}" for part in parts))
+        if isinstance(node, ast.ImportFrom):
+            homes |= {alias.name: node.module for alias in node.names}
+    for node in ast.walk(tree(f"stages/{stage}.py")):
+        name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+        if name == "read":
+            keys |= {key_of(key) for key in [node.args[1], *(word.value for word in node.keywords)]}
+        if name == "read_top":
+            kind = getattr(importlib.import_module(homes[node.args[0].id]), node.args[0].id)
+            keys |= {field.name for field in dataclasses.fields(kind)}
     return keys
+
+
+def key_of(node):
+    """A key as dvc.yaml writes it, ${item} for what is filled in."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(part.value if isinstance(part, ast.Constant) else "${item}" for part in parts)
 
 
 def braces(path):

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from src.batches import custom
-from src.batches.augment import ON_PILLOW, augment_each, build_augment
+from src.batches.augment import POLICIES, augment_each, build_augment
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def pictures():
     return pictures
 
 
-@pytest.mark.parametrize("policy", [*ON_PILLOW, "crop"])
+@pytest.mark.parametrize("policy", list(POLICIES))
 @pytest.mark.parametrize("erase", [0, 1])
 def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, erase):
     augment = build_augment(dataclasses.replace(LIGHT, policy=policy, erase=erase), 32, 48)
@@ -75,7 +75,7 @@ def test_a_crop_is_torchvision_s_up_to_a_grey_level(pictures):
 
 
 def test_what_is_packed_larger_ends_at_the_network_s_size(pictures):
-    for policy in (*ON_PILLOW, "crop"):
+    for policy in POLICIES:
         augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 16, 24)
         assert augment_each(pictures, augment, 1, 1, [0, 1, 2, 3]).shape == (4, 3, 16, 24)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import CPU, training_set
+from conftest import CPU, settings, training_set
 from test_training import train
 
 from src.ground.errors import UserError
@@ -36,7 +36,7 @@ def test_averages_leave_a_frozen_backbone_alone(pack, changes):
     assert changed(model) == {"net.fc.weight", "net.fc.bias"}
 
 
-def test_the_first_groups_rest_and_the_others_learn(pack, capsys):
+def test_the_first_groups_are_frozen_and_the_others_learn(pack, capsys):
     """timm's groups of test_resnet: the stem, then a block each."""
     model = train(pack, freeze=2)[0]
     names = {name.removeprefix("net.").partition(".")[0] for name in changed(model)}
@@ -50,11 +50,10 @@ def test_more_groups_than_there_are(pack):
         train(pack, freeze=6)
 
 
-def test_frozen_layers_rest_while_the_others_train():
+def test_frozen_layers_stay_in_evaluation_while_the_others_train():
     """BatchNorm and dropout of a frozen block are in evaluation mode, a dropout before the classifier not."""
     model = initial("mobilenet_v2").train()
-    resting = freeze(model, "backbone", "student")
-    for module in resting:
+    for module in freeze(model, "backbone", "student"):
         module.eval()
     assert not any(module.training for module in model.net.features.modules())
     assert model.net.classifier[0].training
@@ -70,8 +69,8 @@ def test_what_cannot_go_with_frozen_layers(pack):
 
 
 def rates(model, **changes):
-    values = dict(lr=0.1, weight_decay=0.05, layer_decay=1.0, head_lr_mult=1.0)
-    groups = build_optimizer("sgd", model, **values | changes).param_groups
+    chosen = settings(optimizer="sgd", lr=0.1, weight_decay=0.05, **changes)
+    groups = build_optimizer(model, chosen).param_groups
     names = {id(parameter): name for name, parameter in model.net.named_parameters()}
     return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
 
@@ -95,7 +94,7 @@ def test_the_head_learns_faster_by_its_factor(pack):
     for factor in (1.0, 2.0):
         model = initial()
         optimizer = torch.optim.SGD(
-            build_optimizer("sgd", model, 0.1, 0.0, 1.0, factor).param_groups, lr=0.1, momentum=0
+            build_optimizer(model, settings(lr=0.1, head_lr_mult=factor)).param_groups, lr=0.1, momentum=0
         )
         batch = next(iter(training_set(pack).epoch(1))).to(CPU)
         Loss(BASES["softmax"], [])(model.train()(batch.images), batch.targets, batch.weights).backward()

@@ -7,6 +7,7 @@ from torch import nn
 
 from src.batches.mixing import sizes_at
 from src.ground.errors import UserError
+from src.losses.bases import BASES
 from src.networks.initial import initial_model
 from src.networks.models import build_model
 
@@ -14,7 +15,7 @@ from src.networks.models import build_model
 def initial(arch="mobilenetv3_small", multi_scale=0.0, **changes):
     size = (32, 32)
     return initial_model(
-        settings(arch=arch, **changes), "softmax", "abc", size, sizes_at(*size, multi_scale), "student"
+        settings(arch=arch, **changes), BASES["softmax"], "abc", size, sizes_at(*size, multi_scale), "student"
     )
 
 

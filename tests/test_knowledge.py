@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from src.ground.errors import UserError
+from src.losses.bases import BASES
 from src.teaching.knowledge import (
+    KINDS,
     Knowledge,
     average,
     read_folder,
     read_knowledge,
-    soften,
     truth_probs,
     write_knowledge,
 )
@@ -87,16 +88,16 @@ def test_paths_are_looked_up_never_opened(file):
 def test_temperature_is_that_of_the_logits(temperature):
     logits = np.random.default_rng(0).normal(0, 3, (20, 5))
     e, hot = np.exp(logits), np.exp(logits / temperature)
-    softened = soften(Knowledge("softmax", e / e.sum(1, keepdims=True)), temperature).probs
+    softened = KINDS["softmax"].soften(e / e.sum(1, keepdims=True), temperature)
     assert np.allclose(softened, hot / hot.sum(1, keepdims=True))
-    softened = soften(Knowledge("bce", 1 / (1 + 1 / e)), temperature).probs
+    softened = KINDS["bce"].soften(1 / (1 + 1 / e), temperature)
     assert np.allclose(softened, 1 / (1 + 1 / hot), atol=1e-6)
 
 
 def test_certain_probabilities_stay_finite():
     sure = np.array([[1.0, 0.0]])
-    assert np.array_equal(soften(Knowledge("softmax", sure), 4).probs, sure)
-    assert np.isfinite(soften(Knowledge("bce", sure), 4).probs).all()
+    assert np.array_equal(KINDS["softmax"].soften(sure, 4), sure)
+    assert np.isfinite(KINDS["bce"].soften(sure, 4)).all()
 
 
 def test_average_of_a_softmax_and_a_bce_teacher_by_hand():
@@ -121,3 +122,8 @@ def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
     assert np.allclose(truth_probs(both[:1], np.array([0, 0, 1])), [0.9, 0.25, 2 / 3])
     assert np.allclose(truth_probs(both, np.array([0, 0, 1])), 0.5)
     assert truth_probs([], np.array([0, 1])).tolist() == [1, 1]
+
+
+def test_knowledge_knows_the_bases_of_the_losses():
+    assert KINDS.keys() == BASES.keys()
+    assert all(KINDS[name].sums_to_one == base.per_sample for name, base in BASES.items())

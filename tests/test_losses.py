@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from src.ground.errors import UserError
 from src.losses import weightings as losses
 from src.losses.bases import BASES
-from src.losses.loss import Loss, split_recipe
+from src.losses.loss import Loss, build_loss, split_recipe
 from src.losses.weightings import WEIGHTINGS, Outcome
 
 CLASSES = ("a", "b", "c", "d", "e")
@@ -31,7 +31,7 @@ RECIPES = [
 
 def build(recipe, classes=CLASSES, gamma=0.0, **changes):
     """The loss of a recipe, its settings changed by word: ohm=..."""
-    return losses.build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
+    return build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import torchvision
 
 from src.batches.mixing import sizes_at
 from src.ground.errors import UserError
-from src.ground.names import ALIASES, registered
+from src.ground.names import ALIASES, find_registered
 from src.networks.models import build_model, check_sizes
-from tools.models import without_values
+from tools.models import build_without_values
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def millions(net):
 
 @pytest.mark.parametrize("arch", RESNEST_FAST)
 def test_resnest_fast_has_the_published_parameters(arch):
-    assert millions(without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
+    assert millions(build_without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
 
 
 def test_aliases_are_the_networks_they_stand_for():
@@ -97,7 +97,7 @@ def test_aliases_are_the_networks_they_stand_for():
         ("resnest50", "timm/resnest50d", 27.5),
         ("resnest269", "timm/resnest269e", 110.9),
     ):
-        one, two = without_values(alias, 1000), without_values(other, 1000)
+        one, two = build_without_values(alias, 1000), build_without_values(other, 1000)
         assert one.state_dict().keys() == two.state_dict().keys()
         assert millions(one) == pytest.approx(wanted, abs=0.05)
 
@@ -111,8 +111,8 @@ def test_mean_and_std_are_those_of_the_weights():
         ("timm/tf_efficientnet_b8.ra_in1k", 0.485, 0.229),  # trained without
         ("timm/tf_efficientnet_lite0", 0.5, 0.5),
     ):
-        config = without_values(arch, 3).pretrained_cfg
-        assert (config["mean"][0], config["std"][0]) == (mean, std), arch
+        config = build_without_values(arch, 3).expected
+        assert (config.mean[0], config.std[0]) == (mean, std), arch
 
 
 def test_inception_sees_pictures_as_torchvision_shows_them_to_it():
@@ -150,11 +150,11 @@ def test_every_network_takes_a_step(capsys):
 
     Then its weights go through a file of plain tensors into another one.
     """
-    names = sorted({*registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
+    names = sorted({*find_registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
     assert len(names) == 80 + 14
     lines = [""]
     for arch in names:
-        net = without_values(arch, 6)
+        net = build_without_values(arch, 6)
         size, count = smallest_size(net), millions(net)
         if count * 1e6 < HUGE:
             model = build_model(arch, 6, "x").train()

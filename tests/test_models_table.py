@@ -1,6 +1,4 @@
-"""The table of networks: what they cost, by the original's figures and by hand, and how README shows it."""
-
-import re
+"""The table of networks: what they cost, by the original's figures and by hand."""
 
 import pandas as pd
 import pytest
@@ -11,8 +9,7 @@ from torch import nn
 
 from src.ground.errors import UserError
 from src.ground.params import read
-from tools.models import ModelsSettings, by_rule, counted
-from tools.readme import blocks_of, with_blocks
+from tools.models import ModelsSettings, by_rule, count_costs
 from tools.summary import main, size_of
 
 ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
@@ -35,20 +32,20 @@ CONV_LINEAR = {  # M multiply-adds of convolutions and linear layers alone
 
 @pytest.mark.parametrize("model", ORIGINAL)
 def test_rows_of_the_original_table(model):
-    found = counted(model, 6, 224, 224)
+    found = count_costs(model, 6, 224, 224)
     assert (found["params_m"], found["rule_macs_m"]) == pytest.approx(ORIGINAL[model], abs=0.01)
 
 
 @pytest.mark.parametrize("model", CONV_LINEAR)
 def test_convolutions_and_linear_layers_alone(model):
-    assert counted(model, 6, 224, 224)["macs_m"] == pytest.approx(CONV_LINEAR[model], abs=0.01)
+    assert count_costs(model, 6, 224, 224)["macs_m"] == pytest.approx(CONV_LINEAR[model], abs=0.01)
 
 
 @pytest.mark.parametrize("model", ["resnet18", "efficientnet_b0", "densenet121", "vit_b_16", "swin_t"])
 def test_torchvision_counts_the_same(model):
     """It states G multiply-adds of its weights, attention's products among them."""
     about = torchvision.models.get_model_weights(model).DEFAULT.meta
-    found = counted(model, 1000, 224, 224)
+    found = count_costs(model, 1000, 224, 224)
     assert found["macs_m"] / 1000 == pytest.approx(about["_ops"], abs=0.001)
     assert found["params_m"] * 1e6 == about["num_params"]
 
@@ -76,7 +73,7 @@ def test_the_committed_table_is_what_is_counted():
     settings, table = read(ModelsSettings, "models"), pd.read_csv(ROOT / "metrics/models.csv")
     assert table.columns[0] == "model" and list(table["model"]) == list(settings.archs)
     for row in table.to_dict("records"):
-        found = counted(row["model"], settings.classes, settings.height, settings.width)
+        found = count_costs(row["model"], settings.classes, settings.height, settings.width)
         assert {name: row[name] for name in found} == pytest.approx(found, abs=5e-5)
 
 
@@ -84,7 +81,7 @@ def test_a_network_that_cannot_take_the_size_is_named():
     with pytest.raises(
         UserError, match="^params.yaml: models.archs: alexnet cannot take pictures of 32 x 32"
     ):
-        counted("alexnet", 6, 32, 32)
+        count_costs("alexnet", 6, 32, 32)
 
 
 def test_the_committed_speeds_are_whole():
@@ -94,19 +91,6 @@ def test_the_committed_speeds_are_whole():
     ways = table.groupby(["mode", "threads", "batch"])["model"].nunique()
     assert len(ways) == 9 and ways.nunique() == 1
     assert ((table["ms_low"] <= table["ms"]) & (table["ms"] <= table["ms_high"])).all()
-
-
-def test_readme_is_what_make_readme_writes(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_blocks(text, blocks_of(text)) == text
-
-
-def test_blocks_are_filled_between_their_markers():
-    text = "a\n<!-- x: how -->\nold\n<!-- end x -->\nb"
-    assert with_blocks(text, {"x": lambda: "new\n"}) == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
-    with pytest.raises(UserError, match=re.escape("README.md: the pair of markers <!-- y: ... -->")):
-        with_blocks(text, {"y": str})
 
 
 def test_summary_shows_layers_and_costs(capsys, monkeypatch):

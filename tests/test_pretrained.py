@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import ROOT
+from conftest import ROOT, as_network
 from safetensors.torch import load_file, save_file
 
 from src.ground.errors import UserError
 from src.networks.checkpoint import Facts, save_weights
-from src.networks.models import build_model, build_net
+from src.networks.models import build_model
 from src.networks.pretrained import fill, load_pretrained
 from src.networks.prior import set_bias
 
@@ -56,7 +56,7 @@ def refusal(arch, pretrained, **options):
 
 @pytest.mark.parametrize("arch", CLASSIFIERS)
 def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
-    source = build_net(arch, 10, "x")
+    source = build_model(arch, 10, "x").net
     path = saved(source, tmp_path / "w.safetensors")
     model, heads = load(arch, path), CLASSIFIERS[arch]
     said = capsys.readouterr().out.splitlines()[0]
@@ -72,15 +72,15 @@ def test_of_a_new_classifier_of_several_layers_the_last_starts_from_zero():
     """Norms and hidden layers of zeros would let no gradient through."""
     head = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
     net = torch.nn.Sequential(OrderedDict(body=torch.nn.Linear(2, 4), head=head))
-    net.pretrained_cfg = {"classifier": "head"}
-    fill(net, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w")
+    network = as_network(net, ["head"])
+    fill(network, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w")
     assert not head[2].weight.any() and head[1].weight.all() and head[0].weight.all()
 
 
 def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
-    source = build_net("timm/test_resnet", 3, "x")
+    source = build_model("timm/test_resnet", 3, "x").net
     model = build_model("timm/test_resnet", 3, "student")
-    set_bias(model.net, torch.full((3,), 9.0))
+    set_bias(model, torch.full((3,), 9.0))
     path = saved(source, tmp_path / "w.safetensors")
     load_pretrained(model, "timm/test_resnet", path, "any", SIZE, "student")
     assert torch.equal(model.net.fc.bias, source.fc.bias) and torch.equal(
@@ -92,7 +92,7 @@ def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
 def test_a_saved_state_dict_is_taken_as_training_scripts_write_it(tmp_path, wrap):
     """Plain or beside other things, from one process or several, with or without BatchNorm's counters."""
-    source = build_net("mnasnet0_5", 3, "x")
+    source = build_model("mnasnet0_5", 3, "x").net
     state = {f"module.{name}": t for name, t in source.state_dict().items() if "num_batches" not in name}
     torch.save(wrap(state), tmp_path / "w.pth")
     model = load("mnasnet0_5", str(tmp_path / "w.pth"))
@@ -118,14 +118,14 @@ def test_a_students_own_file_brings_its_mean_and_std(tmp_path, capsys):
 
 
 def test_other_pictures_than_the_weights_know_are_a_warning(tmp_path, capsys):
-    path = saved(build_net("efficientnet_b0", 3, "x"), tmp_path / "w.safetensors")
+    path = saved(build_model("efficientnet_b0", 3, "x").net, tmp_path / "w.safetensors")
     load("efficientnet_b0", path, size=(96, 128))
     _, warning = capsys.readouterr().out.splitlines()
     assert warning == (
-        "warning: params.yaml: student.pretrained: these weights know pictures of 224 x 224, bicubic, "
-        "and get 96 x 128, bilinear (accuracy may suffer)"
+        "warning: params.yaml: student.pretrained: these weights were trained on pictures of 224 x 224, "
+        "bicubic, and get 96 x 128, bilinear (accuracy may suffer)"
     )
-    path = saved(build_net("resnet18", 3, "x"), tmp_path / "r.safetensors")
+    path = saved(build_model("resnet18", 3, "x").net, tmp_path / "r.safetensors")
     load("resnet18", path, size=(224, 224))
     assert "warning" not in capsys.readouterr().out
 
@@ -151,7 +151,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, name):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("damage", ["half", "empty", "text"])
 def test_a_damaged_file_is_named(tmp_path, suffix, damage):
-    path = Path(saved(build_net("timm/test_resnet", 3, "x"), tmp_path / f"w{suffix}"))
+    path = Path(saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / f"w{suffix}"))
     content = path.read_bytes()
     path.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"weights"}[damage])
     size = path.stat().st_size
@@ -161,20 +161,20 @@ def test_a_damaged_file_is_named(tmp_path, suffix, damage):
 def test_a_file_without_named_tensors(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
-    torch.save(build_net("timm/test_resnet", 3, "x"), tmp_path / "module.pth")
+    torch.save(build_model("timm/test_resnet", 3, "x").net, tmp_path / "module.pth")
     for name in ("list.pth", "numbers.pth", "module.pth"):
         assert "no plain weights" in refusal("resnet18", str(tmp_path / name))
     assert "no such file" in refusal("resnet18", str(tmp_path))
 
 
 def test_weights_of_another_network_are_one_line(tmp_path):
-    path = saved(build_net("resnet50", 1000, "x"), tmp_path / "resnet50.pth")
+    path = saved(build_model("resnet50", 1000, "x").net, tmp_path / "resnet50.pth")
     line = refusal("resnet18", path)
     assert "does not fit the network: " in line and "first layer1.0.bn3.bias" in line and len(line) < 300
 
 
 def test_a_missing_tensor_and_one_of_another_shape_are_named(tmp_path):
-    source = build_net("timm/test_resnet", 3, "x")
+    source = build_model("timm/test_resnet", 3, "x").net
     path = saved(source, tmp_path / "w.safetensors", **{"bn1.weight": torch.ones(5)})
     assert "1 tensors are missing, unknown or of another shape, first bn1.weight" in refusal(
         "timm/test_resnet", path
@@ -186,13 +186,13 @@ def test_a_missing_tensor_and_one_of_another_shape_are_named(tmp_path):
 
 
 def test_values_that_are_no_numbers(tmp_path):
-    source = build_net("timm/test_resnet", 3, "x")
+    source = build_model("timm/test_resnet", 3, "x").net
     path = saved(source, tmp_path / "w.safetensors", **{"fc.bias": torch.tensor([0.0, float("nan"), 0.0])})
-    assert "fc.bias holds values that are no finite numbers" in refusal("timm/test_resnet", path)
+    assert "fc.bias holds non-finite values" in refusal("timm/test_resnet", path)
 
 
 def test_a_pinned_file(tmp_path):
-    path = saved(build_net("timm/test_resnet", 3, "x"), tmp_path / "w.safetensors")
+    path = saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / "w.safetensors")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     load("timm/test_resnet", path, wanted_hash=digest)
     assert refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
@@ -220,7 +220,7 @@ def test_default_is_what_torchvision_downloads(tmp_path, monkeypatch, capsys):
 def test_default_is_what_timm_downloads(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    source = build_net("timm/test_resnet", 1000, "x")
+    source = build_model("timm/test_resnet", 1000, "x").net
     cache = tmp_path / f"models--timm--{source.pretrained_cfg['hf_hub_id'].partition('/')[2]}"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs/main").write_text("abc")
@@ -254,4 +254,4 @@ def test_default_without_a_network_is_one_line(tmp_path, arch):
     )
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert len(errors) == 1 and f"the library's weights of {arch} cannot be had" in errors[0]
+    assert len(errors) == 1 and f"the library's weights of {arch} could not be loaded" in errors[0]

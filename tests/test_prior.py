@@ -6,7 +6,7 @@ import torch
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.networks.models import build_model
-from src.networks.prior import draw_by_features, prior_bias, set_bias
+from src.networks.prior import prior_bias, redraw_large_classifiers, set_bias
 
 
 @pytest.mark.parametrize(
@@ -21,23 +21,23 @@ from src.networks.prior import draw_by_features, prior_bias, set_bias
 def test_prior_by_hand(base, prior, expected):
     """With features of 0 the bias alone speaks."""
     model = build_model("resnet18", 3, "x")
-    set_bias(model.net, prior_bias(prior, base, ("a", "b", "c"), "student"))
+    set_bias(model, prior_bias(prior, BASES[base], ("a", "b", "c"), "student"))
     assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
 
 
 def test_priors_that_leave_the_bias_alone():
-    assert prior_bias("none", "bce", ("a", "b"), "x") is None
-    assert prior_bias("uniform", "softmax", ("a", "b"), "x") is None
+    assert prior_bias("none", BASES["bce"], ("a", "b"), "x") is None
+    assert prior_bias("uniform", BASES["softmax"], ("a", "b"), "x") is None
 
 
 @pytest.mark.parametrize(
     "arch, redrawn", [("efficientnet_b0", True), ("mnasnet1_0", True), ("resnet18", False), ("swin_t", False)]
 )
 def test_a_classifier_drawn_for_a_thousand_classes_is_drawn_anew_for_ten(arch, redrawn):
-    net = build_model(arch, 10, "x").net
-    head = [module for module in net.modules() if isinstance(module, torch.nn.Linear)][-1]
+    network = build_model(arch, 10, "x")
+    head = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     before = head.weight.detach().clone()
-    draw_by_features(net)
+    redraw_large_classifiers(network)
     assert torch.equal(head.weight, before) != redrawn
     if redrawn:  # uniform in +-1 / sqrt(features), of standard deviation 1 / sqrt(3 x features)
         expected = (3 * head.in_features) ** -0.5
@@ -45,10 +45,10 @@ def test_a_classifier_drawn_for_a_thousand_classes_is_drawn_anew_for_ten(arch, r
 
 
 def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
-    bias = prior_bias("uniform", "bce", ("a", "b", "c"), "x")
+    bias = prior_bias("uniform", BASES["bce"], ("a", "b", "c"), "x")
     for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
         model = build_model(arch, 3, "x").eval()
-        set_bias(model.net, bias)
+        set_bias(model, bias)
         probs = torch.sigmoid(model(torch.zeros(1, 3, size, size)))
         assert probs.mean().item() == pytest.approx(1 / 3, abs=0.1)
 
@@ -63,4 +63,4 @@ def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
 )
 def test_priors_that_cannot_be(prior, message):
     with pytest.raises(UserError, match=f"^params.yaml: {message}"):
-        prior_bias(prior, "softmax", ("a", "b", "c"), "student")
+        prior_bias(prior, BASES["softmax"], ("a", "b", "c"), "student")

@@ -9,31 +9,33 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, ROOT, NoCurves, edit_params, settings, training_set
+from conftest import CPU, ROOT, NoCurves, as_network, edit_params, job, settings, training_set
 
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.names import known_optimizers
 from src.ground.params import flat
 from src.losses.bases import BASES
-from src.losses.weightings import Ghm, GhmSettings, Loss
+from src.losses.loss import Loss
+from src.losses.weightings import Ghm, GhmSettings
 from src.networks.models import build_model
+from src.training.fingerprint import collect_inputs, hash_file
 from src.training.fit import fit
-from src.training.resume import Saved, State, digest, inputs_of, locked, resumable
+from src.training.resume import locked, resumable
 from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
-from src.training.validation import Validation
+from src.training.state import Saved, State
 
 
 @pytest.fixture(autouse=True)
 def every_epoch_is_saved(monkeypatch):
-    monkeypatch.setattr("src.training.resume.COST", float("inf"))
+    monkeypatch.setattr("src.training.state.COST", float("inf"))
 
 
 def test_saving_waits_until_it_is_cheap(tmp_path, monkeypatch):
     """Each save takes 1 s of a clock that goes on by 10 s an epoch: with a cost of 2 % every 50 s."""
-    monkeypatch.setattr("src.training.resume.COST", 0.02)
+    monkeypatch.setattr("src.training.state.COST", 0.02)
     clock, saved = [100.0], []
-    monkeypatch.setattr("src.training.resume.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("src.training.state.time.monotonic", lambda: clock[0])
     state = Saved(tmp_path)
 
     def write(_):
@@ -73,8 +75,7 @@ def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
     mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
     data = training_set(pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size)
-    validation = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU)
-    best = fit(model, loss, data, validation, chosen, curves, state, "student")
+    best = fit(job(pack, model, loss, data, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
 
 
@@ -150,7 +151,8 @@ def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     def new():
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(5, 3))
-        return model, build_optimizer(name, model, 1e-3, 0.01, 1.0, 1.0)
+        chosen = settings(optimizer=name, lr=1e-3, weight_decay=0.01)
+        return model, build_optimizer(as_network(model), chosen)
 
     quiet = new()
     steps(4, *quiet)
@@ -158,10 +160,10 @@ def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     state = Saved(tmp_path)
     first = new()
     steps(4, *first)
-    state.hold(model=first[0], optimizer=first[1])
+    state.track(model=first[0], optimizer=first[1])
     state.save()
     second = new()
-    state.hold(model=second[0], optimizer=second[1])
+    state.track(model=second[0], optimizer=second[1])
     assert state.restore(CPU) == tmp_path
     steps(3, *second)
     assert torch.equal(quiet[0][0].weight, second[0][0].weight)
@@ -169,7 +171,7 @@ def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
 
 def saved_twice(folder):
     state, weights = Saved(folder), torch.nn.Linear(1000, 3)
-    state.hold(weights=weights)
+    state.track(weights=weights)
     for value in (1.0, 2.0):
         torch.nn.init.constant_(weights.weight, value)
         state.save()
@@ -263,7 +265,7 @@ def run_folder(place, monkeypatch):
 
 
 def test_inputs_are_what_dvc_yaml_lists(run_folder):
-    inputs = inputs_of("train_student", "")
+    inputs = collect_inputs("train_student", "")
     assert {
         "seed",
         "student.lr",
@@ -274,12 +276,12 @@ def test_inputs_are_what_dvc_yaml_lists(run_folder):
         "torch",
     } <= set(inputs)
     assert not {"loss", "teacher.big.lr", "threads"} & set(inputs)
-    before = digest(run_folder / "pack.npy")
+    before = hash_file(run_folder / "pack.npy")
     np.save(run_folder / "pack.npy", np.full((4, 2, 2, 3), 1, np.uint8))
-    assert digest(run_folder / "pack.npy") != before
+    assert hash_file(run_folder / "pack.npy") != before
     (run_folder / "w.safetensors").write_text("weights")
     edit_params(run_folder, student__pretrained="w.safetensors")
-    assert "w.safetensors" in inputs_of("train_student", "")
+    assert "w.safetensors" in collect_inputs("train_student", "")
 
 
 def test_flat_names_every_leaf():
@@ -288,7 +290,7 @@ def test_flat_names_every_leaf():
 
 def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):
     with pytest.raises(Killed), resumable("train_student", "", CPU) as state:
-        state.hold(weights=torch.nn.Linear(1, 1))
+        state.track(weights=torch.nn.Linear(1, 1))
         state.save()
         raise Killed
     with pytest.raises(Killed), resumable("train_student", "", CPU) as again:

@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
-from src.machine.runtime import start
+from src.machine.runtime import MachineSettings, start
 
 SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
 
@@ -33,11 +33,15 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
     assert capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
 
 
+def machine(device, cpu_isa="auto"):
+    return MachineSettings(threads=torch.get_num_threads(), cpu_isa=cpu_isa, device=device, processes=1)
+
+
 def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    start("cpu", torch.get_num_threads(), "avx2", 0, 1)
+    start(machine("cpu", cpu_isa="avx2"), seed=0)
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
-    start("cpu", torch.get_num_threads(), "auto", 0, 1)
+    start(machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
 
 
@@ -68,4 +72,4 @@ def test_cuda_without_a_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="device: cuda, but torch sees no GPU here"):
-        start("cuda", 1, "auto", 0, 1)
+        start(machine("cuda"), seed=0)

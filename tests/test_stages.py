@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from src.networks.models import build_net
+from src.networks.models import build_model
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +123,7 @@ class Evil:
 
 def test_weights_that_cannot_be_used_are_one_line_each(copy):
     before, resnet50 = copy.results(), copy.folder / "resnet50.pth"
-    torch.save(build_net("resnet50", 1000, "x").state_dict(), resnet50)
+    torch.save(build_model("resnet50", 1000, "x").net.state_dict(), resnet50)
     (copy.folder / "half.pth").write_bytes(resnet50.read_bytes()[: resnet50.stat().st_size // 2])
     torch.save({"fc.weight": Evil()}, copy.folder / "evil.pth")
     for name, message in (

@@ -56,7 +56,7 @@ def test_controls_hand_the_same_weights_to_others():
 @pytest.mark.parametrize(
     "thresholds, weights, message",
     [
-        ([0.7, 0.0], [1.0], "thresholds and weights must be equally many, got 2 and 1"),
+        ([0.7, 0.0], [1.0], "thresholds and weights must have the same length, got 2 and 1"),
         ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must fall and end at 0, got [0.5, 0.7, 0.0]"),
         ([0.7, 0.5], [1, 1], "thresholds must fall and end at 0, got [0.7, 0.5]"),
         ([0.7, 0.0], [0, 0], "one of the weights must be over 0, got [0.0, 0.0]"),

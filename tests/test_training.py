@@ -8,23 +8,25 @@ import signal
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, LIGHT, NoCurves, settings, training_set
+from conftest import CPU, LIGHT, NoCurves, as_network, job, settings, shipped, training_set
 
 from src.batches.augment import augment_each, build_augment
 from src.batches.batch import Batch, unit_range
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
-from src.ground.names import MAPPED, TORCH_ONLY, known_optimizers
+from src.ground.names import OPTIMIZERS, known_optimizers
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.networks.checkpoint import facts_of, load_model, save_weights
+from src.machine.runtime import MachineSettings
+from src.networks.checkpoint import load_model, save_weights
 from src.networks.models import build_model
 from src.networks.predict import predict_logits
 from src.training.averaging import build_average
 from src.training.fit import fit
-from src.training.optim import build_optimizer, build_schedule, onecycle_factor, step_boundaries
+from src.training.optim import build_optimizer
 from src.training.prepare import check_processes, prepare, slimming
-from src.training.resume import State
+from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
+from src.training.state import State
 from src.training.step import Training, train_epoch
 from src.training.validation import Best, Validation
 
@@ -33,20 +35,11 @@ NONE = dataclasses.replace(LIGHT, policy="none")
 
 def train(pack, workers=0, data=None, **changes):
     torch.manual_seed(0)
-    chosen, curves = settings(**changes), NoCurves()
-    model = build_model(chosen.arch, 3, "student")
-    validation = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU)
-    best = fit(
-        model,
-        Loss(BASES["softmax"], []),
-        training_set(pack, workers=workers, **data or {}),
-        validation,
-        chosen,
-        curves,
-        State(),
-        "student",
-    )
-    return model, best, curves.rows
+    chosen = {"batch_size": changes["batch_size"]} if "batch_size" in changes else {}
+    training = job(pack, data=training_set(pack, workers=workers, **chosen | (data or {})), **changes)
+    curves = NoCurves()
+    best = fit(training, curves, State())
+    return training.network, best, curves.rows
 
 
 # schedules
@@ -61,13 +54,14 @@ def train(pack, workers=0, data=None, **changes):
 )
 def test_step_schedule_of_every_epoch(epochs, warmup, expected):
     """Boundaries by hand: 2 + 6, 2 + 11, 2 + 15 and 5 + 30, 5 + 50, 5 + 70."""
-    factor = build_schedule("step", epochs, warmup, 0.1, (1, 0.1, 0.01, 0.001), ())
+    factor = build_schedule(settings(schedule="step", epochs=epochs, warmup=warmup, warmup_factor=0.1))
     assert [factor(epoch) for epoch in range(epochs)] == expected
     assert [factor(epoch + 0.99) for epoch in range(epochs)] == expected
 
 
 def test_step_schedule_takes_other_ratios_and_epochs():
-    factor = build_schedule("step", 6, 1, 0.5, (1, 0.2), (4,))
+    changes = {"warmup_factor": 0.5, "step_factors": (1, 0.2), "step_epochs": (4,)}
+    factor = build_schedule(settings(schedule="step", epochs=6, warmup=1, **changes))
     assert [factor(epoch) for epoch in range(6)] == [0.5, 1, 1, 1, 0.2, 0.2]
     assert step_boundaries(20, 2) == (8, 13, 17)
 
@@ -176,9 +170,8 @@ def test_a_batch_on_the_device_is_float_in_unit_range():
 
 
 def test_biases_and_norms_are_not_decayed():
-    groups = build_optimizer(
-        "adamw", build_model("timm/test_resnet", 3, "x"), 0.1, 0.05, 1.0, 1.0
-    ).param_groups
+    chosen = settings(optimizer="adamw", weight_decay=0.05)
+    groups = build_optimizer(build_model("timm/test_resnet", 3, "x"), chosen).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
 
@@ -260,13 +253,15 @@ def test_more_pictures_a_batch_than_there_are(pack):
         train(pack, batch_size=31)
 
 
-def test_a_batch_that_several_processes_cannot_share():
-    check_processes(settings(batch_size=8), 4, CPU, "student")
+def test_a_batch_that_several_processes_cannot_share(monkeypatch):
+    machine = dataclasses.replace(shipped(MachineSettings), device="cpu")
+    check_processes(settings(batch_size=8), dataclasses.replace(machine, processes=4), "student")
     with pytest.raises(UserError, match="student.batch_size: must be a multiple of processes, 3, got 8"):
-        check_processes(settings(batch_size=8), 3, CPU, "student")
+        check_processes(settings(batch_size=8), dataclasses.replace(machine, processes=3), "student")
     with pytest.raises(UserError, match="student.sync_batchnorm: true, but it runs on GPUs only"):
-        check_processes(settings(sync_batchnorm=True), 1, CPU, "student")
-    check_processes(settings(sync_batchnorm=True), 1, torch.device("cuda"), "student")
+        check_processes(settings(sync_batchnorm=True), machine, "student")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_processes(settings(sync_batchnorm=True), dataclasses.replace(machine, device="cuda"), "student")
 
 
 def test_batch_norm_needs_two_pictures(pack):
@@ -284,7 +279,9 @@ def test_weights_and_facts_survive(pack, tmp_path, place):
     for split in ("train", "val"):
         (place / f"data/manifest/{split}.csv").write_text("path,class,hash\n")
     model = train(pack, epochs=2)[0]
-    facts = facts_of(model, "timm/test_resnet", "none", "bce", ("a", "b,c", "\u732b"), (32, 32), {"lr": 0.1})
+    trained = dataclasses.replace(job(pack, network=model), classes=("a", "b,c", "\u732b"))
+    facts = trained.facts({"lr": 0.1})
+    assert (facts.height, facts.width, facts.base, facts.pretrained) == (32, 32, "softmax", "none")
     save_weights(tmp_path / "one.safetensors", model, facts)
     save_weights(tmp_path / "two.safetensors", model, facts)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
@@ -338,10 +335,9 @@ def test_batches_that_do_not_fill_a_step_wait(pack, monkeypatch):
 
 def test_clipping_bounds_the_gradient(pack):
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
+    model = as_network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3)))
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    chosen = settings(optimizer="sgd", lr=1.0, clip=0.01, weight_decay=0.0)
-    run = prepare(model, Loss(BASES["bce"], []), training_set(pack), CPU, chosen, "student")
+    run = prepare(job(pack, model, Loss(BASES["bce"], []), optimizer="sgd", lr=1.0, clip=0.01))
     batches = list(training_set(pack).epoch(1))[:1]
     train_epoch(run, batches, (1, 1))
     change = torch.cat([(b - a).flatten() for a, b in zip(before, model.parameters(), strict=True)])
@@ -358,7 +354,7 @@ def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
         Loss(BASES["softmax"], []),
         Best(),
     )
-    optimizer, step = build_optimizer("adam", model, 0.01, 0.0, 1.0, 1.0), 0
+    optimizer, step = build_optimizer(model, settings()), 0
     for epoch in (1, 2):
         model.train()
         for batch in training_set(pack).epoch(epoch):
@@ -386,8 +382,8 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
     losses = train_epoch(run, training_set(pack).epoch(1), (1, 1))
     assert set(seen) == {precision} and losses.dtype == torch.float32 and losses.isfinite().all()
     assert model[1].weight.dtype == torch.float32 and not torch.equal(model[1].weight, before)
-    chosen = settings(precision=str(precision).removeprefix("torch."))
-    assert prepare(model, run.loss, training_set(pack), CPU, chosen, "student").precision is torch.float32
+    asked = job(pack, as_network(model), run.loss, precision=str(precision).removeprefix("torch."))
+    assert prepare(asked).precision is torch.float32
 
 
 def test_mixing_changes_the_training_and_is_repeatable(pack):
@@ -409,7 +405,7 @@ def test_rows_that_do_not_take_part_are_never_seen(pack):
 def test_ema_by_hand():
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(model.weight, 0.0)
-    average = build_average(model, ema=0.5, swa=0, epochs=3)
+    average = build_average(model, settings(ema=0.5), epochs=3)
     for value in (1.0, 2.0, 4.0):
         torch.nn.init.constant_(model.weight, value)
         average.after_step()
@@ -420,7 +416,7 @@ def test_ema_by_hand():
 
 def test_swa_is_the_mean_of_the_last_epochs():
     model = torch.nn.Linear(1, 1, bias=False)
-    average = build_average(model, ema=0, swa=2, epochs=3)
+    average = build_average(model, settings(swa=2), epochs=3)
     measured = []
     for epoch, value in enumerate((1.0, 2.0, 4.0), 1):
         torch.nn.init.constant_(model.weight, value)
@@ -432,7 +428,7 @@ def test_swa_renews_batch_norm(pack):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3072, 3))
     images = torch.rand(16, 3, 32, 32) + 5
-    average = build_average(model, ema=0, swa=1, epochs=1)
+    average = build_average(model, settings(swa=1), epochs=1)
     measured = average.after_epoch(1, lambda: [images[:8], images[8:]])
     assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the one in training is left alone
@@ -484,8 +480,7 @@ def test_what_is_measured_of_lookahead_are_its_slow_weights(pack):
     """timm's slow weights begin at the first epoch's end and move every 6 steps: here 3 + 2 are taken."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
-    chosen, fast = settings(optimizer="lookahead_sgd", lr=0.1), []
-    run = prepare(model, Loss(BASES["softmax"], []), training_set(pack), CPU, chosen, "student")
+    run, fast = prepare(job(pack, as_network(model), optimizer="lookahead_sgd", lr=0.1)), []
     run.after_step.append(lambda: fast.append(model[1].weight.detach().clone()))
     batches = list(training_set(pack).epoch(1))
     train_epoch(run, batches, (1, 1))
@@ -499,7 +494,8 @@ def test_every_optimizer_takes_steps(name):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))
     images, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
-    optimizer = build_optimizer(name, model, 1e-3, 0.01, 1.0, 1.0)
+    chosen = settings(optimizer=name, lr=1e-3, weight_decay=0.01)
+    optimizer = build_optimizer(as_network(model), chosen)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
     before = model[2].weight.detach().clone()
     for _ in range(7):
@@ -515,7 +511,7 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
     import timm.optim
 
     ours = {name for name in known_optimizers() if not name.startswith("lookahead_")}
-    others = {*MAPPED, *TORCH_ONLY}
+    others = {*OPTIMIZERS}
     missing = set(timm.optim.list_optimizers()) - ours
     elsewhere = {name for name in missing if name.startswith(("bnb", "fused", "kron"))}
     assert ours - others <= set(timm.optim.list_optimizers())
@@ -526,7 +522,7 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
 
 def test_layer_decay_lowers_the_rate_from_layer_to_layer():
     model = build_model("resnet18", 3, "x")
-    groups = build_optimizer("adam", model, 0.1, 0.05, 0.5, 1.0).param_groups
+    groups = build_optimizer(model, settings(lr=0.1, weight_decay=0.05, layer_decay=0.5)).param_groups
     net = dict(model.net.named_parameters())
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     order = ["conv1.weight", "layer2.0.conv1.weight", "layer4.1.conv2.weight", "fc.weight"]
@@ -537,6 +533,6 @@ def test_layer_decay_lowers_the_rate_from_layer_to_layer():
 
 def test_cosine_by_hand():
     """Warm-up 0.1, 0.55, then 1, 1/2 + cos(pi/4)/2, 1/2, ... down to 0 at the end."""
-    factor = build_schedule("cosine", 6, 2, 0.1, (1,), ())
+    factor = build_schedule(settings(schedule="cosine", epochs=6, warmup=2, warmup_factor=0.1))
     expected = [0.1, 0.55, 1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]
     assert [factor(epoch) for epoch in range(7)] == pytest.approx(expected)

@@ -3,26 +3,28 @@
 import os
 import sys
 import time
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import LIGHT
+from conftest import LIGHT, as_network
 from torch import nn
 
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError, run
-from src.ground.params import read
+from src.ground.params import read, read_top
 from src.losses.loss import build_loss
 from src.losses.weightings import WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, share_buffers
-from src.machine.runtime import start
+from src.machine.runtime import MachineSettings, start
 from src.networks.predict import predict_logits
+from src.training.job import Job
 from src.training.prepare import prepare
-from src.training.sections import StudentSettings
+from src.training.settings import StudentSettings
 from src.training.step import train_epoch
 
 CLASSES, STEPS, BATCH = 4, 20, 8
@@ -31,7 +33,7 @@ RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, 
 
 def compute():
     """What must not depend on the number of processes, by name."""
-    device = start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    device = start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     found = {recipe: weights_after_steps(recipe, device) for recipe in RECIPES}
     pictures = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
     torch.manual_seed(0)
@@ -60,18 +62,15 @@ def weights_after_steps(recipe, device):
         nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
     )
     loss = build_loss(recipe, read(WeightingSettings, "weighting"), 0, "abcd", "weighting")
-    training = prepare(model, loss, data, device, settings(), "student")
+    values = {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
+    job = Job(
+        network=as_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
+        settings=replace(read(StudentSettings, "student"), **values), device=device, key="student",
+    )  # fmt: skip
+    training = prepare(job)
     losses = train_epoch(training, data.epoch(1), (3, 1))
     assert len(losses) == STEPS
     return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
-
-
-def settings():
-    """The student's, quick and plain."""
-    values = vars(read(StudentSettings, "student"))
-    return StudentSettings(
-        **values | {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
-    )
 
 
 def with_batch_norm():
@@ -80,7 +79,7 @@ def with_batch_norm():
 
 def work_until_the_end(file):
     """Wait for each other for ever; FILE gets the process ids, so that the test can harm one of them."""
-    start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
     while True:
         all_sum(torch.ones(1))
@@ -88,7 +87,7 @@ def work_until_the_end(file):
 
 
 def raise_in_the_second(file):
-    start("cpu", 1, read(str, "cpu_isa"), 0, read(int, "processes"))
+    start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     if rank() == 1:
         raise UserError("pictures/1.png: gone (bring it back)") if file.name == "user" else KeyError("bug")
     all_sum(torch.ones(1))

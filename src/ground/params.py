@@ -190,7 +190,8 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
     elif error.validator == "required":
         for name in error.validator_value:
             if name not in value and f"'{name}'" in error.message:
-                meaning = rule["properties"][name].get("description", "git diff params.yaml shows what went")
+                known = rule["properties"][name]
+                meaning = known.get("description") or known.get("rule") or "git diff shows what went"
                 yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
         choices = error.validator_value

@@ -30,6 +30,7 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
                 options = {"aux_logits": False, "init_weights": True}
             net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
             network = Network(net, torchvision_input(name), last_layer(net))
+            net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm groups layers by it
     except RuntimeError as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None

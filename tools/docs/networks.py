@@ -1,31 +1,20 @@
-"""Write README's tables between their markers, and the pictures beside them, from committed files alone.
-
-A table stands between `<!-- NAME: ... -->` and `<!-- end NAME -->`; what is written there by hand is lost.
+"""The table of networks of the docs and its picture: what the networks cost and how fast they are.
 
 reads   metrics/models.csv, benchmarks/models_latency.csv
-        metrics/ablation/*.csv    a table that has markers of its name
-writes  README.md, plots/models.png
-run     python -m tools.readme
+writes  plots/models.png
 """
 
-import re
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from src.ground.errors import UserError, run
+from src.ground.errors import UserError
 from src.ground.files import atomic
-from tools.ablation.report import FOLDER
-from tools.ablation.report import format_table as in_markdown
-from tools.ablation.report import read_lines as read
 
-README = Path("README.md")
 COSTS = Path("metrics/models.csv")
 SPEEDS = Path("benchmarks/models_latency.csv")
 PICTURE = Path("plots/models.png")
@@ -33,41 +22,7 @@ PICTURE = Path("plots/models.png")
 PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.46)}  # M, the original's
 
 
-def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    blocks = blocks_of(text)
-    filled = with_blocks(text, blocks)
-    draw_models(models_table())
-    with atomic(README) as file:
-        file.write(filled)
-    print(f"{README}: {', '.join(blocks)}{'' if filled == text else ', changed'}; {PICTURE}")
-
-
-def blocks_of(text: str) -> dict[str, Callable[[], str]]:
-    """What writes each block that has an end in the text."""
-    names = re.findall(r"<!-- end (.+?) -->", text)
-    return {name: models_block if name == "models" else partial(ablation_block, name) for name in names}
-
-
-def with_blocks(text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
-    """The text with what stands between each block's markers made anew."""
-    for name, write in blocks.items():
-        parts = re.split(rf"(<!-- {name}: .*? -->\n)(?:.*?)(<!-- end {name} -->)", text, flags=re.DOTALL)
-        if len(parts) != 4:
-            markers = f"<!-- {name}: ... --> and <!-- end {name} -->"
-            raise UserError(f"{README}: the pair of markers {markers} must stand there once")
-        before, begin, end, after = parts
-        text = f"{before}{begin}{write()}{end}{after}"
-    return text
-
-
-def ablation_block(name: str) -> str:
-    """The table of strategies `name` by its first metric, as markdown."""
-    lines = read(FOLDER / f"{name}.csv")
-    return in_markdown(lines[lines["metric"] == lines["metric"].iloc[0]])
-
-
-def models_table() -> pd.DataFrame:
+def table_of_networks() -> pd.DataFrame:
     """A row per network: its costs, and its speed by mode, threads and batch."""
     costs, speeds = pd.read_csv(COSTS), pd.read_csv(SPEEDS)
     missing = sorted(set(costs["model"]) - set(speeds["model"]))
@@ -94,9 +49,9 @@ def models_table() -> pd.DataFrame:
     )
 
 
-def models_block() -> str:
+def block() -> str:
     """The table of networks as markdown, and what the older table has otherwise."""
-    table = models_table()
+    table = table_of_networks()
     first = table.iloc[0]
     heads = [
         "network",
@@ -130,7 +85,7 @@ def models_block() -> str:
     return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", "", *notes, ""])
 
 
-def explained(row: NamedTuple) -> str:
+def explained(row: Any) -> str:
     """What the original's table says of a network whose figures its author estimated, beside the count."""
     params, macs = PUBLISHED[row.model]
     text = (
@@ -143,17 +98,19 @@ def explained(row: NamedTuple) -> str:
     return f"{text}. The estimate belongs to its own {size} pixels: {row.own_rule_macs_m:.2f} M there."
 
 
-def draw_models(table: pd.DataFrame) -> None:
+def draw() -> None:
     """Parameters against the latency of one picture."""
+    table = table_of_networks()
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     spread = [table["script"] - table["script_low"], table["script_high"] - table["script"]]
     axis.errorbar(table["params_m"], table["script"], spread, fmt="o", capsize=3)
     logs = np.log(table[["params_m", "script"]].to_numpy())
-    above = logs[:, 1] > np.polyval(np.polyfit(*logs.T, 1), logs[:, 0])
-    for row, slow in zip(table.itertuples(), above, strict=True):  # names on either side of the trend
-        place = {"xytext": (0, 9 if slow else -16), "textcoords": "offset points", "ha": "center"}
-        axis.annotate(row.model, (row.params_m, row.script), fontsize=8, **place)
+    above = logs[:, 1] > np.polyval(np.polyfit(logs[:, 0], logs[:, 1], 1), logs[:, 0])
+    named = zip(table["model"], table["params_m"], table["script"], above, strict=True)
+    for name, params, time, slow in named:  # names on either side of the trend
+        shift = (0, 9 if slow else -16)
+        axis.annotate(name, (params, time), shift, textcoords="offset points", fontsize=8, ha="center")
     axis.set(xscale="log", yscale="log", xlabel="parameters (M)")
     axis.set(ylabel="ms for one picture on one thread, TorchScript")
     axis.margins(0.12)
@@ -165,7 +122,3 @@ def draw_models(table: pd.DataFrame) -> None:
     axis.set_title(table["machine"].iloc[0], fontsize=9)
     with atomic(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,0 +1,211 @@
+"""The manual: its tables are what make docs writes, and what it names is there."""
+
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from src.ground.errors import UserError
+from tools.docs import demo, networks
+from tools.docs.__main__ import all_pages, blocks_of, main, with_blocks
+
+MANUAL = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*MANUAL, ROOT / "CONTRIBUTING.md"]
+BLOCK = re.compile(r"^<!-- (?!end )(\S+): .*?^<!-- end \1 -->$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^```.*?^```|^    [^\n]*|`[^`]+`|^<!-- [^\n]* -->$", re.DOTALL | re.MULTILINE)
+OVERRIDE = re.compile(r"-S '?([+~]{0,2})([\w.]+)=")
+SOURCE = re.compile(r"(?:src|stages|tools|tests|benchmarks|demos|docs|data/external)/[\w/.-]*")
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@cache
+def text_of(page):
+    return page.read_text(encoding="utf-8")
+
+
+def code_of(page):
+    """The blocks and spans of code, where commands, keys and paths are named; the markers' comments too."""
+    return CODE.findall(text_of(page))
+
+
+@cache
+def params():
+    return YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+
+
+def value_at(key):
+    """The value of a dotted key of params.yaml; a KeyError names the word that is not there."""
+    section = params()
+    for word in key.split("."):
+        if not isinstance(section, dict) or word not in section:
+            raise KeyError(key)
+        section = section[word]
+    return section
+
+
+def is_key(key):
+    try:
+        value_at(key)
+    except KeyError:
+        return False
+    return True
+
+
+def may_be_added(key):
+    """Whether `+key` has a place: under a mapping that ships empty, or in a teacher's entry."""
+    words = key.split(".")
+    if is_key(key):
+        return False  # then it needs no plus
+    if words[0] == "teacher":
+        return is_key(".".join(words[:2])) and is_key(".".join(["teacher_common", *words[2:]]))
+    parents = [".".join(words[:length]) for length in range(1, len(words))]
+    return value_at([parent for parent in parents if is_key(parent)][-1]) == {}
+
+
+@cache
+def targets():
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def anchors(page):
+    """What `#` may name on a page: its headings, as they are shown on the web."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_all_pages_are_filled(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert [ROOT / page for page in all_pages()] == MANUAL
+
+
+@pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
+def test_a_page_is_what_make_docs_writes(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert with_blocks(page, text_of(page), blocks_of(text_of(page))) == text_of(page)
+
+
+def test_every_committed_table_is_shown():
+    """Each CSV of make ablation has its place among the tables, and its picture too."""
+    shown = set(blocks_of(text_of(ROOT / "docs/tables.md")))
+    committed = {path.stem for path in (ROOT / "metrics/ablation").glob("*.csv")}
+    assert shown == committed and "models" in blocks_of(text_of(ROOT / "docs/networks.md"))
+    pictures = re.findall(r"\(\.\./plots/ablation/(.+?)\.png\)", text_of(ROOT / "docs/tables.md"))
+    assert set(pictures) == committed
+
+
+def test_blocks_are_filled_between_their_markers():
+    text, page = "a\n<!-- x: how -->\nold\n<!-- end x -->\nb", Path("docs/p.md")
+    filled = with_blocks(page, text, {"x": lambda: "new\n"})
+    assert filled == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
+    with pytest.raises(UserError, match=re.escape("docs/p.md: the pair of markers <!-- y: ... -->")):
+        with_blocks(page, text, {"y": str})
+    with pytest.raises(UserError, match=re.escape("<!-- end x --> must stand there once")):
+        with_blocks(page, text + text, {"x": str})
+
+
+@pytest.fixture
+def manual(tmp_path, monkeypatch):
+    """A copy of all that make docs reads and writes, the working folder in it."""
+    for folder in ("docs", "metrics", "plots"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("README.md", "benchmarks/models_latency.csv"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_make_docs_mends_tables_and_draws_the_same_pictures(manual, capsys):
+    page = manual / "docs/tables.md"
+    whole = page.read_text()
+    page.write_text(
+        BLOCK.sub(lambda block: block[0].splitlines()[0] + "\n" + block[0].splitlines()[-1], whole)
+    )
+    assert page.read_text() != whole
+    main()
+    pictures = [manual / networks.PICTURE, manual / demo.PICTURE]
+    first = [picture.read_bytes() for picture in pictures]
+    assert page.read_text() == whole and "curriculum-demo" in capsys.readouterr().out
+    main()
+    assert [picture.read_bytes() for picture in pictures] == first and first[1].startswith(b"\x89PNG")
+
+
+def test_counts_by_hand():
+    """Four pictures, one of the class 1 taken for 10; a class that is only predicted has a row of zeros."""
+    pairs = pd.DataFrame({"label": ["0", "1", "1", "0"], "prediction": ["0", "1", "10", "0"]})
+    matrix = demo.counts(pairs)
+    assert list(matrix) == list(matrix.index) == ["0", "1", "10"]
+    assert np.array_equal(matrix, [[2, 0, 0], [0, 1, 1], [0, 0, 0]])
+
+
+def test_the_title_has_accuracies_and_intervals():
+    own = {"accuracy": 0.96408, "accuracy_low": 0.95196, "accuracy_high": 0.97322}
+    assert demo.title({"student": own}).endswith(": student 0.964 (0.952 to 0.973)")
+
+
+@each_page
+def test_relative_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_every_make_target_is_there(page):
+    named = {name for code in code_of(page) for name in re.findall(r"\bmake ([a-z][a-z-]*)", code)}
+    assert named <= targets()
+
+
+@each_page
+def test_every_override_is_a_key(page):
+    """`-S KEY=...` names a key of params.yaml; `+KEY` one that is not there, where it has a place."""
+    code = "\n".join(code_of(page))
+    code = re.sub(r'SET="(.*?)"', lambda words: " ".join(f"-S {word}" for word in words[1].split()), code)
+    wrong = [
+        sign + key
+        for sign, key in sorted(set(OVERRIDE.findall(code)))
+        if not (may_be_added(key) if sign == "+" else is_key(key))
+    ]
+    assert wrong == []
+
+
+@each_page
+def test_every_key_in_the_text_is_one(page):
+    """`section.key`, with or without a value, where `section` is one of params.yaml."""
+    spans = re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`", text_of(page))
+    assert [key for key in spans if key.split(".")[0] in params() and not is_key(key)] == []
+
+
+@each_page
+def test_every_source_and_module_is_there(page):
+    code = "\n".join(code_of(page))
+    paths = {path for path in SOURCE.findall(code) if not re.search("NAME|distill_", path)}
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    modules = re.findall(r"python -m ((?:stages|tools|benchmarks)\.[a-z_]+)", code)
+    assert [name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []
+
+
+@each_page
+def test_lines_are_short_outside_of_tables(page):
+    lines = BLOCK.sub("", text_of(page)).splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_readme_stays_a_page():
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 150
+
+
+def test_readme_names_every_room():
+    rooms = {path.parent.name for path in (ROOT / "src").glob("*/__init__.py")}
+    for page in (ROOT / "README.md", ROOT / "docs/architecture.md"):
+        assert rooms <= set(re.findall(r"^(?:    src/|\| `)([a-z]+)[/`]", text_of(page), re.MULTILINE))

@@ -1,0 +1,66 @@
+"""Write the tables and pictures of README and docs/ from committed files alone.
+
+A table stands between `<!-- NAME: ... -->` and `<!-- end NAME -->`; what is written there by hand is lost.
+
+reads   metrics/models.csv, benchmarks/models_latency.csv
+        metrics/ablation/*.csv    a table that has markers of its name
+        plots/student.csv, plots/teacher/*.csv, plots/test/confusion.csv, metrics/
+writes  README.md, docs/*.md, docs/demo.png, plots/models.png
+run     python -m tools.docs
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from src.ground.errors import UserError, run
+from src.ground.files import atomic
+from tools.ablation.report import FOLDER, format_table, read_lines
+from tools.docs import demo, networks
+
+
+def main() -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in all_pages()}
+    filled = {page: with_blocks(page, text, blocks_of(text)) for page, text in pages.items()}
+    networks.draw()
+    demo.draw()
+    for page, text in filled.items():
+        with atomic(page) as file:
+            file.write(text)
+        blocks = ", ".join(blocks_of(text)) or "no tables"
+        print(f"{page}: {blocks}{'' if text == pages[page] else ', changed'}")
+    print(f"{networks.PICTURE}, {demo.PICTURE}")
+
+
+def all_pages() -> list[Path]:
+    """README, then the pages of docs/ sorted."""
+    return [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+
+
+def blocks_of(text: str) -> dict[str, Callable[[], str]]:
+    """What writes each block that has an end in the text."""
+    names = re.findall(r"<!-- end (.+?) -->", text)
+    return {name: networks.block if name == "models" else partial(ablation_block, name) for name in names}
+
+
+def with_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
+    """The text of a page with what stands between each block's markers made anew."""
+    for name, write in blocks.items():
+        parts = re.split(rf"(<!-- {name}: .*? -->\n)(?:.*?)(<!-- end {name} -->)", text, flags=re.DOTALL)
+        if len(parts) != 4:
+            markers = f"<!-- {name}: ... --> and <!-- end {name} -->"
+            raise UserError(f"{page}: the pair of markers {markers} must stand there once")
+        before, begin, end, after = parts
+        text = f"{before}{begin}{write()}{end}{after}"
+    return text
+
+
+def ablation_block(name: str) -> str:
+    """The table of strategies `name` by its first metric, as markdown."""
+    lines = read_lines(FOLDER / f"{name}.csv")
+    return format_table(lines[lines["metric"] == lines["metric"].iloc[0]])
+
+
+if __name__ == "__main__":
+    run(main)
