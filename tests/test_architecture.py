@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tools.deps import INERT, sources_of
+from tools.schema import write_schema
 from tools.sources import OURS, ROOMS, closure, imported, imported_sources
 
 ROOT = Path(__file__).parent.parent
@@ -115,10 +117,10 @@ def test_dvc_yaml_has_every_stage():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_sources(stage):
-    listed = {
-        path for path in stages()[stage]["deps"] if path.endswith(".py") and not path.startswith("demos/")
-    }
-    assert listed == closure(f"stages/{stage}.py")
+    """All that the script reaches by imports but what INERT leaves out: make deps writes them."""
+    listed = [path for path in stages()[stage]["deps"] if path.startswith(("src/", "stages/"))]
+    assert set(listed) == closure(f"stages/{stage}.py") - INERT.keys()
+    assert listed == sources_of(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -153,3 +155,8 @@ def test_no_unsafe_load():
     unsafe = re.compile(r"pickle\.load|yaml\.load\(|weights_only=False|torch\.load\((?!.*weights_only=True)")
     sources = [path for folder in ("src", "stages", "demos") for path in (ROOT / folder).rglob("*.py")]
     assert sources and not [path for path in sources if unsafe.search(path.read_text())]
+
+
+def test_the_schema_is_what_the_dataclasses_say():
+    """make schema writes it."""
+    assert (ROOT / "params.schema.json").read_text(encoding="utf-8") == write_schema()

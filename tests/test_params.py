@@ -140,10 +140,8 @@ def test_missing_key(place):
     (place / "params.yaml").write_text(
         "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
     )
-    assert (
-        refusal(place)
-        == "params.yaml: seed: missing (of the first weights, the order of the pictures and their augmentation)"
-    )
+    meaning = "of the first weights, the order of the pictures and their augmentation"
+    assert refusal(place) == f"params.yaml: seed: missing ({meaning})"
 
 
 def test_all_problems_at_once(place):

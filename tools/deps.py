@@ -1,7 +1,7 @@
 """Write into dvc.yaml the sources that each stage depends on: its script and all that it reaches by imports.
 
 An edit of a source then reruns the stages whose result it can change, and no other. The rooms' `__init__.py`
-hold a docstring alone and are left out.
+hold a docstring alone and are left out, and so is what INERT lists.
 
 reads   stages/*.py, src/
 writes  dvc.yaml
@@ -17,6 +17,15 @@ from tools.sources import closure
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
+A_STATE = "a run that is never interrupted reads no state, and a restored one has the bits that were saved"
+INERT = {  # sources that cannot change a result, and why; tests/test_inert.py does without them
+    "src/training/display.py": "shows epochs and hands on the batches that it gets",
+    "src/training/fingerprint.py": A_STATE,
+    "src/training/resume.py": A_STATE,
+    "src/training/snapshot.py": A_STATE,
+    "src/training/state.py": A_STATE,
+    "src/training/stopping.py": "ends a run between two steps, or does nothing",
+}
 
 
 def main() -> None:
@@ -29,9 +38,9 @@ def main() -> None:
 
 
 def sources_of(stage: str) -> list[str]:
-    """A stage's script, then its sources sorted."""
+    """A stage's script, then the sources that can change its result, sorted."""
     script = f"stages/{stage}.py"
-    return [script, *sorted(closure(script) - {script})]
+    return [script, *sorted(closure(script) - {script} - INERT.keys())]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""Sources that dvc.yaml leaves out cannot change a result: without them a training writes the same bytes."""
+
+import ast
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, edit_params
+
+import stages.train_student
+from src.ground.files import atomic, write_json
+from src.pictures.manifest import CLASSES, manifest_path, manifest_rows, pack_path
+from src.teaching.curriculum import write_weights
+from tools.deps import INERT
+
+REPLACED = {  # names of INERT files that others use
+    "src.training.fit": {"Display", "Stop", "State", "print_resumption"},
+    "src.training.assembly": {"resumable"},
+}
+
+
+class Silent:
+    """In place of Display, Stop and State: does nothing at all."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def show_batches(self, batches, *_):
+        return batches
+
+    def do_nothing(self, *_, **__):
+        return None
+
+    print_epoch = raise_if_asked = track = restore = save = save_if_cheap = do_nothing
+
+
+@contextmanager
+def run_without_a_state(*_):
+    yield Silent()
+
+
+@pytest.fixture
+def ready(place, pack, monkeypatch):
+    """All that train_student reads, of 30 pictures."""
+    pictures, targets = pack
+    names = ("blue", "green", "red")
+    write_json(CLASSES, names)
+    for split in ("train", "val"):
+        paths = [f"{split}/{number}.png" for number in range(len(pictures))]
+        with atomic(manifest_path(split)) as file:
+            manifest_rows(file).writerows(
+                [path, names[row.argmax()], ""] for path, row in zip(paths, targets, strict=True)
+            )
+        with atomic(pack_path(split), "wb") as file:
+            np.save(file, pictures)
+    train = [f"train/{number}.png" for number in range(len(pictures))]
+    write_weights(Path("data/curriculum.txt"), train, np.ones(len(pictures)))
+    Path("data/distill").mkdir()
+    (place / "dvc.yaml").write_text("stages: {train_student: {deps: [], params: [student, seed]}}\n")
+    edit_params(place, student__epochs=3, student__warmup=1, student__batch_size=8, student__ema=0.9)
+    edit_params(place, student__arch="timm/test_resnet", augment__mixup=0.2)
+    monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
+    monkeypatch.setattr("src.training.curves.TENSORBOARD", place / "tensorboard")
+    return place
+
+
+def train():
+    stages.train_student.main()
+    return {path: path.read_bytes() for path in stages.train_student.OUTPUTS}
+
+
+def test_a_training_without_them_writes_the_same_bytes(ready, monkeypatch, capsys):
+    whole = train()
+    assert "epoch 3/3: loss" in capsys.readouterr().out
+    for name in ("Display", "Stop"):
+        monkeypatch.setattr(f"src.training.fit.{name}", Silent)
+    monkeypatch.setattr("src.training.assembly.resumable", run_without_a_state)
+    assert train() == whole
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_nothing_else_of_them_is_used():
+    """The sources that count import of the others only what the test above replaces."""
+    inert = {path.removesuffix(".py").replace("/", ".") for path in INERT}
+    used = {}
+    for path in sorted(ROOT.glob("src/**/*.py")):
+        if str(path.relative_to(ROOT)) in INERT:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in inert:
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                used.setdefault(module, set()).update(alias.name for alias in node.names)
+    assert used == REPLACED
+    assert all((ROOT / path).is_file() and reason for path, reason in INERT.items())
