@@ -11,6 +11,7 @@ run     python -m benchmarks.loading
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from src.batches.batch import unit_range
 from src.batches.data import TrainingSet
 from src.ground.memory import keep_memory
 from src.ground.params import read
-from src.networks.models import Normalize
+from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split
 from src.pictures.reading import Files, Pictures
@@ -62,7 +63,7 @@ def torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterabl
 def timm_loader(root: Path) -> Iterable[list[Tensor]]:
     data = create_dataset("", str(root / "train"))
     return create_loader(
-        data, (3, SIDE, SIDE), BATCH, is_training=True, use_prefetcher=False, color_jitter=None,
+        data, (3, SIDE, SIDE), BATCH, is_training=True, use_prefetcher=False, color_jitter=None,  # type: ignore[arg-type]
         interpolation="bilinear", num_workers=WORKERS, persistent_workers=False,
     )  # fmt: skip
 
@@ -101,7 +102,7 @@ def pack(root: Path, split: Split) -> np.ndarray:
     return np.load(root / "x.npy", mmap_mode="r")
 
 
-def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], None]]]:
+def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], object]]]:
     """How many pictures each reads, and how; the reference first."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack(root, split)
@@ -110,7 +111,7 @@ def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], N
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))
     several = max(PACKED, count)
-    readers = {
+    readers: dict[str, tuple[int, Callable[[], object]]] = {
         "torchvision, crop": (count, lambda: consume(torchvision_loader(root, *crop, train=True))),
         "timm, crop": (count, lambda: consume(timm_loader(root))),
         "files, crop": (count, lambda: an_epoch(training_set(files, "crop", count), normalize)),
@@ -129,7 +130,7 @@ def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], N
     }
     for policy in ("crop", "light", "custom", "randaugment"):
         data = training_set(packed, policy, several)
-        readers[f"pack, {policy}"] = (several, lambda data=data: an_epoch(data, normalize))
+        readers[f"pack, {policy}"] = (several, partial(an_epoch, data, normalize))
     return readers
 
 

@@ -3,17 +3,22 @@
 run     python -m benchmarks.losses
 """
 
+from dataclasses import replace
 from statistics import median
 
 import torch
-import torchvision
 from torch import Tensor
 
 from benchmarks.timing import in_turns, table
 from src.batches.batch import Batch
+from src.ground.params import read
 from src.losses.bases import BASES, Base
-from src.losses.weightings import Ghm, GhmSettings, Loss, Ohm, OhmSettings, Outcome
+from src.losses.loss import Loss
+from src.losses.weightings import Ghm, GhmSettings, Ohm, OhmSettings, Outcome
+from src.networks.models import build_model
+from src.networks.network import Network
 from src.training.optim import build_optimizer
+from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 
 THREADS, ROUNDS, STEPS = 2, 7, 5
@@ -34,12 +39,9 @@ def loop_over_bins(norms: Tensor, average: Tensor, momentum: float) -> Tensor:
     return factors / used
 
 
-def steps(model: torch.nn.Module, loss: Loss, batches: list[Batch]) -> None:
-    optimizer = build_optimizer("adam", model, 1e-4, 0.0, 1.0, 1.0)
-    training = Training(
-        model=model, loss=loss, optimizer=optimizer, device=torch.device("cpu"), transforms=[], penalties=[],
-        before_step=[], after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
-    )  # fmt: skip
+def steps(network: Network, loss: Loss, batches: list[Batch]) -> None:
+    optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="adam", lr=1e-4))
+    training = Training(model=network, loss=loss, optimizer=optimizer, device=torch.device("cpu"))
     train_epoch(training, batches, (0,))
 
 
@@ -47,13 +49,13 @@ def share_of_a_step(base: Base) -> list[float]:
     """What GHM and OHM add to a training step of resnet18, as a share of it, in each round."""
     images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
     batches = [Batch(images, torch.eye(10)[torch.arange(128) % 10], torch.ones(128))] * STEPS
-    model = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
+    network = build_model("resnet18", 10, "student")
     hard = [Ghm(GhmSettings(BINS, 0.75), (), ""), Ohm(OhmSettings(0.7), (), "")]
     plain, both = Loss(base, []), Loss(base, hard)
     logits, targets, weights = torch.randn(128, 10, requires_grad=True), batches[0].targets, torch.ones(128)
     seconds = in_turns(
         {
-            "step": lambda: steps(model, plain, batches),
+            "step": lambda: steps(network, plain, batches),
             "plain": lambda: [plain(logits, targets, weights) for _ in range(100)],
             "both": lambda: [both(logits, targets, weights) for _ in range(100)],
         },

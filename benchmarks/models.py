@@ -14,6 +14,7 @@ import platform
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -24,9 +25,9 @@ from torch import nn
 from benchmarks.timing import in_turns
 from benchmarks.training import ours
 from src.ground.files import atomic
-from src.ground.params import read
+from src.ground.params import read, read_top
 from src.losses.bases import BASES
-from src.machine.runtime import start
+from src.machine.runtime import MachineSettings, start
 from src.networks.models import build_model
 from src.results.export import Deployed, traced
 from tools.models import ModelsSettings
@@ -40,7 +41,7 @@ Contestants = dict[tuple[str, str, int, int], Callable[[], object]]  # name, mod
 
 def main() -> None:
     settings = read(ModelsSettings, "models")
-    start("cpu", ALL, read(str, "cpu_isa"), 0, processes=1)
+    start(replace(read_top(MachineSettings), threads=ALL, device="cpu", processes=1), seed=0)
     contestants: Contestants = {}
     for arch in settings.archs:
         step = ours(arch, settings.height, settings.width, BATCH, steps=1)

@@ -14,10 +14,10 @@ from statistics import median
 from benchmarks.students import train_student
 from benchmarks.timing import in_turns
 from src.ground.errors import run
-from src.training.resume import Saved, State
+from src.training.state import Saved, State
 
 ROUNDS = 5
-STUDENTS = {
+STUDENTS: dict[str, list[str]] = {
     "the student": [],
     "the teacher's network": ["student.epochs=15", "student.warmup=4", "student.arch=timm/resnet10t"],
 }

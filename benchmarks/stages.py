@@ -39,7 +39,8 @@ def run(folder: Path, *command: str) -> tuple[float, float, int]:
 
 def starts(folder: Path) -> None:
     """What each stage needs before its main begins."""
-    seconds, memory = {stage: [] for stage in STAGES}, {}
+    seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    memory: dict[str, int] = {}
     for _ in range(ROUNDS):
         for stage in STAGES:
             _, cpu, memory[stage] = run(folder, sys.executable, "-c", f"import stages.{stage}")

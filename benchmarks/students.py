@@ -5,24 +5,22 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from src.training.sections import StudentSettings
 from torch import nn
 
 from src.batches.data import TrainingSet
-from src.ground.params import read
-from src.losses.bases import BASES
-from src.machine.runtime import start
+from src.ground.params import read, read_top
+from src.machine.runtime import MachineSettings
 from src.networks.predict import predict_logits
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
 from src.training.curves import Curves
 from src.training.fit import fit
-from src.training.resume import State
-from src.training.validation import Validation
-from stages.train_student import assemble
+from src.training.state import State
+from stages.train_student import build_job
 from tools.ablation.overrides import override_params
 
 Change = Callable[[TrainingSet], TrainingSet]
@@ -39,21 +37,11 @@ def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: dat
 def train_student(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
     """The student after a training with these overrides on `change` of its data."""
     with override_params(overrides), mute_stdout(), tempfile.TemporaryDirectory() as folder:
-        settings, seed = read(StudentSettings, "student"), read(int, "seed")
-        device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), seed, processes=1)
-        model, loss, data = assemble(settings, seed)
-        data, val = change(data), read_manifest("val")
-        base = BASES[loss.base.name]
-        validation = Validation(
-            read_pictures("val", read(bool, "images.dct_scaling")),
-            val.one_hot(),
-            base,
-            settings.batch_size,
-            device,
-        )
+        job = build_job(replace(read_top(MachineSettings), device="cpu", processes=1))
+        job = replace(job, data=change(job.data))
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
-            fit(model, loss, data, validation, settings, curves, state, "student")
-    return model
+            fit(job, curves, state)
+    return job.network
 
 
 @contextlib.contextmanager

@@ -59,7 +59,9 @@ def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
     base, rows = BASES[facts.base], range(len(data.pictures))
     with torch.inference_mode():
         views = [
-            base.probs(teacher(unit_range(augment_each(data.pictures, data.augment, 0, view, rows))).double())
+            base.probs(
+                teacher(unit_range(augment_each(data.pictures[:], data.augment, 0, view, rows))).double()
+            )
             for view in range(1, VIEWS + 1)
         ]
     knowledge = Knowledge(facts.base, torch.stack(views).mean(dim=0).numpy())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torchvision
@@ -20,12 +21,13 @@ from torch import nn
 
 from benchmarks.timing import table
 from src.batches.batch import Batch
-from src.ground.params import read
+from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.machine.runtime import start
+from src.machine.runtime import MachineSettings, start
 from src.networks.models import build_model
 from src.training.optim import build_optimizer
+from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 
 ROUNDS, CLASSES, LR = 7, 10, 0.01
@@ -54,21 +56,18 @@ def reference(arch: str, height: int, width: int, batch_size: int, steps: int) -
     return epoch
 
 
-def ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], None]:
-    device = start("cpu", read(int, "threads"), read(str, "cpu_isa"), 0, processes=1)
-    model = build_model(arch, CLASSES, "student")
-    training = Training(
-        model=model, loss=Loss(BASES["softmax"], []), device=device, transforms=[], penalties=[],
-        optimizer=build_optimizer("sgd", model, LR, 0.0, 1.0, 1.0), before_epoch=[], before_step=[],
-        after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
-    )  # fmt: skip
+def ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], object]:
+    device = start(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
+    network = build_model(arch, CLASSES, "student")
+    optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="sgd", lr=LR))
+    training = Training(model=network, loss=Loss(BASES["softmax"], []), device=device, optimizer=optimizer)
     images = torch.randint(0, 256, (batch_size, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     targets = torch.eye(CLASSES)[torch.arange(batch_size) % CLASSES]
     batches = [Batch(images, targets, torch.ones(batch_size))] * steps
     return lambda: train_epoch(training, batches, (0, 1))
 
 
-SIDES = {"reference": reference, "ours": ours}
+SIDES: dict[str, Callable[..., Callable[[], object]]] = {"reference": reference, "ours": ours}
 
 
 def serve(name: str, arch: str, side: int) -> None:
@@ -89,6 +88,7 @@ def begin(name: str, arch: str, side: int) -> subprocess.Popen:
 
 
 def ask(process: subprocess.Popen) -> float:
+    assert process.stdin and process.stdout
     process.stdin.write("\n")
     return float(process.stdout.readline())
 
@@ -96,7 +96,7 @@ def ask(process: subprocess.Popen) -> float:
 def main() -> None:
     for arch, side in NETS:
         processes = {name: begin(name, arch, side) for name in SIDES}
-        seconds = {name: [] for name in SIDES}
+        seconds: dict[str, list[float]] = {name: [] for name in SIDES}
         for _ in range(ROUNDS):
             for name, process in processes.items():
                 seconds[name].append(ask(process))

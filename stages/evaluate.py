@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     arguments = parser.parse_args()
     settings, dct_scaling = read(EvaluateSettings, "evaluate"), read(bool, "images.dct_scaling")
-    teachers = read(tuple[str, ...], "knowledge.teachers")  # type: ignore[type-var]
+    teachers = read(tuple[str, ...], "knowledge.teachers")
     device = start(read_top(MachineSettings), seed=0)
     split, outputs = arguments.split, PIPELINE
     weights = [STUDENT, *(TEACHERS / f"{name}.safetensors" for name in teachers)]

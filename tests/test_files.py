@@ -77,4 +77,4 @@ def test_another_interpreter_is_told_to_use_the_venv(tmp_path):
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
-    assert result.returncode == 1 and "Dojo's packages are not there" in result.stderr
+    assert result.returncode == 1 and "Dojo's packages are not found" in result.stderr

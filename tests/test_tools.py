@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.lr_range import reach, smoothed
+from tools.lr_range import count_steps, smoothed
 from tools.preview import in_words, spread
 
 
@@ -23,7 +23,7 @@ def test_smoothed_is_corrected_for_its_start():
     ],
 )
 def test_the_test_ends_where_the_loss_diverges(losses, steps):
-    assert reach(losses) == steps
+    assert count_steps(losses) == steps
 
 
 def test_pictures_of_all_classes_are_shown():

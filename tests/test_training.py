@@ -181,11 +181,7 @@ def test_biases_and_norms_are_not_decayed():
 
 def plain_run(model, optimizer, loss, **changes):
     """A training without any strategy."""
-    values = dict(
-        model=model, loss=loss, optimizer=optimizer, device=CPU, transforms=[], penalties=[], before_epoch=[],
-        before_step=[], after_step=[], after_epoch=[], accumulate=1, precision=torch.float32,
-    )  # fmt: skip
-    return Training(**values | changes)
+    return Training(model=model, loss=loss, optimizer=optimizer, device=CPU, **changes)
 
 
 def test_an_epoch_takes_the_steps_of_plain_torch(pack):

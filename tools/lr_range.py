@@ -15,7 +15,7 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 # isort: split
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -49,7 +49,7 @@ def main() -> None:
     rates = np.geomspace(arguments.low, arguments.high, arguments.steps)
     losses = losses_at(rates)
     smooth = smoothed(losses)
-    end = reach(smooth)
+    end = count_steps(smooth)
     write_table(rates[:end], losses[:end], smooth[:end])
     best = int(smooth[:end].argmin())
     draw(rates[:end], losses[:end], smooth[:end], rates[best] / 10)
@@ -80,14 +80,14 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
     return np.array(values)
 
 
-def reach(smooth: Sequence[float]) -> int:
+def count_steps(smooth: Iterable[float]) -> int:
     """The number of steps until the smoothed loss is no number any more or far above its lowest."""
     lowest = float("inf")
     for step, loss in enumerate(smooth):
         lowest = min(lowest, loss)
         if not loss <= DIVERGED * lowest:  # true for nan too
             return max(step, 1)
-    return len(smooth)
+    return step + 1
 
 
 def write_table(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray) -> None:

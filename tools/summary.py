@@ -10,7 +10,8 @@ from torchinfo import summary
 
 from src.ground.errors import UserError, run
 from src.ground.names import is_known, known_architectures
-from src.ground.params import nearest, read
+from src.ground.params import read
+from src.ground.validating import nearest
 from src.networks.models import build_model
 from tools.models import count_costs
 

@@ -5,6 +5,7 @@ N pictures, B pictures in a batch, C classes, H height, W width in pixels.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class TrainingSet:
         loader = DataLoader(
             Epoch(self, epoch),
             batch_sampler=batches,
-            collate_fn=as_is,
+            collate_fn=keep_batch,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -66,8 +67,8 @@ def watched(loader: Iterable[Batch]) -> Iterator[Batch]:
         ) from None
 
 
-def as_is(batch: Batch) -> Batch:
-    """What the loader is to make of a batch that is one already."""
+def keep_batch(batch: Any) -> Any:
+    """What the loader is to make of a Batch, which is one already."""
     return batch
 
 

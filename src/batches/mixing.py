@@ -83,7 +83,7 @@ def draw_partners(batch: Batch, generator: np.random.Generator) -> Batch:
 
 def apply_one(batch: Batch, generator: np.random.Generator, choices: Sequence[Transform]) -> Batch:
     """The batch after one of the transforms, each as likely."""
-    return choices[generator.integers(len(choices))](batch, generator)
+    return choices[int(generator.integers(len(choices)))](batch, generator)
 
 
 def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Batch:

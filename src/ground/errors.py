@@ -1,6 +1,7 @@
 """Errors that a user can cause: one line each, exit code not 0, no traceback."""
 
 import errno
+import io
 import json
 import os
 import signal
@@ -34,9 +35,8 @@ def run(main: Callable[[], None]) -> None:
     `--debug` among the arguments leaves the traceback as it is.
     """
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(
-            errors="backslashreplace"
-        )  # a name that the terminal cannot show must not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that cannot be shown must not end a run
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         return main()

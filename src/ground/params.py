@@ -6,21 +6,17 @@ before it touches data, and names all problems at once. Rules within one field s
 """
 
 import dataclasses
-import difflib
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import jsonschema
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from src.ground.errors import UserError, run
-from src.ground.names import is_known, known_architectures, known_optimizers
+from src.ground.validating import find_problems, nearest
 
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
@@ -88,11 +84,9 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def typed(kind: Any, value: Any, key: str) -> Any:
     """`value`, whose type the schema has checked, as `kind`; a dataclass takes exactly its fields."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
-        assert set(hints) == set(value), (
-            f"{key}: schema and {kind.__name__} differ: {set(hints) ^ set(value)}"
-        )
+        assert set(hints) == set(value), f"{key}: schema and {kind} differ: {set(hints) ^ set(value)}"
         try:
             values = {name: typed(hint, value[name], f"{key}.{name}") for name, hint in hints.items()}
             return kind(**values)
@@ -148,90 +142,5 @@ def with_text_keys(value: Any) -> Any:
     return value
 
 
-def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
-    """Every breach of the schema in file order, as `key: rule, got value`."""
-    if not isinstance(params, dict):
-        yield "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"
-        return
-    base = jsonschema.Draft202012Validator
-    finite = base.TYPE_CHECKER.redefine(
-        "number",
-        lambda _, value: (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        ),
-    )
-    formats = jsonschema.FormatChecker(formats=())
-    formats.checks("architecture")(lambda value: not isinstance(value, str) or is_known(value))
-    formats.checks("optimizer")(lambda value: not isinstance(value, str) or value in known_optimizers())
-
-    def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
-        """Our keyword: every item of a list is a key of the section named."""
-        known = list(params[section]) if isinstance(params.get(section), dict) else []
-        for name in names if isinstance(names, list) else []:
-            if name not in known:
-                yield jsonschema.ValidationError(f"no entry {section}.{name}{nearest(str(name), known)}")
-
-    kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
-    validator = kind(schema, format_checker=formats)
-    for error in validator.iter_errors(params):
-        yield from describe(error)
-
-
-def describe(error: jsonschema.ValidationError) -> Iterator[str]:
-    """One breach of the schema in words; several where several keys of one mapping are missing or unknown."""
-    rule, key, value = error.schema, ".".join(map(str, error.absolute_path)), error.instance
-    prefix = f"{key}." if key else ""
-    if error.validator == "additionalProperties":
-        known = list(rule.get("properties", {}))
-        pattern = "|".join(rule.get("patternProperties", {"$.": {}}))
-        for name in value:
-            if name not in known and not re.search(pattern, str(name)):
-                yield f"{prefix}{name}: unknown{nearest(str(name), known)}"
-    elif error.validator == "required":
-        for name in error.validator_value:
-            if name not in value and f"'{name}'" in error.message:
-                known = rule["properties"][name]
-                meaning = known.get("description") or known.get("rule") or "git diff shows what went"
-                yield f"{prefix}{name}: missing ({meaning})"
-    elif error.validator == "enum":
-        choices = error.validator_value
-        yield f"{key}: must be {one_of(choices)}, got {value!r}{nearest(str(value), choices)}"
-    elif error.validator == "keysOf":
-        yield f"{key}: {error.message}"
-    elif error.validator == "format" and error.validator_value == "architecture":
-        yield f"{key}: unknown network {value!r}{nearest(value, known_architectures())}"
-    elif error.validator == "format" and error.validator_value == "optimizer":
-        yield f"{key}: unknown optimizer {value!r}{nearest(value, known_optimizers())}"
-    else:
-        yield f"{key}: {rule_in_words(rule)}, got {value!r}"
-
-
-def rule_in_words(rule: dict[str, Any]) -> str:
-    """What a value must be: the schema's own words where it has them, else type and range."""
-    if "rule" in rule:
-        return rule["rule"]
-    kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
-    what = kind.get(rule.get("type"), f"a {rule.get('type')}")
-    low = rule.get("minimum", rule.get("exclusiveMinimum"))
-    high = rule.get("maximum", rule.get("exclusiveMaximum"))
-    if low is None and high is None:
-        return f"must be {what}"
-    left = "[" if "minimum" in rule else "("
-    right = "]" if "maximum" in rule else ")"
-    return (
-        f"must be {what} in {left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
-    )
-
-
-def one_of(choices: list[str]) -> str:
-    return " or ".join(filter(None, [", ".join(map(str, choices[:-1])), str(choices[-1])]))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A question that names the known words nearest to `word`, or nothing."""
-    names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
-    return f", did you mean {one_of(names)}?" if names else ""
-
-
 if __name__ == "__main__":
-    run(checked_params)
+    run(lambda: print(f"{PARAMS}: {len(dict(flat(checked_params())))} keys, all sound"))

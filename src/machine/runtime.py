@@ -8,9 +8,10 @@ import torch
 from torch.utils import deterministic
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, within
+from src.ground.kinds import Count, Rule, within
 from src.ground.memory import keep_memory
 from src.ground.params import Settings
+from src.machine.isa import CPU_ISA
 from src.machine.launching import join, launch, launched
 
 
@@ -19,7 +20,7 @@ class MachineSettings(Settings):
     """Where and how a stage computes; top-level keys of params.yaml."""
 
     threads: Count  # CPU threads of torch in each process; another number changes the last digits
-    cpu_isa: Literal["auto", "avx2"]  # instructions of the CPU that torch may use; decides the last digits
+    cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # instructions of torch; decides the last digits
     device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
     processes: Annotated[int, within("[1, 4096]")]  # of a training, over all machines
 

@@ -1,5 +1,7 @@
 """Layers that keep the weights they start from."""
 
+from typing import Any
+
 from timm.models import group_parameters
 from timm.optim import auto_group_layers
 from torch import nn
@@ -35,7 +37,7 @@ def name_backbone(network: Network) -> set[str]:
     return {name for name, _ in network.net.named_parameters() if not network.is_in_classifier(name)}
 
 
-def name_first_groups(net: nn.Module, count: int, key: str) -> set[str]:
+def name_first_groups(net: Any, count: int, key: str) -> set[str]:
     """The names of the parameters in the first `count` groups of layers."""
     if hasattr(net, "group_matcher"):
         group_of = group_parameters(net, net.group_matcher(coarse=False), reverse=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from types import MethodType
+from typing import Any
 
 import timm
 import torch
@@ -21,6 +22,7 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     A UserError names `key`, the section of params.yaml.
     """
     name, options = ALIASES.get(arch, (arch, {}))
+    net: Any  # what is asked of it below stands in no type
     try:
         if name.startswith("timm/"):
             net = timm.create_model(name.removeprefix("timm/"), num_classes=num_classes, **options)
@@ -41,7 +43,7 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def timm_input(net: nn.Module) -> Input:
+def timm_input(net: Any) -> Input:
     """What timm says of the weights it has, or would have, for a network."""
     config = net.pretrained_cfg
     _, height, width = config["input_size"]
@@ -58,7 +60,7 @@ def torchvision_input(name: str) -> Input:
     return Input(mean, std, height, width, pictures.interpolation.value)
 
 
-def timm_classifiers(net: nn.Module) -> Sequence[str]:
+def timm_classifiers(net: Any) -> Sequence[str]:
     """The names that timm gives, and else the last layer's."""
     names = net.pretrained_cfg.get("classifier")
     if isinstance(names, str):

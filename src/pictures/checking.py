@@ -108,7 +108,8 @@ def check_split(
 
     Returns pictures per class and (path, reason) of the refused.
     """
-    counts, bad = Counter(), []
+    counts: Counter[str] = Counter()
+    bad: list[tuple[str, str]] = []
     with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
         rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, *size)
         files = check_files(root, split.files, data, size if packed else None)

@@ -60,7 +60,8 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> 
         warnings.simplefilter("ignore")
         opened_image = opened(content)
         orientation = opened_image.getexif().get(ExifTags.Base.Orientation, 1)
-        size = opened_image.size[:: -1 if orientation in TURNED else 1]
+        width_first, height_first = opened_image.size
+        size = (height_first, width_first) if orientation in TURNED else (width_first, height_first)
         scale = max(size[0] / width, size[1] / height) / REDUCED
         factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
         image = upright(decoded(content, opened_image, factor, strict=False))

@@ -8,7 +8,7 @@ pixels.
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Manifest:
         return np.eye(len(self.classes), dtype=np.float32)[self.labels]
 
 
-def manifest_rows(file: IO[str]) -> csv.writer:
+def manifest_rows(file: IO[str]) -> Any:
     """A CSV writer on an open file, its header written; a row is path, class, hash."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)

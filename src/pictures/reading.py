@@ -55,7 +55,7 @@ class Files:
         return np.asarray(letterbox(part.image, height, width, part.size, part.box))
 
 
-def read_pictures(split: str, dct_scaling: bool) -> np.ndarray | Files:
+def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
     """The pictures of train, val or test: uint8 (N, H, W, 3), or what looks like it.
 
     Where they lie, data.root, is no param of the stages that call this: it changes no result, and their
@@ -65,7 +65,8 @@ def read_pictures(split: str, dct_scaling: bool) -> np.ndarray | Files:
     paths = read_manifest(split).paths
     if len(pack) or not paths:
         return pack
-    return Files(Path(read(str, "data.root")), paths, *pack.shape[1:3], dct_scaling)
+    _, height, width, _ = pack.shape
+    return Files(Path(read(str, "data.root")), paths, height, width, dct_scaling)
 
 
 @dataclass(frozen=True)

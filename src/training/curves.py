@@ -46,8 +46,9 @@ class Curves:
         self.csv.writerow({name: f"{value:.9g}" for name, value in asdict(row).items()})
         self.file.flush()
         with self.board_may_fail():
-            for name, value in asdict(row).items() if self.board else ():
-                self.board.add_scalar(name, value, row.epoch)
+            if self.board is not None:
+                for name, value in asdict(row).items():
+                    self.board.add_scalar(name, value, row.epoch)
 
     @contextmanager
     def board_may_fail(self) -> Iterator[None]:

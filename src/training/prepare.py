@@ -1,6 +1,6 @@
 """From settings to a Training, and what is refused before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -67,7 +67,8 @@ def prepare(job: Job) -> Training:
         network.net = convert_sync_batchnorm(network.net)
     frozen = freeze(network, settings.freeze, job.key)
     optimizer = build_optimizer(network, settings)
-    penalties, before_step = [], []
+    penalties: list[Callable[[], Tensor]] = []
+    before_step: list[Callable[[], Tensor]] = []
     if settings.slim:
         penalties.append(partial(slimming, batch_norm_gammas(network, job.key), settings.slim))
     if settings.clip:
@@ -81,7 +82,6 @@ def prepare(job: Job) -> Training:
         penalties=penalties,
         before_epoch=[module.eval for module in frozen],
         before_step=before_step,
-        after_step=[],
         after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
         accumulate=settings.accumulate,
         precision=torch.float32 if device.type == "cpu" else getattr(torch, settings.precision),

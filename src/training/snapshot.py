@@ -81,9 +81,9 @@ def view(buffer: Tensor, place: Place) -> Tensor:
 
 def put(folder: Path, layout: Any, buffer: Tensor) -> None:
     """Write a state over the older one's file, on to the disk, and make it the newest."""
-    file = io.BytesIO()
-    torch.save(layout, file)
-    text, data, spare = file.getbuffer(), buffer.numpy().data, folder / SPARE
+    saved = io.BytesIO()
+    torch.save(layout, saved)
+    text, data, spare = saved.getbuffer(), buffer.numpy().data, folder / SPARE
     header = HEADER.pack(MAGIC, len(text), len(data), zlib.crc32(data, zlib.crc32(text)))
     try:
         if (folder / BEFORE).exists():

@@ -4,7 +4,7 @@ N pictures in a batch, C classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -26,14 +26,14 @@ class Training:
     loss: nn.Module  # (logits, targets, weights) -> scalar
     optimizer: torch.optim.Optimizer
     device: torch.device
-    transforms: list[Transform]  # on the device, before the model
-    penalties: list[Callable[[], Tensor]]  # added to the loss
-    before_epoch: list[Callable[[], Any]]  # with the model in training mode
-    before_step: list[Callable[[], None]]  # with the gradients there
-    after_step: list[Callable[[], None]]
-    after_epoch: list[Callable[[], None]]  # before the model is measured
-    accumulate: int  # batches whose gradients make one step
-    precision: torch.dtype  # of the forward pass; float32 = no autocast
+    transforms: Sequence[Transform] = ()  # on the device, before the model
+    penalties: Sequence[Callable[[], Tensor]] = ()  # added to the loss
+    before_epoch: Sequence[Callable[[], Any]] = ()  # with the model in training mode
+    before_step: Sequence[Callable[[], Any]] = ()  # with the gradients there
+    after_step: list[Callable[[], Any]] = field(default_factory=list)
+    after_epoch: Sequence[Callable[[], Any]] = ()  # before the model is measured
+    accumulate: int = 1  # batches whose gradients make one step
+    precision: torch.dtype = torch.float32  # of the forward pass; float32 = no autocast
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:

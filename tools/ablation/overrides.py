@@ -13,7 +13,8 @@ from hydra.errors import OverrideParseException
 
 import src.ground.params
 from src.ground.errors import UserError
-from src.ground.params import checked_params, flat, nearest
+from src.ground.params import checked_params, flat
+from src.ground.validating import nearest
 
 SEED = "seed"
 ROOT = "data.root"

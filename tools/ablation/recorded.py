@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from src.ground.errors import UserError
-from src.ground.params import flat, nearest
+from src.ground.params import flat
+from src.ground.validating import nearest
 from tools.ablation.overrides import SEED
 from tools.ablation.tables import FILE, Table
 from tools.experiments import flatten_params, merge_files, query_experiments

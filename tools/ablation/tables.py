@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from src.ground.errors import UserError
-from src.ground.params import find_problems, nearest
+from src.ground.validating import find_problems, nearest
 from tools.ablation.overrides import apply_to_params, map_by_key
 
 FILE = Path("ablations.yaml")

@@ -1,0 +1,106 @@
+"""What is wrong with a file of settings: every breach of its JSON schema, in words.
+
+Besides JSON Schema's own keywords a schema may have `rule`, what a value must be in words, and `keysOf`, the
+section whose keys the items of a list must be. Formats are names of networks and optimizers.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jsonschema
+
+from src.ground.names import is_known, known_architectures, known_optimizers
+
+FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]]] = {
+    "architecture": ("network", is_known, known_architectures),
+    "optimizer": ("optimizer", lambda name: name in known_optimizers(), known_optimizers),
+}
+
+
+def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
+    """Every breach of the schema in file order, as `key: rule, got value`."""
+    if not isinstance(params, dict):
+        yield "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"
+        return
+    base = jsonschema.Draft202012Validator
+    finite = base.TYPE_CHECKER.redefine(
+        "number",
+        lambda _, value: (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        ),
+    )
+    formats = jsonschema.FormatChecker(formats=())
+    for name, (_, is_sound, _) in FORMATS.items():
+        formats.checks(name)(lambda value, is_sound=is_sound: not isinstance(value, str) or is_sound(value))
+
+    def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
+        """Our keyword: every item of a list is a key of the section named."""
+        known = list(params[section]) if isinstance(params.get(section), dict) else []
+        for name in names if isinstance(names, list) else []:
+            if name not in known:
+                yield jsonschema.ValidationError(f"no entry {section}.{name}{nearest(str(name), known)}")
+
+    kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
+    validator = kind(schema, format_checker=formats)
+    for error in validator.iter_errors(params):
+        yield from describe(error)
+
+
+def describe(error: jsonschema.ValidationError) -> Iterator[str]:
+    """One breach of the schema in words; several where several keys of one mapping are missing or unknown."""
+    rule: Any = error.schema
+    given: Any = error.validator_value
+    value: Any = error.instance
+    key = ".".join(map(str, error.absolute_path))
+    prefix = f"{key}." if key else ""
+    if error.validator == "additionalProperties":
+        known = list(rule.get("properties", {}))
+        pattern = "|".join(rule.get("patternProperties", {"$.": {}}))
+        for name in value:
+            if name not in known and not re.search(pattern, str(name)):
+                yield f"{prefix}{name}: unknown{nearest(str(name), known)}"
+    elif error.validator == "required":
+        for name in given:
+            if name not in value and f"'{name}'" in error.message:
+                known = rule["properties"][name]
+                meaning = known.get("description") or known.get("rule") or "git diff shows what went"
+                yield f"{prefix}{name}: missing ({meaning})"
+    elif error.validator == "enum":
+        yield f"{key}: must be {one_of(given)}, got {value!r}{nearest(str(value), given)}"
+    elif error.validator == "keysOf":
+        yield f"{key}: {error.message}"
+    elif error.validator == "format":
+        what, _, known_names = FORMATS[given]
+        yield f"{key}: unknown {what} {value!r}{nearest(str(value), known_names())}"
+    else:
+        yield f"{key}: {rule_in_words(rule)}, got {value!r}"
+
+
+def rule_in_words(rule: dict[str, Any]) -> str:
+    """What a value must be: the schema's own words where it has them, else type and range."""
+    if "rule" in rule:
+        return rule["rule"]
+    kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+    what = kind.get(str(rule.get("type")), f"a {rule.get('type')}")
+    low = rule.get("minimum", rule.get("exclusiveMinimum"))
+    high = rule.get("maximum", rule.get("exclusiveMaximum"))
+    if low is None and high is None:
+        return f"must be {what}"
+    left = "[" if "minimum" in rule else "("
+    right = "]" if "maximum" in rule else ")"
+    return (
+        f"must be {what} in {left}{'-inf' if low is None else low}, {'inf' if high is None else high}{right}"
+    )
+
+
+def one_of(choices: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(map(str, choices[:-1])), str(choices[-1])]))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A question that names the known words nearest to `word`, or nothing."""
+    names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
+    return f", did you mean {one_of(names)}?" if names else ""

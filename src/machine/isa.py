@@ -1,0 +1,17 @@
+"""The instructions of the CPU that torch may use: environment variables, to be set before it is imported."""
+
+import os
+
+CPU_ISA = {
+    "auto": {},
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+}
+
+
+def limit_instructions(cpu_isa: str) -> None:
+    """Let torch and its libraries use these alone; auto leaves them as they are."""
+    os.environ.update(CPU_ISA[cpu_isa])
