@@ -24,7 +24,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from benchmarks.timing import in_turns, table
 from src.batches.augment import AugmentSettings, build_augment
-from src.batches.batch import unit_range
+from src.batches.batch import scale_to_unit
 from src.batches.data import TrainingSet
 from src.ground.memory import keep_memory
 from src.ground.params import read
@@ -92,7 +92,7 @@ def plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
     for start in range(0, count, BATCH):
         rows = slice(start % len(pictures), start % len(pictures) + BATCH)
         images = torch.from_numpy(np.array(pictures[rows])).permute(0, 3, 1, 2)
-        normalize(unit_range(images)).sum()
+        normalize(scale_to_unit(images)).sum()
 
 
 def pack(root: Path, split: Split) -> np.ndarray:

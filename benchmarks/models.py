@@ -24,12 +24,12 @@ from torch import nn
 
 from benchmarks.timing import in_turns
 from benchmarks.training import ours
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start
 from src.networks.models import build_model
-from src.results.export import Deployed, traced
+from src.results.export import Deployed, trace
 from tools.models import ModelsSettings
 
 TABLE = Path("benchmarks/models_latency.csv")
@@ -56,7 +56,7 @@ def main() -> None:
     table = pd.DataFrame(rows).assign(machine=machine())
     table["model"] = pd.Categorical(table["model"], settings.archs)
     table = table.sort_values(["model", "mode", "threads", "batch"])
-    with atomic(TABLE) as file:
+    with open_atomically(TABLE) as file:
         table.to_csv(file, index=False, float_format="%.3f", lineterminator="\n")
     print(table.drop(columns="machine").to_string(index=False, float_format="%.2f"))
     print(f"{TABLE}: {ROUNDS} rounds on {machine()}")
@@ -69,7 +69,7 @@ def shipped(arch: str, settings: ModelsSettings) -> Contestants:
     eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"]).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        script = traced(eager, height, width)
+        script = trace(eager, height, width)
     images = torch.randint(0, 256, (BATCH, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     contestants: Contestants = {}
     for mode, network in (("eager", eager), ("torchscript", script)):

@@ -18,14 +18,14 @@ from torch import nn
 
 from benchmarks.students import Change, format_values, measure_accuracy
 from src.batches.augment import augment_each
-from src.batches.batch import Batch, unit_range
+from src.batches.batch import Batch, scale_to_unit
 from src.batches.data import TrainingSet
 from src.ground.errors import UserError, run
 from src.ground.params import read
 from src.losses.bases import BASES, Base
 from src.networks.checkpoint import load_model
-from src.teaching.knowledge import Knowledge
-from src.teaching.targets import DistillSettings, distilled
+from src.teaching.beliefs import Knowledge
+from src.teaching.targets import DistillSettings, mix_targets
 
 VIEWS = 16
 TEACHER = Path("data/models/teachers/big.safetensors")
@@ -60,12 +60,12 @@ def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
     with torch.inference_mode():
         views = [
             base.probs(
-                teacher(unit_range(augment_each(data.pictures[:], data.augment, 0, view, rows))).double()
+                teacher(scale_to_unit(augment_each(data.pictures[:], data.augment, 0, view, rows))).double()
             )
             for view in range(1, VIEWS + 1)
         ]
     knowledge = Knowledge(facts.base, torch.stack(views).mean(dim=0).numpy())
-    return dataclasses.replace(data, targets=distilled(data.targets, [knowledge], facts.base, settings))
+    return dataclasses.replace(data, targets=mix_targets(data.targets, [knowledge], facts.base, settings))
 
 
 def main() -> None:

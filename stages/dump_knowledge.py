@@ -20,15 +20,9 @@ from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
-from src.pictures.reading import at_size, read_learning_pictures
-from src.teaching.knowledge import (
-    PATTERN,
-    Knowledge,
-    KnowledgeSettings,
-    check_teacher,
-    read_knowledge,
-    write_knowledge,
-)
+from src.pictures.reading import read_learning_pictures, resize_pictures
+from src.teaching.beliefs import Knowledge
+from src.teaching.knowledge import PATTERN, KnowledgeSettings, check_teacher, read_knowledge, write_knowledge
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")
@@ -41,7 +35,7 @@ def main() -> None:
     device = start(read_top(MachineSettings), seed=0)
     pictures = read_learning_pictures(dct_scaling)
     train, val = pictures.train, pictures.val
-    train_pictures = at_size(pictures.train_pictures, *pictures.size)
+    train_pictures = resize_pictures(pictures.train_pictures, *pictures.size)
     DISTILL.mkdir(parents=True, exist_ok=True)
 
     for name in settings.teachers:

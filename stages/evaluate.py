@@ -27,7 +27,7 @@ from src.machine.runtime import MachineSettings, start
 from src.pictures.manifest import SPLITS, read_manifest
 from src.results.drawing import draw_confusion
 from src.results.measuring import EvaluateSettings, measure
-from src.results.metrics import confusion, pair_labels, summary, tabulate_classes
+from src.results.metrics import count_confusions, pair_labels, summarize, tabulate_classes
 from src.results.predictions import Predictions, write_predictions, write_table
 
 STUDENT = Path("data/models/student.safetensors")
@@ -81,14 +81,15 @@ def write(models: dict[str, Predictions], split: str, outputs: Outputs) -> None:
     """Write what is worth knowing of the first model, the student as a rule, and of its teachers."""
     (first, own), *_ = models.items()
     manifest = read_manifest(split)
-    figures = {name: summary(predictions) for name, predictions in models.items()}
+    figures = {name: summarize(predictions) for name, predictions in models.items()}
     teachers = {name: row for name, row in figures.items() if name != first}
     write_predictions(outputs.predictions, own, manifest.paths)
     write_json(outputs.metrics, {split: figures[first] | ({"teacher": teachers} if teachers else {})})
     write_table(outputs.confusion, ("label", "prediction"), pair_labels(own))
     columns = ("name", "model", "class", "pictures", "precision", "recall", "f1")
     write_table(outputs.per_class, columns, tabulate_classes(models))
-    draw_confusion(outputs.picture, {name: confusion(p) for name, p in models.items()}, manifest.classes)
+    counts = {name: count_confusions(predictions) for name, predictions in models.items()}
+    draw_confusion(outputs.picture, counts, manifest.classes)
     for name, row in figures.items():
         print(
             f"{name}: accuracy {row['accuracy']:.4f} on {split} (95 % interval {row['accuracy_low']:.4f} to "

@@ -15,8 +15,9 @@ import numpy as np
 from src.ground.errors import run
 from src.ground.params import read
 from src.pictures.manifest import read_manifest
-from src.teaching.curriculum import CurriculumSettings, curriculum_weights, write_weights
-from src.teaching.knowledge import read_folder, truth_probs
+from src.teaching.beliefs import find_truth_probs
+from src.teaching.curriculum import CurriculumSettings, assign_weights, write_weights
+from src.teaching.knowledge import read_folder
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")
@@ -26,7 +27,7 @@ def main() -> None:
     settings = read(CurriculumSettings, "curriculum")
     train = read_manifest("train")
     knowledge = read_folder(DISTILL, train.paths, train.classes)
-    weights = curriculum_weights(truth_probs(knowledge, train.labels), settings)
+    weights = assign_weights(find_truth_probs(knowledge, train.labels), settings)
     write_weights(CURRICULUM, train.paths, weights)
     values, counts = np.unique(weights, return_counts=True)
     print(

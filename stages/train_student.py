@@ -16,13 +16,13 @@ run     python -m stages.train_student
 from pathlib import Path
 
 from src.ground.errors import run
-from src.ground.params import checked_params, read, read_top
+from src.ground.params import read, read_params, read_top
 from src.machine.runtime import MachineSettings, start
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum import read_weights
 from src.teaching.knowledge import read_folder
-from src.teaching.labels import Lesson, learn_from_labels, stratified
-from src.teaching.targets import DistillSettings, distilled, sample_weights
+from src.teaching.labels import Lesson, draw_fraction, learn_from_labels
+from src.teaching.targets import DistillSettings, choose_weights, mix_targets
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.prepare import check_processes
@@ -40,7 +40,7 @@ MADE_BY = ("student", "loss", "seed", "augment", "weighting", "distill")
 
 def main() -> None:
     job = build_job(read_top(MachineSettings))
-    params = {key: checked_params()[key] for key in MADE_BY}
+    params = {key: read_params()[key] for key in MADE_BY}
     parameters = sum(parameter.numel() for parameter in job.network.parameters())
     run_training(job, "train_student", "", OUTPUTS, params, more_metrics={"parameters": parameters})
 
@@ -54,11 +54,11 @@ def build_job(machine: MachineSettings) -> Job:
     train, distill = pictures.train, read(DistillSettings, "distill")
     labels = learn_from_labels(train, settings, "student")
     knowledge = read_folder(DISTILL, train.paths, train.classes)
-    curriculum = sample_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
+    curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
     lesson = Lesson(
-        targets=distilled(labels.targets, knowledge, strategy.base, distill),
+        targets=mix_targets(labels.targets, knowledge, strategy.base, distill),
         weights=curriculum * labels.weights,
-        rows=stratified(train.labels, settings.fraction, strategy.seed),
+        rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
     )
     return assemble(settings, strategy, pictures, lesson, device, read(int, "workers"), "student")
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.data import TrainingSet
-from src.ground.params import typed
+from src.ground.params import convert
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.networks.models import build_model
@@ -35,7 +35,7 @@ def shipped(kind, key=""):
     values = YAML(typ="safe").load(ROOT / "params.yaml")
     for word in key.split(".") if key else ():
         values = values[word]
-    return typed(kind, {field.name: values[field.name] for field in dataclasses.fields(kind)}, key)
+    return convert(kind, {field.name: values[field.name] for field in dataclasses.fields(kind)}, key)
 
 
 LIGHT = dataclasses.replace(shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools.deps import INERT, sources_of
+from tools.deps import INERT, list_sources
 from tools.schema import write_schema
-from tools.sources import OURS, ROOMS, closure, imported, imported_sources
+from tools.sources import OURS, ROOMS, find_closure, find_imports, list_imported_sources
 
 ROOT = Path(__file__).parent.parent
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
@@ -91,9 +91,11 @@ def test_every_file_lies_in_a_room():
 @pytest.mark.parametrize("path", SOURCES)
 def test_a_file_imports_its_own_room_or_one_above_and_no_circle(path):
     above = ROOMS[: ROOMS.index(room(path)) + 1]
-    others = imported_sources(path)
-    assert [other for other in others if room(other) not in above or path in closure(other)] == []
-    assert not [name for name in imported(path) if name.split(".")[0] in (".", *OURS) and name[:4] != "src."]
+    others = list_imported_sources(path)
+    assert [other for other in others if room(other) not in above or path in find_closure(other)] == []
+    assert not [
+        name for name in find_imports(path) if name.split(".")[0] in (".", *OURS) and name[:4] != "src."
+    ]
 
 
 @pytest.mark.parametrize("name", ROOMS)
@@ -107,7 +109,7 @@ def test_a_room_says_what_enters_what_leaves_and_what_may_be_touched(name):
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_imports_only_from_src_and_libraries(stage):
     assert not [
-        name for name in imported(f"stages/{stage}.py") if name.startswith(("stages", "tests", "demos"))
+        name for name in find_imports(f"stages/{stage}.py") if name.startswith(("stages", "tests", "demos"))
     ]
 
 
@@ -119,8 +121,8 @@ def test_dvc_yaml_has_every_stage():
 def test_dvc_yaml_lists_exactly_the_sources(stage):
     """All that the script reaches by imports but what INERT leaves out: make deps writes them."""
     listed = [path for path in stages()[stage]["deps"] if path.startswith(("src/", "stages/"))]
-    assert set(listed) == closure(f"stages/{stage}.py") - INERT.keys()
-    assert listed == sources_of(stage)
+    assert set(listed) == find_closure(f"stages/{stage}.py") - INERT.keys()
+    assert listed == list_sources(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -146,7 +148,9 @@ def test_docstring_names_what_is_read_and_written(stage):
 
 @pytest.mark.parametrize("stage", sorted(LIGHT))
 def test_light_stages_do_not_import_torch(stage):
-    libraries = {name.partition(".")[0] for path in closure(f"stages/{stage}.py") for name in imported(path)}
+    libraries = {
+        name.partition(".")[0] for path in find_closure(f"stages/{stage}.py") for name in find_imports(path)
+    }
     assert not libraries & HEAVY
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from src.pictures.demo import DemoSettings, noisy_labels, split_digits, write_pictures
+from src.pictures.demo import DemoSettings, corrupt_labels, split_digits, write_pictures
 
 PLAIN = dict(train=300, val=300, seed=0, imbalance=1.0, label_noise=0.0)
 
@@ -36,9 +36,9 @@ def test_a_split_that_leaves_too_little_to_test():
 
 def test_a_share_of_labels_is_wrong():
     labels = np.repeat(np.arange(10), 30)
-    noisy = noisy_labels(labels, 0.2, seed=1)
+    noisy = corrupt_labels(labels, 0.2, seed=1)
     assert (noisy != labels).sum() == 60 and set(noisy) <= set(range(10))
-    assert np.array_equal(noisy_labels(labels, 0, seed=1), labels)
+    assert np.array_equal(corrupt_labels(labels, 0, seed=1), labels)
 
 
 def test_only_train_has_wrong_folders(tmp_path):

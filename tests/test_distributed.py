@@ -14,7 +14,7 @@ import workers
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
-from src.machine.collectives import all_max, all_rows, all_sum, from_main, is_main, own_slice
+from src.machine.collectives import all_max, all_rows, all_sum, broadcast_from_main, is_main, own_slice
 from src.machine.launching import check_gpus, launch
 
 TIMEOUT = 20.0  # seconds, of distributed.timeout in these tests
@@ -51,7 +51,7 @@ def end(process):
 def test_with_one_process_nothing_is_pooled():
     rows = torch.arange(6.0).view(3, 2)
     assert all_rows(rows) is rows and all_sum(rows) is rows and all_max(rows) is rows
-    assert own_slice(8) == slice(0, 8) and from_main(b"abc") == b"abc" and is_main()
+    assert own_slice(8) == slice(0, 8) and broadcast_from_main(b"abc") == b"abc" and is_main()
 
 
 def test_more_processes_than_gpus(monkeypatch):

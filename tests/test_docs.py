@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from src.ground.errors import UserError
 from tools.docs import demo, networks
-from tools.docs.__main__ import all_pages, blocks_of, main, with_blocks
+from tools.docs.__main__ import fill_blocks, find_blocks, list_pages, main
 
 MANUAL = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*MANUAL, ROOT / "CONTRIBUTING.md"]
@@ -81,32 +81,32 @@ def anchors(page):
 
 def test_all_pages_are_filled(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert [ROOT / page for page in all_pages()] == MANUAL
+    assert [ROOT / page for page in list_pages()] == MANUAL
 
 
 @pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
 def test_a_page_is_what_make_docs_writes(page, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert with_blocks(page, text_of(page), blocks_of(text_of(page))) == text_of(page)
+    assert fill_blocks(page, text_of(page), find_blocks(text_of(page))) == text_of(page)
 
 
 def test_every_committed_table_is_shown():
     """Each CSV of make ablation has its place among the tables, and its picture too."""
-    shown = set(blocks_of(text_of(ROOT / "docs/tables.md")))
+    shown = set(find_blocks(text_of(ROOT / "docs/tables.md")))
     committed = {path.stem for path in (ROOT / "metrics/ablation").glob("*.csv")}
-    assert shown == committed and "models" in blocks_of(text_of(ROOT / "docs/networks.md"))
+    assert shown == committed and "models" in find_blocks(text_of(ROOT / "docs/networks.md"))
     pictures = re.findall(r"\(\.\./plots/ablation/(.+?)\.png\)", text_of(ROOT / "docs/tables.md"))
     assert set(pictures) == committed
 
 
 def test_blocks_are_filled_between_their_markers():
     text, page = "a\n<!-- x: how -->\nold\n<!-- end x -->\nb", Path("docs/p.md")
-    filled = with_blocks(page, text, {"x": lambda: "new\n"})
+    filled = fill_blocks(page, text, {"x": lambda: "new\n"})
     assert filled == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
     with pytest.raises(UserError, match=re.escape("docs/p.md: the pair of markers <!-- y: ... -->")):
-        with_blocks(page, text, {"y": str})
+        fill_blocks(page, text, {"y": str})
     with pytest.raises(UserError, match=re.escape("<!-- end x --> must stand there once")):
-        with_blocks(page, text + text, {"x": str})
+        fill_blocks(page, text + text, {"x": str})
 
 
 @pytest.fixture

@@ -7,20 +7,20 @@ import sys
 import pytest
 
 from src.ground.errors import UserError, run
-from src.ground.files import atomic, read_json, sha256_of, write_json
+from src.ground.files import open_atomically, read_json, sha256_of, write_json
 
 
 def test_an_error_leaves_the_old_file(tmp_path):
     path = tmp_path / "deep" / "x.json"
     write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), atomic(path) as file:
+    with pytest.raises(RuntimeError), open_atomically(path) as file:
         file.write("half")
         raise RuntimeError
     assert read_json(path) == {"a": 1} and list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_is_named(tmp_path):
-    with pytest.raises(OSError) as error, atomic(tmp_path / "x") as file:
+    with pytest.raises(OSError) as error, open_atomically(tmp_path / "x") as file:
         file.write("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "x")

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT, edit_params
 
 import stages.train_student
-from src.ground.files import atomic, write_json
-from src.pictures.manifest import CLASSES, manifest_path, manifest_rows, pack_path
+from src.ground.files import open_atomically, write_json
+from src.pictures.manifest import CLASSES, manifest_path, pack_path, start_manifest
 from src.teaching.curriculum import write_weights
 from tools.deps import INERT
 
@@ -54,11 +54,11 @@ def ready(place, pack, monkeypatch):
     write_json(CLASSES, names)
     for split in ("train", "val"):
         paths = [f"{split}/{number}.png" for number in range(len(pictures))]
-        with atomic(manifest_path(split)) as file:
-            manifest_rows(file).writerows(
+        with open_atomically(manifest_path(split)) as file:
+            start_manifest(file).writerows(
                 [path, names[row.argmax()], ""] for path, row in zip(paths, targets, strict=True)
             )
-        with atomic(pack_path(split), "wb") as file:
+        with open_atomically(pack_path(split), "wb") as file:
             np.save(file, pictures)
     train = [f"train/{number}.png" for number in range(len(pictures))]
     write_weights(Path("data/curriculum.txt"), train, np.ones(len(pictures)))

@@ -5,18 +5,16 @@ import torch
 from conftest import settings
 from torch import nn
 
-from src.batches.mixing import sizes_at
+from src.batches.mixing import list_sizes
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.networks.initial import initial_model
+from src.networks.initial import build_initial
 from src.networks.models import build_model
 
 
 def initial(arch="mobilenetv3_small", multi_scale=0.0, **changes):
-    size = (32, 32)
-    return initial_model(
-        settings(arch=arch, **changes), BASES["softmax"], "abc", size, sizes_at(*size, multi_scale), "student"
-    )
+    chosen, sizes = settings(arch=arch, **changes), list_sizes(32, 32, multi_scale)
+    return build_initial(chosen, BASES["softmax"], "abc", (32, 32), sizes, "student")
 
 
 def momenta(model):

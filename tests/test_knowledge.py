@@ -5,15 +5,8 @@ import pytest
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.teaching.knowledge import (
-    KINDS,
-    Knowledge,
-    average,
-    read_folder,
-    read_knowledge,
-    truth_probs,
-    write_knowledge,
-)
+from src.teaching.beliefs import KINDS, Knowledge, average_teachers, find_truth_probs
+from src.teaching.knowledge import read_folder, read_knowledge, write_knowledge
 
 PATHS = ["train/a/co,mma.png", 'train/a/"q".png', "train/b/line\nbreak.png"]
 CLASSES = ("a", "b,c")
@@ -103,8 +96,8 @@ def test_certain_probabilities_stay_finite():
 def test_average_of_a_softmax_and_a_bce_teacher_by_hand():
     bce = Knowledge("bce", np.array([[0.9, 0.3]]))
     softmax = Knowledge("softmax", np.array([[0.6, 0.4]]))
-    assert np.allclose(average([softmax, bce], "softmax", 1), [[(0.6 + 0.75) / 2, (0.4 + 0.25) / 2]])
-    assert np.allclose(average([softmax, bce], "bce", 1), [[0.75, 0.35]])
+    assert np.allclose(average_teachers([softmax, bce], "softmax", 1), [[(0.6 + 0.75) / 2, (0.4 + 0.25) / 2]])
+    assert np.allclose(average_teachers([softmax, bce], "bce", 1), [[0.75, 0.35]])
 
 
 def test_the_labels_file_can_be_one_more_teacher(tmp_path):
@@ -113,15 +106,15 @@ def test_the_labels_file_can_be_one_more_teacher(tmp_path):
     write_knowledge(tmp_path / "label.txt", Knowledge("softmax", np.eye(2)), names, classes)
     label = read_knowledge(tmp_path / "label.txt", names, classes)
     teacher = Knowledge("softmax", np.array([[0.6, 0.4], [0.2, 0.8]]))
-    assert np.allclose(average([teacher, label], "softmax", 1), [[0.8, 0.2], [0.1, 0.9]])
+    assert np.allclose(average_teachers([teacher, label], "softmax", 1), [[0.8, 0.2], [0.1, 0.9]])
 
 
 def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
     write_knowledge(tmp_path / "distill_y.txt", Knowledge("softmax", 1 - SOFT.probs), PATHS, CLASSES)
     both = read_folder(tmp_path, PATHS, CLASSES)
-    assert np.allclose(truth_probs(both[:1], np.array([0, 0, 1])), [0.9, 0.25, 2 / 3])
-    assert np.allclose(truth_probs(both, np.array([0, 0, 1])), 0.5)
-    assert truth_probs([], np.array([0, 1])).tolist() == [1, 1]
+    assert np.allclose(find_truth_probs(both[:1], np.array([0, 0, 1])), [0.9, 0.25, 2 / 3])
+    assert np.allclose(find_truth_probs(both, np.array([0, 0, 1])), 0.5)
+    assert find_truth_probs([], np.array([0, 1])).tolist() == [1, 1]
 
 
 def test_knowledge_knows_the_bases_of_the_losses():

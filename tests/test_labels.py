@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.teaching.labels import class_weights, smoothed, stratified
+from src.teaching.labels import draw_fraction, smooth_labels, weigh_classes
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
 CLASSES = ("cat", "dog", "owl")
@@ -18,27 +18,27 @@ TRUTH = np.eye(3, dtype=np.float32)[LABELS]
 
 def test_smoothing_is_torch_s():
     logits = torch.randn(7, 3)
-    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smoothed(TRUTH, 0.1)), torch.ones(7))
+    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth_labels(TRUTH, 0.1)), torch.ones(7))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
-    assert smoothed(TRUTH, 0) is TRUTH
+    assert smooth_labels(TRUTH, 0) is TRUTH
 
 
 def test_balanced_is_scikit_learn_s():
     reference = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
-    weights = class_weights("balanced", LABELS, CLASSES, "student")
+    weights = weigh_classes("balanced", LABELS, CLASSES, "student")
     assert np.allclose(weights, reference[LABELS]) and weights.mean() == pytest.approx(1)
 
 
 def test_weights_by_name_and_none():
-    assert class_weights({"owl": 3.0, "cat": 0.5}, LABELS, CLASSES, "student").tolist() == [0.5] * 4 + [
+    assert weigh_classes({"owl": 3.0, "cat": 0.5}, LABELS, CLASSES, "student").tolist() == [0.5] * 4 + [
         1,
         1,
         3,
     ]
-    assert class_weights("none", LABELS, CLASSES, "student").tolist() == [1] * 7
+    assert weigh_classes("none", LABELS, CLASSES, "student").tolist() == [1] * 7
     with pytest.raises(UserError) as error:
-        class_weights({"cta": 2.0}, LABELS, CLASSES, "student")
+        weigh_classes({"cta": 2.0}, LABELS, CLASSES, "student")
     assert str(error.value) == "params.yaml: student.class_weights.cta: no such class, did you mean cat?"
 
 
@@ -51,7 +51,7 @@ def test_class_weights_are_torch_s():
 
 def test_a_stratified_part_has_each_class_s_share():
     labels = np.repeat([0, 1, 2], [100, 50, 3])
-    rows = stratified(labels, 0.2, seed=1)
+    rows = draw_fraction(labels, 0.2, seed=1)
     assert np.bincount(labels[rows]).tolist() == [20, 10, 1] and len(set(rows)) == 31
-    assert rows.tolist() == sorted(rows) and rows.tolist() != stratified(labels, 0.2, seed=2).tolist()
-    assert stratified(labels, 1.0, seed=1).tolist() == list(range(153))
+    assert rows.tolist() == sorted(rows) and rows.tolist() != draw_fraction(labels, 0.2, seed=2).tolist()
+    assert draw_fraction(labels, 1.0, seed=1).tolist() == list(range(153))

@@ -6,7 +6,7 @@ from conftest import load_demo
 from PIL import Image
 
 from src.pictures.decode import decode
-from src.pictures.letterbox import letterbox, letterbox_box
+from src.pictures.letterbox import fit_box, letterbox
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,14 @@ from src.pictures.letterbox import letterbox, letterbox_box
     ],
 )
 def test_box_by_hand(size, into, box):
-    assert letterbox_box(*size, *into) == box
+    assert fit_box(*size, *into) == box
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 31), (224, 225), (500, 20)])
 @pytest.mark.parametrize("height, width", [(32, 32), (225, 225), (31, 64)])
 def test_output_has_the_asked_size_and_black_around(size, height, width):
     image = letterbox(Image.new("RGB", size, "white"), height, width)
-    left, top, box_width, box_height = letterbox_box(*size, width, height)
+    left, top, box_width, box_height = fit_box(*size, width, height)
     expected = np.zeros((height, width, 3), np.uint8)
     expected[top : top + box_height, left : left + box_width] = 255
     assert np.array_equal(np.asarray(image), expected)

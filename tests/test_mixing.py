@@ -6,7 +6,7 @@ import torch
 
 from src.batches import mixing
 from src.batches.batch import Batch
-from src.batches.mixing import MixSettings, blend, build_transforms, cutmix, mixup, multi_scale, sizes_at
+from src.batches.mixing import MixSettings, blend, build_transforms, cutmix, list_sizes, mixup, multi_scale
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 
@@ -98,8 +98,8 @@ def test_one_of_mixup_and_cutmix_for_each_batch(monkeypatch):
 
 
 def test_the_sizes_that_a_network_must_take():
-    assert sizes_at(32, 48, 0) == [(32, 48)]
-    assert sizes_at(100, 200, 0.15) == [(100, 200), (85, 170), (115, 230), (99, 199)]
+    assert list_sizes(32, 48, 0) == [(32, 48)]
+    assert list_sizes(100, 200, 0.15) == [(100, 200), (85, 170), (115, 230), (99, 199)]
 
 
 def test_the_same_generator_gives_the_same_batch():

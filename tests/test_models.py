@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 import torchvision
 
-from src.batches.mixing import sizes_at
+from src.batches.mixing import list_sizes
 from src.ground.errors import UserError
 from src.ground.names import ALIASES, find_registered
 from src.networks.models import build_model, check_sizes
@@ -38,13 +38,13 @@ def test_first_layer_normalises():
 
 
 def test_a_network_must_take_every_size():
-    check_sizes(build_model("timm/test_resnet", 3, "x"), sizes_at(32, 48, 0.15), 3, "student")
+    check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15), 3, "student")
     vit = build_model("timm/test_vit", 3, "x")
-    check_sizes(vit, sizes_at(160, 160, 0), 3, "student")
+    check_sizes(vit, list_sizes(160, 160, 0), 3, "student")
     for model, sizes in (
-        (vit, sizes_at(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
-        (build_model("timm/vit_tiny_patch16_224", 3, "x"), sizes_at(32, 32, 0)),
-        (build_model("alexnet", 3, "x"), sizes_at(64, 64, 0.5)),
+        (vit, list_sizes(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
+        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0)),
+        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5)),
     ):
         with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
             check_sizes(model, sizes, 3, "student")

@@ -9,8 +9,8 @@ from torch import nn
 
 from src.ground.errors import UserError
 from src.ground.params import read
-from tools.models import ModelsSettings, by_rule, count_costs
-from tools.summary import main, size_of
+from tools.models import ModelsSettings, count_by_rule, count_costs
+from tools.summary import main, parse_size
 
 ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
     "resnet18": (11.18, 1820.16),
@@ -64,9 +64,9 @@ def test_the_rule_by_hand():
         (nn.AvgPool2d((1, 2)), 3 * 32 * 2),
         (nn.AdaptiveAvgPool2d(1), 0),
     ):
-        assert by_rule(module, (images,), module(images)) == expected, module
+        assert count_by_rule(module, (images,), module(images)) == expected, module
     linear, features = nn.Linear(5, 7), torch.zeros(1, 5)
-    assert by_rule(linear, (features,), linear(features)) == 35 + 7
+    assert count_by_rule(linear, (features,), linear(features)) == 35 + 7
 
 
 def test_the_committed_table_is_what_is_counted():
@@ -109,10 +109,10 @@ def test_summary_shows_layers_and_costs(capsys, monkeypatch):
 
 @pytest.mark.parametrize("text, size", [("224", (224, 224)), ("96x128", (96, 128)), ("", (32, 32))])
 def test_size_in_words(place, text, size):
-    assert size_of(text) == size
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["0", "x5", "5x", "big"])
 def test_a_size_that_is_none(text):
     with pytest.raises(UserError, match="^SIZE: must be pixels like 224 or 224x320"):
-        size_of(text)
+        parse_size(text)

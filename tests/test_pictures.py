@@ -9,7 +9,7 @@ from src.ground.errors import UserError
 from src.pictures.decode import decode, decode_sound
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path
-from src.pictures.reading import Files, at_size, read_pictures
+from src.pictures.reading import Files, read_pictures, resize_pictures
 from stages import check_images
 
 PHOTOS = ROOT.parent / "shared/data/clothing/test"
@@ -82,8 +82,8 @@ def test_a_margin_keeps_the_training_pictures_larger(checked):
     check_images.main()
     train, val = read_pictures("train", False), read_pictures("val", False)
     assert train.shape[1:] == (40, 60, 3) and val.shape[1:] == (32, 48, 3)
-    plain = at_size(train, 32, 48)
-    assert plain.shape == (25, 32, 48, 3) and at_size(val, 32, 48) is val
+    plain = resize_pictures(train, 32, 48)
+    assert plain.shape == (25, 32, 48, 3) and resize_pictures(val, 32, 48) is val
     expected = Image.fromarray(train[4]).resize((48, 32), Image.Resampling.BILINEAR)
     assert np.array_equal(plain[[4]][0], np.asarray(expected))
 

@@ -6,7 +6,7 @@ import torch
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.networks.models import build_model
-from src.networks.prior import prior_bias, redraw_large_classifiers, set_bias
+from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set_bias
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from src.networks.prior import prior_bias, redraw_large_classifiers, set_bias
 def test_prior_by_hand(base, prior, expected):
     """With features of 0 the bias alone speaks."""
     model = build_model("resnet18", 3, "x")
-    set_bias(model, prior_bias(prior, BASES[base], ("a", "b", "c"), "student"))
+    set_bias(model, compute_prior_bias(prior, BASES[base], ("a", "b", "c"), "student"))
     assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
 
 
 def test_priors_that_leave_the_bias_alone():
-    assert prior_bias("none", BASES["bce"], ("a", "b"), "x") is None
-    assert prior_bias("uniform", BASES["softmax"], ("a", "b"), "x") is None
+    assert compute_prior_bias("none", BASES["bce"], ("a", "b"), "x") is None
+    assert compute_prior_bias("uniform", BASES["softmax"], ("a", "b"), "x") is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_classifier_drawn_for_a_thousand_classes_is_drawn_anew_for_ten(arch, r
 
 
 def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
-    bias = prior_bias("uniform", BASES["bce"], ("a", "b", "c"), "x")
+    bias = compute_prior_bias("uniform", BASES["bce"], ("a", "b", "c"), "x")
     for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
         model = build_model(arch, 3, "x").eval()
         set_bias(model, bias)
@@ -63,4 +63,4 @@ def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
 )
 def test_priors_that_cannot_be(prior, message):
     with pytest.raises(UserError, match=f"^params.yaml: {message}"):
-        prior_bias(prior, BASES["softmax"], ("a", "b", "c"), "student")
+        compute_prior_bias(prior, BASES["softmax"], ("a", "b", "c"), "student")

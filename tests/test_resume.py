@@ -13,8 +13,8 @@ from conftest import CPU, ROOT, NoCurves, as_network, edit_params, job, settings
 
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
-from src.ground.names import known_optimizers
-from src.ground.params import flat
+from src.ground.names import list_optimizers
+from src.ground.params import flatten
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.losses.weightings import Ghm, GhmSettings
@@ -136,7 +136,7 @@ def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsy
     assert f"resuming from {begun} of {tmp_path}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", known_optimizers())
+@pytest.mark.parametrize("name", list_optimizers())
 def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
     """7 steps at once, and 4 steps, saved and loaded, and 3 more."""
     from src.training.optim import build_optimizer
@@ -285,7 +285,7 @@ def test_inputs_are_what_dvc_yaml_lists(run_folder):
 
 
 def test_flat_names_every_leaf():
-    assert dict(flat({"b": {"c": 1, "d": [2]}}, "a")) == {"a.b.c": 1, "a.b.d": [2]}
+    assert dict(flatten({"b": {"c": 1, "d": [2]}}, "a")) == {"a.b.c": 1, "a.b.d": [2]}
 
 
 def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):

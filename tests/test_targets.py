@@ -6,50 +6,48 @@ from conftest import edit_params
 
 from src.ground.errors import UserError
 from src.ground.params import read
-from src.teaching.curriculum import CurriculumSettings, curriculum_weights, read_weights, write_weights
-from src.teaching.knowledge import Knowledge
-from src.teaching.targets import DistillSettings, distilled, sample_weights
+from src.teaching.beliefs import Knowledge
+from src.teaching.curriculum import CurriculumSettings, assign_weights, read_weights, write_weights
+from src.teaching.targets import DistillSettings, choose_weights, mix_targets
 
 TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
 TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 
 
 def test_blend_by_hand():
-    targets = distilled(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
+    targets = mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
     assert np.allclose(targets, [[0.7, 0.18, 0.12], [0.06, 0.12, 0.82]]) and targets.dtype == np.float32
 
 
 def test_share_one_with_a_teacher_that_repeats_the_labels_is_plain():
     parrot = Knowledge("softmax", TRUTH.astype(float))
-    assert np.array_equal(distilled(TRUTH, [parrot], "softmax", DistillSettings(1, 2)), TRUTH)
+    assert np.array_equal(mix_targets(TRUTH, [parrot], "softmax", DistillSettings(1, 2)), TRUTH)
 
 
 def test_share_zero_and_no_teacher_are_plain(capsys):
-    assert distilled(TRUTH, [TEACHER], "softmax", DistillSettings(0, 2)) is TRUTH
-    assert distilled(TRUTH, [], "softmax", DistillSettings(0.7, 2)) is TRUTH
+    assert mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(0, 2)) is TRUTH
+    assert mix_targets(TRUTH, [], "softmax", DistillSettings(0.7, 2)) is TRUTH
     assert "learns from the labels alone" in capsys.readouterr().out
 
 
 def test_curriculum_weight_of_the_first_threshold_reached():
     settings = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1), "teacher", 0)
     probs = np.array([1.0, 0.7, 0.69, 0.5, 0.3, 0.29, 0.0])
-    assert curriculum_weights(probs, settings).tolist() == [1.0, 1.0, 0.7, 0.7, 0.4, 0.1, 0.1]
+    assert assign_weights(probs, settings).tolist() == [1.0, 1.0, 0.7, 0.7, 0.4, 0.1, 0.1]
 
 
 def test_controls_hand_the_same_weights_to_others():
     thresholds, weights = (0.7, 0.5, 0.0), (1.0, 0.5, 0.1)
     probs = np.array([0.9, 0.2, 0.6, 0.8])
     teacher, anti, random, other = (
-        curriculum_weights(probs, CurriculumSettings(thresholds, weights, order, seed))
+        assign_weights(probs, CurriculumSettings(thresholds, weights, order, seed))
         for order, seed in (("teacher", 0), ("anti", 0), ("random", 0), ("random", 1))
     )
     assert teacher.tolist() == [1.0, 0.1, 0.5, 1.0]
     assert anti.tolist() == [0.1, 1.0, 1.0, 0.5]  # the hardest, 0.2, gets what the easiest had
     assert sorted(random) == sorted(other) == sorted(teacher)
     many = np.linspace(0, 1, 100)
-    orders = [
-        curriculum_weights(many, CurriculumSettings(thresholds, weights, "random", s)) for s in (0, 0, 1)
-    ]
+    orders = [assign_weights(many, CurriculumSettings(thresholds, weights, "random", s)) for s in (0, 0, 1)]
     assert np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[0], orders[2])
 
 
@@ -79,5 +77,5 @@ def test_weights_round_trip_by_path(tmp_path):
 
 def test_weights_count_only_if_the_curriculum_is_used():
     weights = np.array([0.1, 1.0])
-    assert sample_weights(weights, used=True) is weights
-    assert sample_weights(weights, used=False).tolist() == [1, 1]
+    assert choose_weights(weights, used=True) is weights
+    assert choose_weights(weights, used=False).tolist() == [1, 1]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from tools.lr_range import count_steps, smoothed
-from tools.preview import in_words, spread
+from tools.lr_range import count_steps, smooth
+from tools.preview import describe_target, pick_rows
 
 
 def test_smoothed_is_corrected_for_its_start():
     """0.9 of the old and 0.1 of the new, over 1 - 0.9^steps: (0.09 x 2 + 0.1 x 4) / 0.19."""
-    assert smoothed(np.array([2.0, 4.0])).tolist() == pytest.approx([2.0, 0.58 / 0.19])
+    assert smooth(np.array([2.0, 4.0])).tolist() == pytest.approx([2.0, 0.58 / 0.19])
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_the_test_ends_where_the_loss_diverges(losses, steps):
 
 def test_pictures_of_all_classes_are_shown():
     labels = np.array([2, 0, 1, 0, 1, 2])
-    assert labels[spread(labels, 3)].tolist() == [0, 1, 2] and len(set(spread(labels, 6))) == 6
+    assert labels[pick_rows(labels, 3)].tolist() == [0, 1, 2] and len(set(pick_rows(labels, 6))) == 6
 
 
 def test_a_mixed_target_in_words():
-    assert in_words(torch.tensor([0.0, 0.7, 0.3]), ("cat", "dog", "owl")) == "dog 0.70\nowl 0.30"
+    assert describe_target(torch.tensor([0.0, 0.7, 0.3]), ("cat", "dog", "owl")) == "dog 0.70\nowl 0.30"

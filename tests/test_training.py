@@ -11,10 +11,10 @@ import torch
 from conftest import CPU, LIGHT, NoCurves, as_network, job, settings, shipped, training_set
 
 from src.batches.augment import augment_each, build_augment
-from src.batches.batch import Batch, unit_range
+from src.batches.batch import Batch, scale_to_unit
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
-from src.ground.names import OPTIMIZERS, known_optimizers
+from src.ground.names import OPTIMIZERS, list_optimizers
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.machine.runtime import MachineSettings
@@ -24,7 +24,7 @@ from src.networks.predict import predict_logits
 from src.training.averaging import build_average
 from src.training.fit import fit
 from src.training.optim import build_optimizer
-from src.training.prepare import check_processes, prepare, slimming
+from src.training.prepare import check_processes, penalize_gammas, prepare
 from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
 from src.training.state import State
 from src.training.step import Training, train_epoch
@@ -195,7 +195,7 @@ def test_an_epoch_takes_the_steps_of_plain_torch(pack):
     optimizer = torch.optim.SGD(reference.parameters(), lr=0.1)
     for batch, loss_seen in zip(data.epoch(1), losses, strict=True):
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(reference(unit_range(batch.images)), batch.targets)
+        value = torch.nn.functional.cross_entropy(reference(scale_to_unit(batch.images)), batch.targets)
         value.backward()
         optimizer.step()
         assert loss_seen.item() == pytest.approx(value.item(), rel=1e-6)
@@ -453,7 +453,7 @@ def test_training_ends_when_patience_does(pack, capsys):
 
 def test_slimming_by_hand_and_its_metric(pack):
     gammas = [torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.tensor([0.5]))]
-    penalty = slimming(gammas, 0.1)
+    penalty = penalize_gammas(gammas, 0.1)
     penalty.backward()
     assert penalty.item() == pytest.approx(0.35)
     assert gammas[0].grad.tolist() == pytest.approx([0.1, -0.1]) and gammas[1].grad.item() == pytest.approx(
@@ -485,7 +485,7 @@ def test_what_is_measured_of_lookahead_are_its_slow_weights(pack):
     assert torch.allclose(model[1].weight, expected, atol=1e-6) and not torch.equal(fast[4], fast[2])
 
 
-@pytest.mark.parametrize("name", known_optimizers())
+@pytest.mark.parametrize("name", list_optimizers())
 def test_every_optimizer_takes_steps(name):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))
@@ -506,14 +506,14 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
     """But for aliases of sgd and sgdw, and those that need another package or a second derivative."""
     import timm.optim
 
-    ours = {name for name in known_optimizers() if not name.startswith("lookahead_")}
+    ours = {name for name in list_optimizers() if not name.startswith("lookahead_")}
     others = {*OPTIMIZERS}
     missing = set(timm.optim.list_optimizers()) - ours
     elsewhere = {name for name in missing if name.startswith(("bnb", "fused", "kron"))}
     assert ours - others <= set(timm.optim.list_optimizers())
     assert missing - elsewhere == {"adahessian", "nesterov", "nesterovw"}
     original = "adam sgd adamw radam ranger lookahead_adam ralamb rangerlars novograd".split()
-    assert set(original) <= set(known_optimizers())
+    assert set(original) <= set(list_optimizers())
 
 
 def test_layer_decay_lowers_the_rate_from_layer_to_layer():

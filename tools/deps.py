@@ -13,7 +13,7 @@ from pathlib import Path
 from dvc.utils.serialize import modify_yaml
 
 from src.ground.errors import run
-from tools.sources import closure
+from tools.sources import find_closure
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
@@ -33,14 +33,14 @@ def main() -> None:
         for name, entry in graph["stages"].items():
             body = entry.get("do", entry)
             others = [path for path in body["deps"] if not path.startswith(SCRIPTS)]
-            body["deps"] = [*sources_of(name), *others]
+            body["deps"] = [*list_sources(name), *others]
     print(f"{GRAPH}: the sources of {len(graph['stages'])} stages")
 
 
-def sources_of(stage: str) -> list[str]:
+def list_sources(stage: str) -> list[str]:
     """A stage's script, then the sources that can change its result, sorted."""
     script = f"stages/{stage}.py"
-    return [script, *sorted(closure(script) - {script} - INERT.keys())]
+    return [script, *sorted(find_closure(script) - {script} - INERT.keys())]
 
 
 if __name__ == "__main__":

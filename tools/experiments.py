@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from src.ground.errors import UserError, run
-from src.ground.params import flat
+from src.ground.params import flatten
 
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
 SEED = "seed"
@@ -58,7 +58,7 @@ def build_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
 
 def build_row(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
     """The differing params, as overrides (`-S KEY=VALUE`), and the metrics of one run; NaN if it has none."""
-    params, metrics = flatten_params(data), dict(flat(merge_files(data, "metrics")))
+    params, metrics = flatten_params(data), dict(flatten(merge_files(data, "metrics")))
     keys = sorted(set(params) | set(baseline))
     differing = {key: params.get(key) for key in keys if params and params.get(key) != baseline.get(key)}
     overrides = " ".join(f"{key}={value}" for key, value in differing.items() if key != SEED)
@@ -92,7 +92,7 @@ def average_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def flatten_params(data: dict[str, Any] | None) -> dict[str, Any]:
     """All params of one run, by keys joined by dots."""
-    return dict(flat(merge_files(data, "params")))
+    return dict(flatten(merge_files(data, "params")))
 
 
 def merge_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.ground.errors import UserError, run
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.training.prepare import prepare
@@ -47,12 +47,12 @@ def main() -> None:
     if not (0 < arguments.low < arguments.high and arguments.steps > 1):
         raise UserError("--low, --high, --steps: need 0 < low < high and at least 2 steps")
     rates = np.geomspace(arguments.low, arguments.high, arguments.steps)
-    losses = losses_at(rates)
-    smooth = smoothed(losses)
-    end = count_steps(smooth)
-    write_table(rates[:end], losses[:end], smooth[:end])
-    best = int(smooth[:end].argmin())
-    draw(rates[:end], losses[:end], smooth[:end], rates[best] / 10)
+    losses = measure_losses(rates)
+    smoothed = smooth(losses)
+    end = count_steps(smoothed)
+    write_table(rates[:end], losses[:end], smoothed[:end])
+    best = int(smoothed[:end].argmin())
+    draw(rates[:end], losses[:end], smoothed[:end], rates[best] / 10)
     print(
         f"{PICTURE}, {TABLE}: loss lowest at lr {rates[best]:.2g}"
         + (f", diverged at {rates[end - 1]:.2g}" if end < len(rates) else "")
@@ -60,7 +60,7 @@ def main() -> None:
     )
 
 
-def losses_at(rates: np.ndarray) -> np.ndarray:
+def measure_losses(rates: np.ndarray) -> np.ndarray:
     """The loss (steps,) of each step of a training of the student that goes through `rates` (steps,)."""
     job = build_job(replace(read_top(MachineSettings), processes=1))
     training, data, last = prepare(job), job.data, len(rates) - 1
@@ -71,7 +71,7 @@ def losses_at(rates: np.ndarray) -> np.ndarray:
     return train_epoch(training, wanted, (data.seed, 0)).view(len(rates), -1).mean(dim=1).numpy()
 
 
-def smoothed(losses: np.ndarray) -> np.ndarray:
+def smooth(losses: np.ndarray) -> np.ndarray:
     """The exponential moving average, corrected for its start."""
     average, values = 0.0, []
     for step, loss in enumerate(losses, 1):
@@ -91,7 +91,7 @@ def count_steps(smooth: Iterable[float]) -> int:
 
 
 def write_table(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray) -> None:
-    with atomic(TABLE) as file:
+    with open_atomically(TABLE) as file:
         file.write("step,lr,loss,smoothed\n")
         for step, row in enumerate(zip(rates, losses, smooth, strict=True), 1):
             file.write(f"{step}," + ",".join(f"{value:.9g}" for value in row) + "\n")
@@ -105,7 +105,7 @@ def draw(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, suggestion: 
     axis.axvline(suggestion, linestyle="--", color="C1", label=f"suggestion {suggestion:.1g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.1 * smooth.max()))
     axis.legend()
-    with atomic(PICTURE, "wb") as file:
+    with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
 
 

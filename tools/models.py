@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.ground.errors import UserError, run
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import Architecture, Count, Rule, within
 from src.ground.params import Settings, read
 from src.networks.models import build_model
@@ -56,7 +56,7 @@ def main() -> None:
         }
         rows.append({"model": arch} | costs | own)
     table = pd.DataFrame(rows)
-    with atomic(TABLE) as file:
+    with open_atomically(TABLE) as file:
         table.to_csv(file, index=False, float_format="%.4f", lineterminator="\n")
     print(table.to_string(index=False, float_format="%.2f"))
     print(f"{TABLE}: {settings.classes} classes, {settings.height} x {settings.width} pixels, one picture")
@@ -77,7 +77,7 @@ def count_costs(
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal rule, activations
-        rule += by_rule(module, inputs, output)
+        rule += count_by_rule(module, inputs, output)
         activations += output.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
 
     for module in net.modules():
@@ -109,7 +109,7 @@ def build_without_values(arch: str, classes: int) -> Network:
         return build_model(arch, classes, "models").to("meta")
 
 
-def by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+def count_by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     """The multiply-adds of one module by the rule of older tables.
 
     Of Conv2d the weights of one filter, and 1 for a bias, for each output; of Linear its weights and biases;

@@ -23,7 +23,7 @@ from src.batches.augment import augment_each
 from src.batches.batch import Batch
 from src.batches.data import TrainingSet
 from src.ground.errors import run
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.pictures.manifest import read_manifest
@@ -41,7 +41,7 @@ def main() -> None:
     check_batches(len(data.rows), job.settings, job.key)
     train = read_manifest("train")
     classes, labels = train.classes, train.labels
-    rows = spread(labels, PICTURES)
+    rows = pick_rows(labels, PICTURES)
     figure = Figure(figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained")
     axes = figure.subplots(PICTURES + 1, VIEWS + 1)
     for axis in axes.flat:
@@ -52,22 +52,22 @@ def main() -> None:
         views = augment_each(data.pictures[rows], data.augment, data.seed, epoch, rows)
         for line, view in enumerate(views):
             show(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
-    batch = mixed(data)
+    batch = mix_first_batch(data)
     for column, (image, target) in enumerate(zip(batch.images, batch.targets, strict=False)):
         if column <= VIEWS:
-            show(axes[PICTURES, column], image, in_words(target, classes))
-    with atomic(PICTURE, "wb") as file:
+            show(axes[PICTURES, column], image, describe_target(target, classes))
+    with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
     print(f"{PICTURE}: {PICTURES} pictures as they are and augmented, {VIEWS + 1} of the first batch mixed")
 
 
-def spread(labels: np.ndarray, wanted: int) -> list[int]:
+def pick_rows(labels: np.ndarray, wanted: int) -> list[int]:
     """The numbers of `wanted` pictures at equal steps through the classes (N,)."""
     rows = np.argsort(labels, kind="stable")
     return rows[np.linspace(0, len(rows) - 1, wanted).astype(int)].tolist()
 
 
-def mixed(data: TrainingSet) -> Batch:
+def mix_first_batch(data: TrainingSet) -> Batch:
     """The first batch of the first epoch as the network gets it."""
     batch = next(iter(data.epoch(1))).to(torch.device("cpu"))
     generator = np.random.default_rng([data.seed, 1, 1])
@@ -76,7 +76,7 @@ def mixed(data: TrainingSet) -> Batch:
     return batch
 
 
-def in_words(target: Tensor, classes: tuple[str, ...]) -> str:
+def describe_target(target: Tensor, classes: tuple[str, ...]) -> str:
     """The largest entries of a target (C,)."""
     values, numbers = target.topk(min(NAMED, len(classes)))
     pairs = zip(values.tolist(), numbers.tolist(), strict=True)

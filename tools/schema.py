@@ -20,7 +20,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from src.ground.errors import run
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import CountOrZero, EntryName
 from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
@@ -72,7 +72,7 @@ class Params(MachineSettings, StrategySettings):
 
 def main() -> None:
     text = write_schema()
-    with atomic(SCHEMA) as file:
+    with open_atomically(SCHEMA) as file:
         file.write(text)
     print(f"{SCHEMA}: {len(text.splitlines())} lines")
 
@@ -80,9 +80,9 @@ def main() -> None:
 def write_schema() -> str:
     """The text of params.schema.json."""
     whole, teacher = describe(Params), describe(TeacherSettings)
-    entry, pattern = require(loosen(teacher), OWN), describe(EntryName)["pattern"]
+    entry, pattern = require_keys(loosen(teacher), OWN), describe(EntryName)["pattern"]
     whole["properties"] |= {
-        "teacher_common": without(teacher, OWN) | {"description": "what all teachers share"},
+        "teacher_common": drop_keys(teacher, OWN) | {"description": "what all teachers share"},
         "teacher": {
             "type": "object",
             "description": "one entry per teacher, laid over teacher_common; knowledge.teachers are trained",
@@ -157,28 +157,28 @@ def loosen(schema: Mapping[str, Any]) -> dict[str, Any]:
     return rest | ({"properties": inner} if inner else {})
 
 
-def require(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+def require_keys(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The schema with these keys required; `a.b` is the key b of the mapping a, which is required too."""
     inner = dict(schema["properties"])
-    below = split(keys)
+    below = group_keys(keys)
     for name, rest in below.items():
         if rest:
-            inner[name] = require(inner[name], rest)
+            inner[name] = require_keys(inner[name], rest)
     return {**schema, "required": list(below), "properties": inner}
 
 
-def without(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+def drop_keys(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The schema of the same mapping without these keys."""
-    below = split(keys)
+    below = group_keys(keys)
     inner = {
-        name: without(value, below[name]) if below.get(name) else value
+        name: drop_keys(value, below[name]) if below.get(name) else value
         for name, value in schema["properties"].items()
         if name not in below or below[name]
     }
     return {**schema, "required": list(inner), "properties": inner}
 
 
-def split(keys: Sequence[str]) -> dict[str, list[str]]:
+def group_keys(keys: Sequence[str]) -> dict[str, list[str]]:
     """First words of keys, each with the rests of the keys that begin with it."""
     below: dict[str, list[str]] = {}
     for key in keys:

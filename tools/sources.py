@@ -13,7 +13,7 @@ OURS = ("src", "stages", "tools", "demos", "benchmarks", "tests")
 
 
 @cache
-def imported(path: str) -> frozenset[str]:
+def find_imports(path: str) -> frozenset[str]:
     """The full names of all modules that a file imports, inside functions too."""
     names = set()
     for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
@@ -24,12 +24,12 @@ def imported(path: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def imported_sources(path: str) -> list[str]:
+def list_imported_sources(path: str) -> list[str]:
     """The files of `src/` that a file imports."""
-    return sorted(name.replace(".", "/") + ".py" for name in imported(path) if name.startswith("src."))
+    return sorted(name.replace(".", "/") + ".py" for name in find_imports(path) if name.startswith("src."))
 
 
-def closure(path: str) -> set[str]:
+def find_closure(path: str) -> set[str]:
     """The file itself and every file of `src/` that it reaches by imports."""
     reached: set[str] = set()
     waiting = [path]
@@ -37,5 +37,5 @@ def closure(path: str) -> set[str]:
         current = waiting.pop()
         if current not in reached:
             reached.add(current)
-            waiting.extend(imported_sources(current))
+            waiting.extend(list_imported_sources(current))
     return reached

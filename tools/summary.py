@@ -9,9 +9,9 @@ import re
 from torchinfo import summary
 
 from src.ground.errors import UserError, run
-from src.ground.names import is_known, known_architectures
+from src.ground.names import is_known, list_architectures
 from src.ground.params import read
-from src.ground.validating import nearest
+from src.ground.validating import suggest
 from src.networks.models import build_model
 from tools.models import count_costs
 
@@ -27,8 +27,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arch = arguments.arch or read(str, "student.arch")
     if not is_known(arch):
-        raise UserError(f"ARCH: unknown network {arch!r}{nearest(arch, known_architectures())}")
-    height, width = size_of(arguments.size)
+        raise UserError(f"ARCH: unknown network {arch!r}{suggest(arch, list_architectures())}")
+    height, width = parse_size(arguments.size)
     costs = count_costs(arch, arguments.classes, height, width, "ARCH, SIZE")
     network = build_model(arch, arguments.classes, "ARCH")
     print(
@@ -49,7 +49,7 @@ def main() -> None:
     )
 
 
-def size_of(text: str | None) -> tuple[int, int]:
+def parse_size(text: str | None) -> tuple[int, int]:
     """Height and width in pixels out of 224 or 224x320."""
     if not text:
         return read(int, "images.height"), read(int, "images.width")

@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from src.batches.mixing import MixSettings
 from src.ground.kinds import Rule, Share, within
 from src.machine.seeding import seed_generators
-from src.pictures.letterbox import resized
+from src.pictures.letterbox import resize
 
 CPU = torch.device("cpu")
 Augment = Callable[[np.ndarray], np.ndarray]  # uint8 (h, w, 3) -> (H, W, 3), the network's size
@@ -34,7 +34,7 @@ class OnPillow:
         self.transform, self.height, self.width = transform, height, width
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        return resized(np.asarray(self.transform(Image.fromarray(pixels))), self.height, self.width)
+        return resize(np.asarray(self.transform(Image.fromarray(pixels))), self.height, self.width)
 
 
 class Crop:
@@ -94,19 +94,19 @@ def randaugment(settings: "AugmentSettings") -> v2.Transform:
     return v2.RandAugment(settings.num_ops, settings.magnitude)
 
 
-def on_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image], Image.Image]]) -> Policy:
+def wrap_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image], Image.Image]]) -> Policy:
     """A policy out of a transform of Pillow's pictures."""
     return lambda settings, height, width: OnPillow(transform(settings), height, width)
 
 
 POLICIES: dict[str, Policy] = {
-    "none": on_pillow(lambda settings: v2.Identity()),
-    "light": on_pillow(light),
+    "none": wrap_pillow(lambda settings: v2.Identity()),
+    "light": wrap_pillow(light),
     "crop": Crop,
-    "custom": on_pillow(custom),
-    "autoaugment": on_pillow(lambda settings: v2.AutoAugment()),  # arXiv:1805.09501, ImageNet's policy
-    "randaugment": on_pillow(randaugment),
-    "trivialaugment": on_pillow(lambda settings: v2.TrivialAugmentWide()),  # arXiv:2103.10158
+    "custom": wrap_pillow(custom),
+    "autoaugment": wrap_pillow(lambda settings: v2.AutoAugment()),  # arXiv:1805.09501, ImageNet's policy
+    "randaugment": wrap_pillow(randaugment),
+    "trivialaugment": wrap_pillow(lambda settings: v2.TrivialAugmentWide()),  # arXiv:2103.10158
 }
 
 

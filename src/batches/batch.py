@@ -23,9 +23,9 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; bytes travel, floats are made there."""
         images, targets, weights = (part.to(device, non_blocking=True) for part in self)
-        return Batch(unit_range(images), targets, weights)
+        return Batch(scale_to_unit(images), targets, weights)
 
 
-def unit_range(images: Tensor) -> Tensor:
+def scale_to_unit(images: Tensor) -> Tensor:
     """uint8 images as float in [0, 1], pixels of a channel apart in memory as convolutions like it best."""
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)

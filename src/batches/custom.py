@@ -23,31 +23,31 @@ class Custom:
     def __call__(self, picture: Image.Image) -> Image.Image:
         image = F.pil_to_tensor(picture)  # uint8 (3, H, W)
         for operation in (flip, crop, rotate):
-            if chance(0.5):
+            if draw_chance(0.5):
                 image = operation(image)
-        for number in torch.randperm(len(CHANGES))[: whole(0, MOST)].tolist():
-            if chance(LIKELY):
+        for number in torch.randperm(len(CHANGES))[: draw_whole(0, MOST)].tolist():
+            if draw_chance(LIKELY):
                 image = CHANGES[number](image)
         return F.to_pil_image(image)
 
 
-def chance(probability: float) -> bool:
+def draw_chance(probability: float) -> bool:
     return bool(torch.rand(()) < probability)
 
 
-def between(low: float, high: float) -> float:
+def draw_between(low: float, high: float) -> float:
     """A number in [low, high)."""
     return low + (high - low) * torch.rand(()).item()
 
 
-def whole(low: int, high: int) -> int:
+def draw_whole(low: int, high: int) -> int:
     """A whole number in [low, high]."""
     return int(torch.randint(low, high + 1, ()))
 
 
-def odd(low: int, high: int) -> int:
+def draw_odd(low: int, high: int) -> int:
     """An odd number in [low, high], both odd."""
-    return 2 * whole(low // 2, high // 2) + 1
+    return 2 * draw_whole(low // 2, high // 2) + 1
 
 
 def flip(image: Tensor) -> Tensor:
@@ -58,78 +58,79 @@ def flip(image: Tensor) -> Tensor:
 def crop(image: Tensor) -> Tensor:
     """0 to 10 % cut off each side, the rest brought back to size."""
     height, width = image.shape[-2:]
-    top, bottom = (round(between(0, 0.1) * height) for _ in range(2))
-    left, right = (round(between(0, 0.1) * width) for _ in range(2))
+    top, bottom = (round(draw_between(0, 0.1) * height) for _ in range(2))
+    left, right = (round(draw_between(0, 0.1) * width) for _ in range(2))
     return F.resized_crop(image, top, left, height - top - bottom, width - left - right, [height, width])
 
 
 def rotate(image: Tensor) -> Tensor:
     """Turned by up to 20 degrees to either side, on black."""
-    return F.rotate(image, between(-20, 20), InterpolationMode.BILINEAR)
+    return F.rotate(image, draw_between(-20, 20), InterpolationMode.BILINEAR)
 
 
 def soften(image: Tensor) -> Tensor:
     """Gaussian blur of sigma 0 to 2, or the average of 1 to 5 pixels."""
-    if chance(0.5):
-        sigma = max(between(0, 2), 0.01)
+    if draw_chance(0.5):
+        sigma = max(draw_between(0, 2), 0.01)
         return F.gaussian_blur(image, [2 * round(3 * sigma) + 1] * 2, [sigma] * 2)
-    side = whole(1, 5)
-    return on_floats(image, lambda floats: box_blur(floats, (side, side)))
+    side = draw_whole(1, 5)
+    return apply_on_floats(image, lambda floats: box_blur(floats, (side, side)))
 
 
 def smear(image: Tensor) -> Tensor:
     """Motion blur of 3 to 11 pixels at any angle, or a bilateral filter of 1 to 5 pixels."""
-    if chance(0.5):
-        length, angle = odd(3, 11), between(0, 360)
-        return on_floats(image, lambda floats: motion_blur(floats, length, angle, direction=0.0))
-    side = 2 * (whole(1, 5) // 2) + 1  # a filter of an even number of pixels is the next odd one's
-    colour, space = between(10, 250) / 255, between(10, 250)
-    return on_floats(image, lambda floats: bilateral_blur(floats, side, colour, (space, space)))
+    if draw_chance(0.5):
+        length, angle = draw_odd(3, 11), draw_between(0, 360)
+        return apply_on_floats(image, lambda floats: motion_blur(floats, length, angle, direction=0.0))
+    side = 2 * (draw_whole(1, 5) // 2) + 1  # a filter of an even number of pixels is the next odd one's
+    colour, space = draw_between(10, 250) / 255, draw_between(10, 250)
+    return apply_on_floats(image, lambda floats: bilateral_blur(floats, side, colour, (space, space)))
 
 
 def noise(image: Tensor) -> Tensor:
     """Up to 3 % of the pixels black or white, or Gaussian noise of sigma up to 0.05 of the range."""
-    if chance(0.5):
-        draws, share = torch.rand(image.shape[-2:]), between(0, 0.03)
+    if draw_chance(0.5):
+        draws, share = torch.rand(image.shape[-2:]), draw_between(0, 0.03)
         image = image.masked_fill(draws < share / 2, 0)
         return image.masked_fill(draws > 1 - share / 2, 255)
-    sigma = between(0, 0.05)
-    return on_floats(image, lambda floats: floats + sigma * torch.randn_like(floats))
+    sigma = draw_between(0, 0.05)
+    return apply_on_floats(image, lambda floats: floats + sigma * torch.randn_like(floats))
 
 
 def contrast(image: Tensor) -> Tensor:
     """Contrast times 0.6 to 1.4 about mid-grey, half of the time each channel by its own."""
-    factors = torch.tensor([between(0.6, 1.4) for _ in range(3 if chance(0.5) else 1)]).view(-1, 1, 1)
-    return on_floats(image, lambda floats: (floats - 0.5) * factors + 0.5)
+    channels = 3 if draw_chance(0.5) else 1
+    factors = torch.tensor([draw_between(0.6, 1.4) for _ in range(channels)]).view(-1, 1, 1)
+    return apply_on_floats(image, lambda floats: (floats - 0.5) * factors + 0.5)
 
 
 def sharpen(image: Tensor) -> Tensor:
     """A blend with the picture at twice its sharpness."""
-    return F.adjust_sharpness(image, between(1, 2))
+    return F.adjust_sharpness(image, draw_between(1, 2))
 
 
 def brightness(image: Tensor) -> Tensor:
     """Up to 30 levels added or taken, or all times 0.5 to 1.5."""
-    if chance(0.5):
-        change = between(-30, 30) / 255
-        return on_floats(image, lambda floats: floats + change)
-    return F.adjust_brightness(image, between(0.5, 1.5))
+    if draw_chance(0.5):
+        change = draw_between(-30, 30) / 255
+        return apply_on_floats(image, lambda floats: floats + change)
+    return F.adjust_brightness(image, draw_between(0.5, 1.5))
 
 
 def saturation(image: Tensor) -> Tensor:
     """Saturation times 0.5 to 1.5."""
-    return F.adjust_saturation(image, between(0.5, 1.5))
+    return F.adjust_saturation(image, draw_between(0.5, 1.5))
 
 
 def hue(image: Tensor) -> Tensor:
     """Hue turned by up to a twentieth of the circle to either side."""
-    return F.adjust_hue(image, between(-0.05, 0.05))
+    return F.adjust_hue(image, draw_between(-0.05, 0.05))
 
 
 CHANGES = (soften, smear, noise, contrast, sharpen, brightness, saturation, hue)
 
 
-def on_floats(image: Tensor, change: Operation) -> Tensor:
+def apply_on_floats(image: Tensor, change: Operation) -> Tensor:
     """`change` of the picture as float (1, 3, H, W) in [0, 1], rounded to uint8 (3, H, W)."""
     changed = change(image[None].float() / 255)[0]
     return (changed.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -51,10 +51,10 @@ class TrainingSet:
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
         )
-        return watched(loader)
+        return report_dead_workers(loader)
 
 
-def watched(loader: Iterable[Batch]) -> Iterator[Batch]:
+def report_dead_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
     """The same batches; a UserError where a worker of the loader dies, which torch tells in a long trace."""
     try:
         yield from loader

@@ -95,7 +95,7 @@ def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Ba
     return batch._replace(images=images)
 
 
-def sizes_at(height: int, width: int, most: float) -> list[tuple[int, int]]:
+def list_sizes(height: int, width: int, most: float) -> list[tuple[int, int]]:
     """The plain size, and where multi-scale is on the smallest, the largest and an odd one."""
     if most == 0:
         return [(height, width)]

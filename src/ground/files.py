@@ -10,7 +10,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
+def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
     """An open file that becomes `path` when the block ends well; after an error `path` is as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -40,7 +40,7 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, indented, keys in the order given."""
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
 

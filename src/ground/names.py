@@ -50,12 +50,12 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {  # built otherwise than as
 
 
 @cache
-def known_architectures() -> tuple[str, ...]:
+def list_architectures() -> tuple[str, ...]:
     """Every name that `build_model` takes, but for timm's tags of pretrained weights."""
     return (*find_registered("torchvision"), *ALIASES, *(f"timm/{name}" for name in find_registered("timm")))
 
 
-def library_folder(name: str) -> Path:
+def find_library(name: str) -> Path:
     """Where a library's sources lie; it is not imported."""
     spec = find_spec(name)
     assert spec and spec.origin
@@ -64,7 +64,7 @@ def library_folder(name: str) -> Path:
 
 def find_registered(library: str) -> list[str]:
     """The classification networks that a library registers in the files of its `models` folder."""
-    folder = library_folder(library) / "models"
+    folder = find_library(library) / "models"
     sources = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
     return [name for source in sources for name in REGISTERED.findall(source)]
 
@@ -72,12 +72,12 @@ def find_registered(library: str) -> list[str]:
 def is_known(arch: str) -> bool:
     """Whether the network can be built; a timm name may end with `.TAG`, the weights' own name."""
     name = arch.partition(".")[0] if arch.startswith("timm/") else arch
-    return name in known_architectures()
+    return name in list_architectures()
 
 
 @cache
-def known_optimizers() -> tuple[str, ...]:
+def list_optimizers() -> tuple[str, ...]:
     """timm's names, which include torch's, a few others, and `lookahead_` before any of timm's."""
-    factory = library_folder("timm") / "optim" / "_optim_factory.py"
+    factory = find_library("timm") / "optim" / "_optim_factory.py"
     names = [n for n in OPTIMIZER.findall(factory.read_text(encoding="utf-8")) if not ELSEWHERE.match(n)]
     return (*dict.fromkeys([*OPTIMIZERS, *names, *(f"lookahead_{name}" for name in names)]),)

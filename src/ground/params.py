@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from src.ground.errors import UserError, run
-from src.ground.validating import find_problems, nearest
+from src.ground.validating import find_problems, suggest
 
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
@@ -47,13 +47,13 @@ def read(kind: type[T], key: str, over: str | None = None) -> T:
 
     With `over` the value at `key` is laid over the one at `over`, key by key.
     """
-    value = value_at(key)
-    return typed(kind, merge(value_at(over), value) if over else value, key)
+    value = find_value(key)
+    return convert(kind, merge(find_value(over), value) if over else value, key)
 
 
 def read_top(kind: type[T]) -> T:
     """A dataclass whose fields stand at the top level of the file."""
-    return typed(kind, {field.name: value_at(field.name) for field in dataclasses.fields(kind)}, "")  # type: ignore[arg-type]
+    return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")  # type: ignore[arg-type]
 
 
 def merge(below: Any, above: Any) -> Any:
@@ -63,56 +63,56 @@ def merge(below: Any, above: Any) -> Any:
     return below | {name: merge(below.get(name), value) for name, value in above.items()}
 
 
-def value_at(key: str) -> Any:
+def find_value(key: str) -> Any:
     """The value at `key`, words joined by dots, as the file has it."""
-    value: Any = checked_params()
+    value: Any = read_params()
     for word in key.split("."):
         if word not in value:
-            raise UserError(f"{PARAMS}: {key}: missing{nearest(word, list(value))}")
+            raise UserError(f"{PARAMS}: {key}: missing{suggest(word, list(value))}")
         value = value[word]
     return value
 
 
-def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of nested mappings with its key, words joined by dots."""
     if not isinstance(value, dict):
         yield key, value
         return
     for name, inner in value.items():
-        yield from flat(inner, f"{key}.{name}" if key else name)
+        yield from flatten(inner, f"{key}.{name}" if key else name)
 
 
-def typed(kind: Any, value: Any, key: str) -> Any:
+def convert(kind: Any, value: Any, key: str) -> Any:
     """`value`, whose type the schema has checked, as `kind`; a dataclass takes exactly its fields."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         assert set(hints) == set(value), f"{key}: schema and {kind} differ: {set(hints) ^ set(value)}"
         try:
-            values = {name: typed(hint, value[name], f"{key}.{name}") for name, hint in hints.items()}
+            values = {name: convert(hint, value[name], f"{key}.{name}") for name, hint in hints.items()}
             return kind(**values)
         except ValueError as error:
             raise UserError(f"{PARAMS}: {key}{': ' if key else ''}{error}") from None
     if get_origin(kind) is tuple:
-        return tuple(typed(get_args(kind)[0], item, key) for item in value)
+        return tuple(convert(get_args(kind)[0], item, key) for item in value)
     if get_origin(kind) is dict:
-        return {name: typed(get_args(kind)[1], item, f"{key}.{name}") for name, item in value.items()}
+        return {name: convert(get_args(kind)[1], item, f"{key}.{name}") for name, item in value.items()}
     if not isinstance(kind, type):
         return value  # one of several types, which the schema has told apart
     return kind(value)  # an epochs: 3.0 is the integer 3, a lr: 1 the float 1.0
 
 
-def by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
+def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
     """The values by the number of their class instead of its name; UserError where there is no such class."""
     for name in values:
         if name not in classes:
             known = (
                 f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
             )
-            raise UserError(f"{PARAMS}: {key}.{name}: no such class{nearest(name, classes) or known}")
+            raise UserError(f"{PARAMS}: {key}.{name}: no such class{suggest(name, classes) or known}")
     return {classes.index(name): value for name, value in values.items()}
 
 
-def checked_params() -> dict[str, Any]:
+def read_params() -> dict[str, Any]:
     """All of params.yaml; a UserError lists everything that is wrong with it, a line each."""
     if not PARAMS.exists():
         raise UserError(f"{PARAMS}: not found (run from the project's root)")
@@ -123,7 +123,7 @@ def checked_params() -> dict[str, Any]:
 def parse(text: str, schema: str) -> dict[str, Any]:
     """The mapping that `text` holds, checked against `schema`; parsed once, however many keys are read."""
     try:
-        params = with_text_keys(YAML(typ="safe").load(text))
+        params = stringify_keys(YAML(typ="safe").load(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UserError(
@@ -135,12 +135,12 @@ def parse(text: str, schema: str) -> dict[str, Any]:
     return params
 
 
-def with_text_keys(value: Any) -> Any:
+def stringify_keys(value: Any) -> Any:
     """The same with every key of a mapping as text: a class may be called 3."""
     if isinstance(value, dict):
-        return {str(name): with_text_keys(item) for name, item in value.items()}
+        return {str(name): stringify_keys(item) for name, item in value.items()}
     return value
 
 
 if __name__ == "__main__":
-    run(lambda: print(f"{PARAMS}: {len(dict(flat(checked_params())))} keys, all sound"))
+    run(lambda: print(f"{PARAMS}: {len(dict(flatten(read_params())))} keys, all sound"))

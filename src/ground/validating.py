@@ -12,11 +12,11 @@ from typing import Any
 
 import jsonschema
 
-from src.ground.names import is_known, known_architectures, known_optimizers
+from src.ground.names import is_known, list_architectures, list_optimizers
 
 FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]]] = {
-    "architecture": ("network", is_known, known_architectures),
-    "optimizer": ("optimizer", lambda name: name in known_optimizers(), known_optimizers),
+    "architecture": ("network", is_known, list_architectures),
+    "optimizer": ("optimizer", lambda name: name in list_optimizers(), list_optimizers),
 }
 
 
@@ -41,7 +41,7 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
         known = list(params[section]) if isinstance(params.get(section), dict) else []
         for name in names if isinstance(names, list) else []:
             if name not in known:
-                yield jsonschema.ValidationError(f"no entry {section}.{name}{nearest(str(name), known)}")
+                yield jsonschema.ValidationError(f"no entry {section}.{name}{suggest(str(name), known)}")
 
     kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
     validator = kind(schema, format_checker=formats)
@@ -61,7 +61,7 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
         pattern = "|".join(rule.get("patternProperties", {"$.": {}}))
         for name in value:
             if name not in known and not re.search(pattern, str(name)):
-                yield f"{prefix}{name}: unknown{nearest(str(name), known)}"
+                yield f"{prefix}{name}: unknown{suggest(str(name), known)}"
     elif error.validator == "required":
         for name in given:
             if name not in value and f"'{name}'" in error.message:
@@ -69,17 +69,17 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
                 meaning = known.get("description") or known.get("rule") or "git diff shows what went"
                 yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
-        yield f"{key}: must be {one_of(given)}, got {value!r}{nearest(str(value), given)}"
+        yield f"{key}: must be {join_choices(given)}, got {value!r}{suggest(str(value), given)}"
     elif error.validator == "keysOf":
         yield f"{key}: {error.message}"
     elif error.validator == "format":
         what, _, known_names = FORMATS[given]
-        yield f"{key}: unknown {what} {value!r}{nearest(str(value), known_names())}"
+        yield f"{key}: unknown {what} {value!r}{suggest(str(value), known_names())}"
     else:
-        yield f"{key}: {rule_in_words(rule)}, got {value!r}"
+        yield f"{key}: {spell_rule(rule)}, got {value!r}"
 
 
-def rule_in_words(rule: dict[str, Any]) -> str:
+def spell_rule(rule: dict[str, Any]) -> str:
     """What a value must be: the schema's own words where it has them, else type and range."""
     if "rule" in rule:
         return rule["rule"]
@@ -96,11 +96,11 @@ def rule_in_words(rule: dict[str, Any]) -> str:
     )
 
 
-def one_of(choices: list[str]) -> str:
+def join_choices(choices: list[str]) -> str:
     return " or ".join(filter(None, [", ".join(map(str, choices[:-1])), str(choices[-1])]))
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def suggest(word: str, known: Sequence[str]) -> str:
     """A question that names the known words nearest to `word`, or nothing."""
     names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
-    return f", did you mean {one_of(names)}?" if names else ""
+    return f", did you mean {join_choices(names)}?" if names else ""

@@ -33,7 +33,7 @@ class LossSettings(Settings):
     focal_gamma: Annotated[float, within("[0, 10]")]  # power of |target - probability| in each term; 0 = off
 
 
-def focal(base: Base, gamma: float) -> Base:
+def apply_focal(base: Base, gamma: float) -> Base:
     """The base with every term times |target - probability|^gamma; gamma 0 is the base itself.
 
     T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, for hard targets; for
@@ -85,4 +85,4 @@ def build_loss(
     """
     base, names = split_recipe(recipe)
     weightings = [WEIGHTINGS[name](getattr(settings, name), classes, f"{key}.{name}") for name in names]
-    return Loss(focal(BASES[base], focal_gamma), weightings)
+    return Loss(apply_focal(BASES[base], focal_gamma), weightings)

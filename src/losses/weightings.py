@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from src.ground.errors import UserError
 from src.ground.kinds import Factor, Share, within
-from src.ground.params import Settings, by_class
+from src.ground.params import Settings, index_by_class
 from src.machine.collectives import all_rows, all_sum
 
 TINY = 1e-7  # where a difference of probabilities is 0, its power has no gradient
@@ -49,8 +49,8 @@ class Weighted(nn.Module):
     def __init__(self, settings: WeightedSettings, classes: Sequence[str], key: str):
         super().__init__()
         extra = torch.zeros(len(classes), len(classes))  # what a mistake costs over 1
-        for true, row in by_class(settings.costs, classes, f"{key}.costs").items():
-            for other, cost in by_class(row, classes, f"{key}.costs.{classes[true]}").items():
+        for true, row in index_by_class(settings.costs, classes, f"{key}.costs").items():
+            for other, cost in index_by_class(row, classes, f"{key}.costs.{classes[true]}").items():
                 if other == true:
                     raise UserError(
                         f"params.yaml: {key}.costs.{classes[true]}.{classes[true]}: a class is not mistaken "
@@ -94,10 +94,10 @@ class Threshold(nn.Module):
         super().__init__()
         low = torch.full((len(classes), len(classes)), settings.low)  # [true, wrong]
         high = torch.full((len(classes),), settings.high)
-        for true, row in by_class(settings.low_of, classes, f"{key}.low_of").items():
-            for other, bound in by_class(row, classes, f"{key}.low_of.{classes[true]}").items():
+        for true, row in index_by_class(settings.low_of, classes, f"{key}.low_of").items():
+            for other, bound in index_by_class(row, classes, f"{key}.low_of.{classes[true]}").items():
                 low[true, other] = bound
-        for true, bound in by_class(settings.high_of, classes, f"{key}.high_of").items():
+        for true, bound in index_by_class(settings.high_of, classes, f"{key}.high_of").items():
             high[true] = bound
         self.register_buffer("low", low)
         self.register_buffer("high", high)

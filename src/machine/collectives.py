@@ -59,7 +59,7 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def from_main(content: bytes) -> bytes:
+def broadcast_from_main(content: bytes) -> bytes:
     """The bytes that the first process holds."""
     if world() == 1:
         return content

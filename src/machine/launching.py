@@ -39,7 +39,7 @@ class DistributedSettings(Settings):
     timeout: Annotated[float, within("(0, 86400]")]  # seconds after which a process gives up another one
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether torchrun started this process as one of several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 

@@ -12,7 +12,7 @@ from src.ground.kinds import Count, Rule, within
 from src.ground.memory import keep_memory
 from src.ground.params import Settings
 from src.machine.isa import CPU_ISA
-from src.machine.launching import join, launch, launched
+from src.machine.launching import is_launched, join, launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,10 @@ def start(machine: MachineSettings, seed: int) -> torch.device:
 
     With several processes the first call starts them all and never returns: each comes here again.
     """
-    chosen = choose(machine.device)
-    if machine.processes > 1 and not launched():
+    chosen = choose_device(machine.device)
+    if machine.processes > 1 and not is_launched():
         launch(machine.processes, machine.threads, chosen)
-    if launched():
+    if is_launched():
         chosen = join(machine.processes, chosen)
     if machine.device == "auto":
         print(f"device: {chosen}")
@@ -50,7 +50,7 @@ def start(machine: MachineSettings, seed: int) -> torch.device:
     return chosen
 
 
-def choose(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
     """What auto, cpu or cuda means here."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from src.ground.errors import UserError
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.networks.models import build_model
 from src.networks.network import Network
 
@@ -39,7 +39,7 @@ class Facts:
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
     """Write the weights and facts, whole or not at all."""
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    with atomic(path, "wb") as file:
+    with open_atomically(path, "wb") as file:
         file.write(save(state, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
 
 

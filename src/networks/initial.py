@@ -10,7 +10,7 @@ from src.losses.bases import Base
 from src.networks.models import build_model, check_sizes
 from src.networks.network import BATCH_NORM, Network
 from src.networks.pretrained import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS, load_pretrained
-from src.networks.prior import prior_bias, redraw_large_classifiers, set_bias
+from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set_bias
 
 WEIGHTS = Rule(
     minLength=1,
@@ -44,7 +44,7 @@ class NetworkSettings(Settings):
         )
 
 
-def initial_model(
+def build_initial(
     settings: NetworkSettings,
     base: Base,
     classes: Sequence[str],
@@ -61,7 +61,7 @@ def initial_model(
     network = build_model(settings.arch, len(classes), key)
     check_sizes(network, sizes, len(classes), key)
     redraw_large_classifiers(network)
-    set_bias(network, prior_bias(settings.prior, base, classes, key))
+    set_bias(network, compute_prior_bias(settings.prior, base, classes, key))
     if settings.bn_momentum != "library":
         for module in network.modules():
             if isinstance(module, BATCH_NORM):

@@ -26,12 +26,12 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     try:
         if name.startswith("timm/"):
             net = timm.create_model(name.removeprefix("timm/"), num_classes=num_classes, **options)
-            network = Network(net, timm_input(net), timm_classifiers(net))
+            network = Network(net, read_timm_input(net), find_timm_classifiers(net))
         else:
             if name in ONE_OUTPUT:
                 options = {"aux_logits": False, "init_weights": True}
             net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
-            network = Network(net, torchvision_input(name), last_layer(net))
+            network = Network(net, read_torchvision_input(name), find_last_layer(net))
             net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm groups layers by it
     except RuntimeError as error:
         text = " ".join(str(error).split())[:200]
@@ -43,14 +43,14 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def timm_input(net: Any) -> Input:
+def read_timm_input(net: Any) -> Input:
     """What timm says of the weights it has, or would have, for a network."""
     config = net.pretrained_cfg
     _, height, width = config["input_size"]
     return Input(config["mean"], config["std"], height, width, config["interpolation"])
 
 
-def torchvision_input(name: str) -> Input:
+def read_torchvision_input(name: str) -> Input:
     """What torchvision says of its default weights of a network."""
     pictures = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     mean, std = tuple(pictures.mean), tuple(pictures.std)
@@ -60,15 +60,15 @@ def torchvision_input(name: str) -> Input:
     return Input(mean, std, height, width, pictures.interpolation.value)
 
 
-def timm_classifiers(net: Any) -> Sequence[str]:
+def find_timm_classifiers(net: Any) -> Sequence[str]:
     """The names that timm gives, and else the last layer's."""
     names = net.pretrained_cfg.get("classifier")
     if isinstance(names, str):
         return [names]
-    return list(names) if isinstance(names, tuple | list) else last_layer(net)
+    return list(names) if isinstance(names, tuple | list) else find_last_layer(net)
 
 
-def last_layer(net: nn.Module) -> list[str]:
+def find_last_layer(net: nn.Module) -> list[str]:
     """The name of the last linear layer or convolution, where there is one."""
     return [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
 

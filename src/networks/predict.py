@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.batches.batch import unit_range
+from src.batches.batch import scale_to_unit
 from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures
@@ -26,7 +26,7 @@ def predict_logits(model: nn.Module, pictures: Pictures, batch_size: int, device
         images = (
             torch.from_numpy(np.array(pictures[start : start + batch_size])).permute(0, 3, 1, 2).to(device)
         )
-        own[start] = model(unit_range(images)).float().cpu()
+        own[start] = model(scale_to_unit(images)).float().cpu()
     columns = all_max(torch.tensor([max((part.shape[1] for part in own.values()), default=0)]))
     logits = torch.zeros(len(pictures), int(columns))
     for start, part in own.items():

@@ -35,19 +35,19 @@ def load_pretrained(
         return
     key = f"params.yaml: {key}.pretrained"
     if pretrained == LIBRARY_WEIGHTS:
-        source, state = f"the library's weights of {arch}", library_state(arch, key)
+        source, state = f"the library's weights of {arch}", load_library_state(arch, key)
     else:
-        source, state = pretrained, file_state(Path(pretrained), wanted_hash, key)
+        source, state = pretrained, load_file_state(Path(pretrained), wanted_hash, key)
     source = f"{key}: {source}"
     if any(name.startswith(NORMALIZE) for name in state):
-        fill(network, tensors_below(NET, state), source)
-        network.normalize.load_state_dict(tensors_below(NORMALIZE, state))
+        fill(network, select_below(NET, state), source)
+        network.normalize.load_state_dict(select_below(NORMALIZE, state))
     else:
         fill(network, state, source)
         warn_of_other_pictures(network.expected, size, key)
 
 
-def library_state(arch: str, key: str) -> Mapping[str, Tensor]:
+def load_library_state(arch: str, key: str) -> Mapping[str, Tensor]:
     """What timm or torchvision has for the network, downloaded or out of its cache."""
     name, options = ALIASES.get(arch, (arch, {}))
     if options:
@@ -63,7 +63,7 @@ def library_state(arch: str, key: str) -> Mapping[str, Tensor]:
         ) from None
 
 
-def file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tensor]:
+def load_file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tensor]:
     """The tensors of a file by name, unwrapped from what training scripts put around them."""
     if not path.is_file():
         raise UserError(f"{key}: {path}: no such file (set none, default or a path)")
@@ -83,7 +83,7 @@ def file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tensor]:
     return state
 
 
-def tensors_below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def select_below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 

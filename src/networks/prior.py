@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from src.ground.errors import UserError
-from src.ground.params import by_class
+from src.ground.params import index_by_class
 from src.losses.bases import Base
 from src.networks.network import Network
 
 
-def prior_bias(
+def compute_prior_bias(
     prior: str | Mapping[str, float], base: Base, classes: Sequence[str], key: str
 ) -> Tensor | None:
     """The bias b (C,) with which an untrained classifier gives each class its probability p of `prior`.
@@ -27,7 +27,7 @@ def prior_bias(
     """
     if prior == "none" or (prior == "uniform" and base.per_sample):
         return None
-    given = by_class({} if isinstance(prior, str) else prior, classes, f"{key}.prior")
+    given = index_by_class({} if isinstance(prior, str) else prior, classes, f"{key}.prior")
     rest, left = len(classes) - len(given), 1 - sum(given.values())
     if base.per_sample and (left <= 0 if rest else abs(left) > 1e-6):
         rule = "leave some of 1 for the other classes" if rest else "sum to 1"

@@ -12,14 +12,14 @@ from typing import Annotated, Literal
 
 from tqdm import tqdm
 
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import Count, Factor, Pixels, Rule, within
 from src.ground.memory import keep_memory
 from src.ground.params import Settings
-from src.pictures.decode import BadPicture, content_hash, decode
+from src.pictures.decode import BadPicture, decode, hash_pixels
 from src.pictures.folders import Split
 from src.pictures.letterbox import letterbox
-from src.pictures.manifest import PackWriter, manifest_rows
+from src.pictures.manifest import PackWriter, start_manifest
 
 FOLDER = Rule(minLength=1, rule="must be the folder that holds train, val and test")
 
@@ -110,8 +110,8 @@ def check_split(
     """
     counts: Counter[str] = Counter()
     bad: list[tuple[str, str]] = []
-    with atomic(manifest) as manifest_file, atomic(pack, "wb") as pack_file:
-        rows, pictures = manifest_rows(manifest_file), PackWriter(pack_file, *size)
+    with open_atomically(manifest) as manifest_file, open_atomically(pack, "wb") as pack_file:
+        rows, pictures = start_manifest(manifest_file), PackWriter(pack_file, *size)
         files = check_files(root, split.files, data, size if packed else None)
         for checked in tqdm(files, split.name, len(split.files), disable=None):
             reason = checked.reason or seen.refuse(checked)
@@ -144,7 +144,7 @@ def check_file(
     except BadPicture as bad:
         return Checked(path, name, b"", "", str(bad))
     pixels = letterbox(image, *size).tobytes() if size else b""
-    return Checked(path, name, pixels, content_hash(image), "")
+    return Checked(path, name, pixels, hash_pixels(image), "")
 
 
 def read_bytes(path: Path) -> bytes:

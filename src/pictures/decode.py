@@ -35,10 +35,10 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
         raise BadPicture("empty file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
-        image = opened(content)
+        image = open_header(content)
         check_size(image, min_side, max_pixels)
         verify(content)
-        return upright(decoded(content, image, 1, strict=True))
+        return turn_upright(decode_pixels(content, image, 1, strict=True))
 
 
 class Part(NamedTuple):
@@ -58,13 +58,13 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened_image = opened(content)
+        opened_image = open_header(content)
         orientation = opened_image.getexif().get(ExifTags.Base.Orientation, 1)
         width_first, height_first = opened_image.size
         size = (height_first, width_first) if orientation in TURNED else (width_first, height_first)
         scale = max(size[0] / width, size[1] / height) / REDUCED
         factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
-        image = upright(decoded(content, opened_image, factor, strict=False))
+        image = turn_upright(decode_pixels(content, opened_image, factor, strict=False))
     factor = round(size[0] / image.width)  # 1 where it is no JPEG
     covered = size[0] / factor, size[1] / factor
     left = image.width - covered[0] if orientation in FROM_RIGHT else 0
@@ -72,7 +72,7 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> 
     return Part(image, size, (left, top, left + covered[0], top + covered[1]))
 
 
-def decoded(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
+def decode_pixels(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
     """The pixels of an opened picture in its own mode; a JPEG's are libjpeg-turbo's, which finds more damage.
 
     A grey or RGB JPEG has the very bytes that Pillow makes of it, and comes at 1/`factor` of its size.
@@ -86,17 +86,17 @@ def decoded(content: bytes, image: Image.Image, factor: int, strict: bool) -> Im
         pixels = simplejpeg.decode_jpeg(content, colours, False, False, height, width, factor, strict=strict)
     except ValueError as error:
         if colours is None or "extraneous bytes" not in str(error):  # padding that some cameras write
-            raise BadPicture(reason("broken", error)) from None
+            raise BadPicture(describe_error("broken", error)) from None
         image.load()
         return image
     except Exception as error:  # OSError, TypeError and SyntaxError were seen
-        raise BadPicture(reason("broken", error)) from None
+        raise BadPicture(describe_error("broken", error)) from None
     made = Image.fromarray(pixels[..., 0] if colours == "GRAY" else pixels)
     made.info = image.info  # with its EXIF orientation
     return made
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """A decoded picture turned as its EXIF orientation says, as RGB."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
@@ -104,15 +104,15 @@ def upright(image: Image.Image) -> Image.Image:
     except BadPicture:
         raise
     except Exception as error:
-        raise BadPicture(reason("broken", error)) from None
+        raise BadPicture(describe_error("broken", error)) from None
 
 
-def opened(content: bytes) -> Image.Image:
+def open_header(content: bytes) -> Image.Image:
     """The picture with its header read and no pixel decoded."""
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
     except Exception as error:
-        raise BadPicture(reason("not a picture", error)) from None
+        raise BadPicture(describe_error("not a picture", error)) from None
 
 
 def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
@@ -125,17 +125,17 @@ def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
 
 def verify(content: bytes) -> None:
     """Refuse the damage that a full decode by Pillow passes over: bad checksums, a CMYK JPEG's bad bits."""
-    image = opened(content)
+    image = open_header(content)
     try:
         image.verify()  # after it the picture cannot be used
     except Exception as error:
-        raise BadPicture(reason("broken", error)) from None
+        raise BadPicture(describe_error("broken", error)) from None
     if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
         try:
             simplejpeg.decode_jpeg(content, "CMYK", True, True, min_factor=max(DCT_FACTORS), strict=True)
         except ValueError as error:
             if "extraneous bytes" not in str(error):
-                raise BadPicture(reason("broken", error)) from None
+                raise BadPicture(describe_error("broken", error)) from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -150,13 +150,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def reason(kind: str, error: Exception) -> str:
+def describe_error(kind: str, error: Exception) -> str:
     """One line of text out of an exception of any decoder."""
     text = " ".join(str(error).split())
     return f"{kind}: {text}" if text and "<_io.BytesIO" not in text else kind
 
 
-def content_hash(image: Image.Image) -> str:
+def hash_pixels(image: Image.Image) -> str:
     """A hash of the size and the RGB pixels, 32 hexadecimal digits: what training sees, no metadata.
 
     XXH3 takes a tenth of the time of hashlib's; it is no defence against pictures made to collide.

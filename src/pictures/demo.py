@@ -46,11 +46,11 @@ def split_digits(settings: DemoSettings) -> dict[str, np.ndarray]:
     parts = {"random_state": settings.seed}
     train, rest = train_test_split(rows, train_size=settings.train, stratify=labels, **parts)
     val, test = train_test_split(rest, train_size=settings.val, stratify=labels[rest], **parts)
-    train = thinned(train, labels[train], settings.imbalance)
+    train = thin_out(train, labels[train], settings.imbalance)
     return {"train": np.sort(train), "val": np.sort(val), "test": np.sort(test)}
 
 
-def thinned(rows: np.ndarray, labels: np.ndarray, imbalance: float) -> np.ndarray:
+def thin_out(rows: np.ndarray, labels: np.ndarray, imbalance: float) -> np.ndarray:
     """The first of each class's rows, fewer from class to class: the last keeps 1 / `imbalance` of its own.
 
     Y. Cui et al., Class-Balanced Loss, 2019, arXiv:1901.05555, make their long-tailed sets so.
@@ -64,7 +64,7 @@ def thinned(rows: np.ndarray, labels: np.ndarray, imbalance: float) -> np.ndarra
     return np.concatenate(kept)
 
 
-def noisy_labels(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+def corrupt_labels(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """The labels (N,) of which a random `share` became another of the ten digits, each as likely."""
     generator = np.random.default_rng(seed)
     wrong = generator.permutation(len(labels))[: round(share * len(labels))]
@@ -78,7 +78,7 @@ def write_pictures(folder: Path, splits: dict[str, np.ndarray], label_noise: flo
     digits = load_digits()
     pictures = (digits.images * 255 / WHITE).round().astype(np.uint8)  # (N, 8, 8)
     for split, rows in splits.items():
-        labels = noisy_labels(digits.target[rows], label_noise if split == "train" else 0, seed)
+        labels = corrupt_labels(digits.target[rows], label_noise if split == "train" else 0, seed)
         for row, label in zip(rows, labels, strict=True):
             path = folder / split / str(label) / f"{row:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

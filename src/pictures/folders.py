@@ -30,7 +30,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
         raise UserError(
             *(f"{root / name}: no such folder (make it: one folder per class inside)" for name in missing)
         )
-    found = {name: class_folders(root / name) for name in SPLITS}
+    found = {name: list_classes(root / name) for name in SPLITS}
     classes = tuple(found["train"])
     if len(classes) < 2:
         raise UserError(
@@ -44,7 +44,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     return splits, classes, warnings
 
 
-def class_folders(split: Path) -> list[str]:
+def list_classes(split: Path) -> list[str]:
     """The names of the class folders of one split, sorted."""
     names = []
     for entry in os.scandir(split):

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from src.ground.files import atomic, read_json
+from src.ground.files import open_atomically, read_json
 
 COLUMNS = ["path", "class", "hash"]
 SPLITS = ("train", "val", "test")
@@ -40,7 +40,7 @@ class Manifest:
         return np.eye(len(self.classes), dtype=np.float32)[self.labels]
 
 
-def manifest_rows(file: IO[str]) -> Any:
+def start_manifest(file: IO[str]) -> Any:
     """A CSV writer on an open file, its header written; a row is path, class, hash."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -59,7 +59,7 @@ def read_manifest(split: str) -> Manifest:
 
 def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
     """Write the (path, reason) of every refused file as CSV."""
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("path", "reason"), *rows])
 

@@ -13,7 +13,7 @@ import numpy as np
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.pictures.decode import BadPicture, decode_sound
-from src.pictures.letterbox import letterbox, resized
+from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import Manifest, pack_path, read_manifest
 
 
@@ -95,7 +95,7 @@ def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
     )
 
 
-def at_size(pictures: "Pictures", height: int, width: int) -> "Pictures":
+def resize_pictures(pictures: "Pictures", height: int, width: int) -> "Pictures":
     """The same pictures at a size; the training pictures may be packed larger (images.pack_margin)."""
     return pictures if pictures.shape[1:3] == (height, width) else AtSize(pictures, height, width)
 
@@ -111,7 +111,7 @@ class AtSize:
 
     def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
         larger = self.pictures[rows]
-        return np.stack([resized(picture, *self.shape[1:3]) for picture in larger])
+        return np.stack([resize(picture, *self.shape[1:3]) for picture in larger])
 
 
 Pictures = np.ndarray | Files | AtSize  # all are asked for `len`, `shape` and rows

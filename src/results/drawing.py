@@ -9,7 +9,7 @@ matplotlib.use("Agg")  # no window
 import matplotlib.pyplot as plt
 import numpy as np
 
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 
 MOST_NUMBERS = 20  # classes up to which each cell's count can be read
 
@@ -33,6 +33,6 @@ def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequen
                 if count:
                     colour = "white" if shares[row, column] > 0.5 else "black"
                     axis.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
-    with atomic(path, "wb") as file:
+    with open_atomically(path, "wb") as file:
         figure.savefig(file, dpi=120, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.batches.batch import unit_range
+from src.batches.batch import scale_to_unit
 from src.ground.errors import UserError
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import Count, Share
 from src.ground.params import Settings
 from src.losses.bases import Base
@@ -48,7 +48,7 @@ class Deployed(nn.Module):
         self.base = base
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.base.probs(self.model(unit_range(images)))
+        return self.base.probs(self.model(scale_to_unit(images)))
 
 
 Deployed.__module__ = "src.export"  # is written into the file: where the class lies must not change its bytes
@@ -70,14 +70,14 @@ def write_torchscript(path: Path, model: Network, base: Base, facts: Facts) -> N
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated but whole in torch 2.14
-        network = traced(Deployed(model.cpu().eval(), base), facts.height, facts.width)
+        network = trace(Deployed(model.cpu().eval(), base), facts.height, facts.width)
         buffer = BytesIO()
         torch.jit.save(network, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
-    with atomic(path, "wb") as file:
+    with open_atomically(path, "wb") as file:
         copy_without_origin(buffer, file)
 
 
-def traced(model: Deployed, height: int, width: int) -> torch.jit.ScriptModule:
+def trace(model: Deployed, height: int, width: int) -> torch.jit.ScriptModule:
     """The model as TorchScript, its weights frozen into it."""
     example = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     return torch.jit.freeze(torch.jit.trace(model.eval(), example))

@@ -12,8 +12,8 @@ from src.losses.bases import BASES
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.manifest import read_manifest
-from src.pictures.reading import at_size, read_pictures
-from src.results.predictions import Predictions, rounded
+from src.pictures.reading import read_pictures, resize_pictures
+from src.results.predictions import Predictions, round_probs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def measure(
             f"{weights}: made for the classes {own}; the data has {packed} (use the data it was made for)"
         )
     if split == "train":
-        pictures = at_size(pictures, facts.height, facts.width)
+        pictures = resize_pictures(pictures, facts.height, facts.width)
     _, height, width, _ = pictures.shape
     if (facts.height, facts.width) != (height, width):
         own, packed = f"{facts.height} x {facts.width}", f"{height} x {width}"
@@ -47,4 +47,4 @@ def measure(
             f"{weights}: made for {own} pixels; the pictures are packed at {packed} (set images to {own})"
         )
     probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
-    return Predictions(manifest.classes, manifest.labels, rounded(probs))
+    return Predictions(manifest.classes, manifest.labels, round_probs(probs))

@@ -15,7 +15,7 @@ from src.results.predictions import Predictions
 TOP = 5  # top-5 accuracy says something where there are more classes than that
 
 
-def summary(predictions: Predictions) -> dict[str, float]:
+def summarize(predictions: Predictions) -> dict[str, float]:
     """The figures of one model, shares in [0, 1].
 
     accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is
@@ -30,7 +30,7 @@ def summary(predictions: Predictions) -> dict[str, float]:
         "accuracy": correct / len(labels),
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
-        "macro_f1": float(np.mean([row["f1"] for row in per_class(predictions) if row["pictures"]])),
+        "macro_f1": float(np.mean([row["f1"] for row in measure_classes(predictions) if row["pictures"]])),
         "log_loss": log_loss(labels, scaled, labels=classes),
     }
     if len(classes) > TOP:
@@ -38,7 +38,7 @@ def summary(predictions: Predictions) -> dict[str, float]:
     return {name: round(float(value), 9) for name, value in figures.items()}
 
 
-def per_class(predictions: Predictions) -> list[dict[str, float | str]]:
+def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
     """One row per class: name, number of pictures, precision, recall and F1 in [0, 1], 0 where undefined."""
     columns = precision_recall_fscore_support(
         predictions.labels, predictions.predicted, labels=range(len(predictions.classes)), zero_division=0
@@ -49,7 +49,7 @@ def per_class(predictions: Predictions) -> list[dict[str, float | str]]:
     ]
 
 
-def confusion(predictions: Predictions) -> np.ndarray:
+def count_confusions(predictions: Predictions) -> np.ndarray:
     """Counts (C, C) int64: row = true class, column = predicted class."""
     return confusion_matrix(predictions.labels, predictions.predicted, labels=range(len(predictions.classes)))
 
@@ -59,7 +59,7 @@ def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]
     return [
         (f"{name}: {row['class']}", name, *row.values())
         for name, predictions in models.items()
-        for row in per_class(predictions)
+        for row in measure_classes(predictions)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Predictions:
         return self.probs.argmax(axis=1)
 
 
-def rounded(probs: np.ndarray) -> np.ndarray:
+def round_probs(probs: np.ndarray) -> np.ndarray:
     """Probabilities as a file with 9 significant digits holds them: metrics of either are the same."""
     return np.array([[float(f"{p:.9g}") for p in row] for row in probs])
 
@@ -36,7 +36,7 @@ def rounded(probs: np.ndarray) -> np.ndarray:
 def write_predictions(path: Path, predictions: Predictions, paths: Sequence[str]) -> None:
     """Write the predictions of pictures `paths` (N,)."""
     names = predictions.classes
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "label", "prediction", *(f"p_{name}" for name in names)])
         rows = zip(paths, predictions.labels, predictions.predicted, predictions.probs, strict=True)
@@ -56,7 +56,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write rows of what was made from predictions as CSV, numbers with 9 significant digits."""
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)

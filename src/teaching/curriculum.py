@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings, require
 
@@ -38,7 +38,7 @@ class CurriculumSettings(Settings):
         require(any(weights), "one of the weights must be over 0", weights)
 
 
-def curriculum_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
+def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
     """Weights (N,): that of the first threshold t with p >= t, p (N,) the probability of the true class.
 
     The controls hand the same weights to other pictures: if they do as well, the teacher's order is not what
@@ -58,7 +58,7 @@ def curriculum_weights(truth_probs: np.ndarray, settings: CurriculumSettings) ->
 
 def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
     """Write the weight (N,) of each picture of `paths` (N,)."""
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "weight"])
         writer.writerows((name, f"{weight:.9g}") for name, weight in zip(paths, weights, strict=True))

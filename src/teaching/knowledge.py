@@ -5,20 +5,20 @@ with 9 significant digits, paths relative to the data root. N pictures, C classe
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from src.ground.kinds import Count, EntryName, Rule, Share
 from src.ground.params import Settings
+from src.teaching.beliefs import KINDS, Knowledge
 
 PATTERN = "distill*.txt"
-CLAMP = 1e-7  # a bce probability is kept this far from 0 and 1 before its logit is taken
 SUM_TOLERANCE = 1e-3  # a row of softmax probabilities sums to 1 within this
 TEACHERS = Rule(
     keysOf="teacher", uniqueItems=True, rule="must be a list of different entries of teacher, or []"
@@ -34,46 +34,6 @@ class KnowledgeSettings(Settings):
     batch_size: Count  # pictures at once; changes no more than the last digits
 
 
-class Kind(NamedTuple):
-    """How probabilities (N, C) of one base are read."""
-
-    sums_to_one: bool  # a row is one decision
-    soften: Callable[[np.ndarray, float], np.ndarray]  # at a temperature
-    normalise: Callable[[np.ndarray], np.ndarray]  # to rows that sum to 1
-
-
-def soften_rows(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log(p) / T)."""
-    powers = probs ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def soften_elements(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """sigmoid(logit(p) / T)."""
-    p = probs.clip(CLAMP, 1 - CLAMP)
-    return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
-
-
-def scale_rows(probs: np.ndarray) -> np.ndarray:
-    """Each row over its sum; a row of zeros becomes uniform."""
-    p = probs.clip(CLAMP)
-    return p / p.sum(axis=1, keepdims=True)
-
-
-KINDS = {  # by the names of losses.bases.BASES
-    "softmax": Kind(True, soften_rows, normalise=lambda probs: probs),
-    "bce": Kind(False, soften_elements, normalise=scale_rows),
-}
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """The contents of one file, its rows in the order of the training manifest."""
-
-    base: str  # softmax: a row sums to 1; bce: every probability stands for itself
-    probs: np.ndarray  # (N, C) float64 in [0, 1]
-
-
 def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
     """A teacher's accuracy by its probabilities (N, C) of val; a UserError if it is below `least`."""
     accuracy = float((probs.argmax(axis=1) == labels).mean())
@@ -87,7 +47,7 @@ def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float
 
 def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], classes: Sequence[str]) -> None:
     """Write the probabilities of pictures `paths` (N,) for `classes` (C,)."""
-    with atomic(path) as file:
+    with open_atomically(path) as file:
         file.write(f"# base={knowledge.base}\n")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", *(f"p_{name}" for name in classes)])
@@ -187,26 +147,3 @@ def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -
 def read_folder(folder: Path, paths: Sequence[str], classes: Sequence[str]) -> list[Knowledge]:
     """Every knowledge file of a folder, sorted by name; empty where there is no teacher."""
     return [read_knowledge(path, paths, classes) for path in sorted(folder.glob(PATTERN))]
-
-
-def average(knowledge: Sequence[Knowledge], base: str, temperature: float) -> np.ndarray:
-    """The mean (N, C) of all teachers' probabilities at a temperature, as a student of `base` takes them.
-
-    They are what the teachers' logits divided by the temperature give, since softmax(log(p) / T) equals
-    softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T): G. Hinton, O. Vinyals, J. Dean,
-    Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531. For a softmax student the rows of a
-    bce teacher are normalised to sum 1; a bce student takes all as they are.
-    """
-    taken = []
-    for one in knowledge:
-        kind = KINDS[one.base]
-        probs = one.probs if temperature == 1 else kind.soften(one.probs, temperature)
-        taken.append(kind.normalise(probs) if KINDS[base].sums_to_one else probs)
-    return np.mean(taken, axis=0)
-
-
-def truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
-    """The teachers' mean probability (N,) of each picture's label (N,); 1 where nobody teaches."""
-    if not knowledge:
-        return np.ones(len(labels))
-    return average(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from src.ground.kinds import Factor, Rule, within
-from src.ground.params import Settings, by_class
+from src.ground.params import Settings, index_by_class
 from src.pictures.manifest import Manifest
 
 CLASS_WEIGHTS = Rule(rule="must be none, balanced, or a weight not below 0 by class")
@@ -35,12 +35,12 @@ class Lesson:
 
 def learn_from_labels(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
     """The labels, smoothed and weighted by class; `key` is the section of params.yaml."""
-    weights = class_weights(settings.class_weights, train.labels, train.classes, key)
-    targets = smoothed(train.one_hot(), settings.label_smoothing)
+    weights = weigh_classes(settings.class_weights, train.labels, train.classes, key)
+    targets = smooth_labels(train.one_hot(), settings.label_smoothing)
     return Lesson(targets, weights, np.arange(len(train.labels)))
 
 
-def smoothed(truth: np.ndarray, share: float) -> np.ndarray:
+def smooth_labels(truth: np.ndarray, share: float) -> np.ndarray:
     """Labels one-hot (N, C) of which `share` goes to all classes alike.
 
     C. Szegedy et al., Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
@@ -48,7 +48,7 @@ def smoothed(truth: np.ndarray, share: float) -> np.ndarray:
     return truth if share == 0 else ((1 - share) * truth + share / truth.shape[1]).astype(np.float32)
 
 
-def class_weights(
+def weigh_classes(
     setting: str | Mapping[str, float], labels: np.ndarray, classes: Sequence[str], key: str
 ) -> np.ndarray:
     """A weight (N,) per label (N,): 1 for none; N / (C x its class's count) for balanced; or by name."""
@@ -56,12 +56,12 @@ def class_weights(
     if setting == "balanced":
         weights = len(labels) / (len(classes) * np.bincount(labels, minlength=len(classes)))
     elif not isinstance(setting, str):
-        for number, weight in by_class(setting, classes, f"{key}.class_weights").items():
+        for number, weight in index_by_class(setting, classes, f"{key}.class_weights").items():
             weights[number] = weight
     return weights[labels]
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def draw_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """The numbers of a random `fraction` of the pictures of each class, at least one, in rising order."""
     generator = np.random.default_rng(seed)
     chosen = []

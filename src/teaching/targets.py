@@ -11,7 +11,7 @@ import numpy as np
 
 from src.ground.kinds import Share, within
 from src.ground.params import Settings
-from src.teaching.knowledge import Knowledge, average
+from src.teaching.beliefs import Knowledge, average_teachers
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class DistillSettings(Settings):
     temperature: Annotated[float, within("[0.01, 1000]")]  # over 1 softens the teachers' probabilities
 
 
-def sample_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
+def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
     """The curriculum's weights (N,) if it is used, else ones."""
     return curriculum if used else np.ones_like(curriculum)
 
 
-def distilled(
+def mix_targets(
     truth: np.ndarray, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
 ) -> np.ndarray:
     """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` where nobody teaches."""
@@ -36,5 +36,5 @@ def distilled(
     if not knowledge:
         print("no teacher: the student learns from the labels alone, distill.share has no effect")
         return truth
-    teachers = average(knowledge, base, settings.temperature)
+    teachers = average_teachers(knowledge, base, settings.temperature)
     return ((1 - settings.share) * truth + settings.share * teachers).astype(np.float32)

@@ -8,13 +8,13 @@ import torch
 
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
-from src.batches.mixing import build_transforms, sizes_at
+from src.batches.mixing import build_transforms, list_sizes
 from src.ground.files import write_json
 from src.losses.bases import BASES
 from src.losses.loss import build_loss
 from src.machine.collectives import is_main
 from src.networks.checkpoint import save_weights
-from src.networks.initial import initial_model
+from src.networks.initial import build_initial
 from src.pictures.reading import LearningPictures
 from src.teaching.labels import Lesson
 from src.training.curves import Curves
@@ -50,7 +50,7 @@ def assemble(
     augment, weighting_key = strategy.augment, "weighting" if strategy is not settings else f"{key}.weighting"
     loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
     base = BASES[loss.base.name]
-    network = initial_model(settings, base, classes, size, sizes_at(*size, augment.multi_scale), key)
+    network = build_initial(settings, base, classes, size, list_sizes(*size, augment.multi_scale), key)
     data = TrainingSet(
         pictures=pictures.train_pictures,
         targets=lesson.targets,

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from src.ground.files import read_json, sha256
-from src.ground.params import flat, value_at
+from src.ground.params import find_value, flatten
 from src.training.snapshot import NEWEST
 
 GRAPH = Path("dvc.yaml")
@@ -24,7 +24,7 @@ def collect_inputs(stage: str, item: str) -> dict[str, Any]:
     entry = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))["stages"][stage]
     entry = entry.get("do", entry)
     params = [key.replace("${item}", item) for key in entry["params"]]
-    values = {key: value for word in params for key, value in flat(value_at(word), word)}
+    values = {key: value for word in params for key, value in flatten(find_value(word), word)}
     weights = [Path(v) for k, v in values.items() if k.endswith(".pretrained") and Path(v).is_file()]
     files = [path for dep in entry["deps"] for path in list_files(Path(dep))]
     libraries = {name: version(name) for name in LIBRARIES}

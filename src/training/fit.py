@@ -17,7 +17,7 @@ from src.training.averaging import build_average
 from src.training.curves import Curves, Row
 from src.training.display import Display, print_resumption
 from src.training.job import Job
-from src.training.prepare import SMALL_GAMMA, batch_norm_gammas, prepare
+from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
 from src.training.schedules import build_schedule
 from src.training.state import State
 from src.training.step import train_epoch
@@ -91,7 +91,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             display.print_epoch(row, best)
     job.network.load_state_dict(best.state)
     if settings.slim:
-        gammas = torch.cat([gamma.flatten() for gamma in batch_norm_gammas(job.network, job.key)])
+        gammas = torch.cat([gamma.flatten() for gamma in find_gammas(job.network, job.key)])
         best.small_gammas = (gammas.abs() < SMALL_GAMMA).double().mean().item()
     return best
 

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from src.ground.errors import UserError
 from src.machine.collectives import world
-from src.machine.runtime import MachineSettings, choose
+from src.machine.runtime import MachineSettings, choose_device
 from src.networks.freezing import freeze
 from src.networks.network import BATCH_NORM
 from src.training.job import Job
@@ -41,7 +41,7 @@ def check_processes(settings: StepSettings, machine: MachineSettings, key: str) 
             f"params.yaml: {key}.batch_size: must be a multiple of processes, {processes}, got "
             f"{settings.batch_size} (it counts the pictures of all processes)"
         )
-    if settings.sync_batchnorm and choose(machine.device).type == "cpu":
+    if settings.sync_batchnorm and choose_device(machine.device).type == "cpu":
         raise UserError(
             f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only and this is a CPU (set false)"
         )
@@ -70,7 +70,7 @@ def prepare(job: Job) -> Training:
     penalties: list[Callable[[], Tensor]] = []
     before_step: list[Callable[[], Tensor]] = []
     if settings.slim:
-        penalties.append(partial(slimming, batch_norm_gammas(network, job.key), settings.slim))
+        penalties.append(partial(penalize_gammas, find_gammas(network, job.key), settings.slim))
     if settings.clip:
         before_step.append(partial(nn.utils.clip_grad_norm_, list(network.parameters()), settings.clip))
     return Training(
@@ -88,7 +88,7 @@ def prepare(job: Job) -> Training:
     )
 
 
-def batch_norm_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
+def find_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
     """The scales (channels,) of all BatchNorms that learn."""
     norms = [module for module in model.modules() if isinstance(module, BATCH_NORM)]
     gammas = [norm.weight for norm in norms if norm.weight is not None and norm.weight.requires_grad]
@@ -97,7 +97,7 @@ def batch_norm_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
     return gammas
 
 
-def slimming(gammas: Sequence[Tensor], factor: float) -> Tensor:
+def penalize_gammas(gammas: Sequence[Tensor], factor: float) -> Tensor:
     """`factor` times the sum of all |gamma|.
 
     Z. Liu et al., Learning Efficient Convolutional Networks through Network Slimming, 2017, arXiv:1708.06519.

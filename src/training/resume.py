@@ -17,7 +17,7 @@ import torch
 
 from src.ground.errors import UserError
 from src.ground.files import sha256_of, write_json
-from src.machine.collectives import from_main, is_main
+from src.machine.collectives import broadcast_from_main, is_main
 from src.training.fingerprint import INPUTS, collect_inputs, print_differences
 from src.training.snapshot import BEFORE, NEWEST
 from src.training.state import Saved
@@ -35,7 +35,7 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
     """
     inputs = collect_inputs(stage, item) | {"device": device.type}
     fingerprint = sha256_of(inputs)
-    if from_main(fingerprint.encode()) != fingerprint.encode():
+    if broadcast_from_main(fingerprint.encode()) != fingerprint.encode():
         raise UserError(
             f"{SCRATCH}: this machine has other params, data, sources or libraries than the first (copy them)"
         )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
-from src.machine.collectives import from_main, is_main
+from src.machine.collectives import broadcast_from_main, is_main
 from src.training.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
 
 COST = 0.01  # of a training's time that saving may take; after an epoch too short for that nothing is saved
@@ -43,7 +43,7 @@ class Saved(State):
         self.saved, self.seconds = 0.0, 0.0  # when the last save ended, how long it took
 
     def restore(self, device: torch.device) -> Path | None:
-        content = from_main(read_newest(self.folder) if is_main() else b"")
+        content = broadcast_from_main(read_newest(self.folder) if is_main() else b"")
         if not content:
             return None
         state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(content))

@@ -13,7 +13,7 @@ import torch
 
 from src.ground.errors import Stopped
 from src.machine.collectives import all_max
-from src.machine.launching import launched
+from src.machine.launching import is_launched
 
 LOOK = 0.5  # seconds between two looks for the process that started this one
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -39,7 +39,7 @@ class Stop:
             signal.signal(signum, handler)
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum and signum == signal.SIGINT and not launched():
+        if self.signum and signum == signal.SIGINT and not is_launched():
             raise KeyboardInterrupt
         self.signum = signum
 
@@ -53,7 +53,7 @@ class Stop:
 def find_starter() -> psutil.Process | None:
     """The process without which this one is of no use: torchrun's, or the dvc that runs the stage."""
     ancestors = psutil.Process().parents()
-    if launched():
+    if is_launched():
         return ancestors[0]
     if "DVC_STAGE" not in os.environ:
         return None

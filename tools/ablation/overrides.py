@@ -13,8 +13,8 @@ from hydra.errors import OverrideParseException
 
 import src.ground.params
 from src.ground.errors import UserError
-from src.ground.params import checked_params, flat
-from src.ground.validating import nearest
+from src.ground.params import flatten, read_params
+from src.ground.validating import suggest
 
 SEED = "seed"
 ROOT = "data.root"
@@ -50,10 +50,10 @@ def map_by_key(overrides: Sequence[str]) -> dict[str, str]:
 
 def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
     """All of params.yaml, flat, after these overrides by key; raises UserError that names `place` and key."""
-    known = [*list_keys(checked_params())]
+    known = [*list_keys(read_params())]
     for key, override in overrides.items():
         if not override.startswith("+") and key not in known:
-            raise UserError(f"{place}: {key}: unknown{nearest(key, known)}")
+            raise UserError(f"{place}: {key}: unknown{suggest(key, known)}")
         try:
             is_sweep = to_hydra_overrides([override])[0].is_sweep_override()
         except OverrideParseException:
@@ -64,7 +64,7 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
             raise UserError(f"{place}: {SEED}: set by the table's seeds (remove it here)")
     try:
         with override_params([*overrides.values()]):
-            params = dict(flat(checked_params()))
+            params = dict(flatten(read_params()))
     except UserError as error:
         problems = [line.rpartition("params.yaml: ")[2] for line in str(error).splitlines()]
         raise UserError(*(f"{place}: {problem}" for problem in problems)) from None

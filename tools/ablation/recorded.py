@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from src.ground.errors import UserError
-from src.ground.params import flat
-from src.ground.validating import nearest
+from src.ground.params import flatten
+from src.ground.validating import suggest
 from tools.ablation.overrides import SEED
 from tools.ablation.tables import FILE, Table
 from tools.experiments import flatten_params, merge_files, query_experiments
@@ -32,7 +32,7 @@ def read_recorded(commit: str) -> dict[str, Recorded]:
     """All experiments recorded under `commit`, by name."""
     shown = next(entry for entry in query_experiments(commits=1, rev=commit) if entry["rev"] != "workspace")
     return {
-        experiment["name"]: Recorded(flatten_params(data), dict(flat(merge_files(data, "metrics"))))
+        experiment["name"]: Recorded(flatten_params(data), dict(flatten(merge_files(data, "metrics"))))
         for experiment in shown["experiments"] or []
         for data in [experiment["revs"][0]["data"]]
         if experiment["name"]
@@ -45,4 +45,4 @@ def check_metrics(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> N
     for metric in table.metrics:
         if known and metric not in known:
             place = f"{FILE}: tables.{table.name}.metrics: {metric}"
-            raise UserError(f"{place}: no experiment has it{nearest(metric, list(known))}")
+            raise UserError(f"{place}: no experiment has it{suggest(metric, list(known))}")

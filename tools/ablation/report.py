@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from tools.ablation.tables import Table
 
 FOLDER = Path("metrics/ablation")
@@ -20,12 +20,12 @@ def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
     """Write the CSV, the markdown and the picture of a table; returns their paths in this order."""
     name = f"{table.name}-{table.data}"
     csv, markdown, picture = FOLDER / f"{name}.csv", FOLDER / f"{name}.md", PICTURES / f"{name}.png"
-    with atomic(csv) as file:
+    with open_atomically(csv) as file:
         lines.to_csv(file, index=False, float_format="%.6f")
     lines = read_lines(csv)  # rounded, so that a later run of format_table gives the same digits
-    with atomic(markdown) as file:
+    with open_atomically(markdown) as file:
         file.write(format_table(lines))
-    with atomic(picture, "wb") as file:
+    with open_atomically(picture, "wb") as file:
         draw_table(lines, name).savefig(file, dpi=120, metadata={"Software": None})
     return [csv, markdown, picture]
 

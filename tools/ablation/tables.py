@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from src.ground.errors import UserError
-from src.ground.validating import find_problems, nearest
+from src.ground.validating import find_problems, suggest
 from tools.ablation.overrides import apply_to_params, map_by_key
 
 FILE = Path("ablations.yaml")
@@ -81,7 +81,7 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
     for key, named in (("baseline", baselines), ("published", published), (f"data.{data}.rows", labels)):
         for label in named:
             if label not in table["rows"]:
-                raise UserError(f"{place}: {key}: no row {label!r}{nearest(label, list(table['rows']))}")
+                raise UserError(f"{place}: {key}: no row {label!r}{suggest(label, list(table['rows']))}")
     if labels[0] not in baselines:
         raise UserError(f"{place}: the first row, {labels[0]!r}, must be a baseline ({', '.join(baselines)})")
     rows: dict[str, Row] = {}
@@ -130,7 +130,7 @@ def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
     """The entry `name` of a section; raises UserError that names the existing ones."""
     known = list(file[section])
     if name not in known:
-        hint = nearest(name, known) or f" ({', '.join(known)})"
+        hint = suggest(name, known) or f" ({', '.join(known)})"
         raise UserError(f"{FILE}: {section}.{name}: not found{hint}")
     return file[section][name]
 

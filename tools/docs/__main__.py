@@ -15,36 +15,36 @@ from functools import partial
 from pathlib import Path
 
 from src.ground.errors import UserError, run
-from src.ground.files import atomic
+from src.ground.files import open_atomically
 from tools.ablation.report import FOLDER, format_table, read_lines
 from tools.docs import demo, networks
 
 
 def main() -> None:
-    pages = {page: page.read_text(encoding="utf-8") for page in all_pages()}
-    filled = {page: with_blocks(page, text, blocks_of(text)) for page, text in pages.items()}
+    pages = {page: page.read_text(encoding="utf-8") for page in list_pages()}
+    filled = {page: fill_blocks(page, text, find_blocks(text)) for page, text in pages.items()}
     networks.draw()
     demo.draw()
     for page, text in filled.items():
-        with atomic(page) as file:
+        with open_atomically(page) as file:
             file.write(text)
-        blocks = ", ".join(blocks_of(text)) or "no tables"
+        blocks = ", ".join(find_blocks(text)) or "no tables"
         print(f"{page}: {blocks}{'' if text == pages[page] else ', changed'}")
     print(f"{networks.PICTURE}, {demo.PICTURE}")
 
 
-def all_pages() -> list[Path]:
+def list_pages() -> list[Path]:
     """README, then the pages of docs/ sorted."""
     return [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 
 
-def blocks_of(text: str) -> dict[str, Callable[[], str]]:
+def find_blocks(text: str) -> dict[str, Callable[[], str]]:
     """What writes each block that has an end in the text."""
     names = re.findall(r"<!-- end (.+?) -->", text)
-    return {name: networks.block if name == "models" else partial(ablation_block, name) for name in names}
+    return {name: networks.block if name == "models" else partial(format_ablation, name) for name in names}
 
 
-def with_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
+def fill_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
     """The text of a page with what stands between each block's markers made anew."""
     for name, write in blocks.items():
         parts = re.split(rf"(<!-- {name}: .*? -->\n)(?:.*?)(<!-- end {name} -->)", text, flags=re.DOTALL)
@@ -56,7 +56,7 @@ def with_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) 
     return text
 
 
-def ablation_block(name: str) -> str:
+def format_ablation(name: str) -> str:
     """The table of strategies `name` by its first metric, as markdown."""
     lines = read_lines(FOLDER / f"{name}.csv")
     return format_table(lines[lines["metric"] == lines["metric"].iloc[0]])

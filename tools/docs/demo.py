@@ -17,7 +17,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from src.ground.files import atomic, read_json
+from src.ground.files import open_atomically, read_json
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 PICTURE = Path("docs/demo.png")
@@ -41,7 +41,7 @@ def draw() -> None:
     draw_counts(right, counts(pd.read_csv(PLOTS / "test/confusion.csv", dtype=str, keep_default_na=False)))
     right.set_title("The student on test, number of pictures")
     figure.suptitle(title(figures), fontsize=12)
-    with atomic(PICTURE, "wb") as file:
+    with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
 
 
