@@ -92,4 +92,4 @@ lock: install  ## write requirements.txt anew from requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 requirements.in -o requirements.txt
 
 clean:  ## remove .venv and scratch folders; data, cache and results stay
-	rm -rf .venv .scratch tensorboard .pytest_cache .ruff_cache
+	rm -rf .venv .scratch tensorboard .pytest_cache .ruff_cache .mypy_cache
