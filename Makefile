@@ -1,4 +1,4 @@
-# Dojo's commands. Each makes .venv first if it is not there; `make help` lists them.
+# Dojo's commands. Each creates .venv first if it is missing; `make help` lists them.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,7 +12,7 @@ BASE ?= main
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-install: .venv/.installed  ## make .venv and install requirements.txt
+install: .venv/.installed  ## create .venv and install requirements.txt
 
 .venv/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"error: Python {v}: 3.11 or newer is needed (make PYTHON=python3.12 ...)")'
@@ -30,7 +30,7 @@ test: install  ## all tests (about 15 minutes)
 quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow"
 
-lint: install  ## style, format and types
+lint: install  ## check style, format and types
 	ruff check .
 	ruff format --check .
 	mypy
@@ -38,58 +38,58 @@ lint: install  ## style, format and types
 evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
 	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
 
-experiments: install  ## one table of all experiments; SEEDS=1: mean and sd over the seeds
+experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
 
 ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
 	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
 
-fashion-mnist: install  ## write Fashion-MNIST's pictures into data/fashion-mnist
+fashion-mnist: install  ## write the pictures of Fashion-MNIST into data/fashion-mnist
 	@python -m tools.fashion_mnist
 
 preview: install  ## draw what the student sees: augmented pictures and a mixed batch, plots/preview.png
 	@python -m tools.preview
 
-lr-range: install  ## draw the loss against the learning rate, plots/lr_range.png, and suggest one
+lr-range: install  ## plot the loss against the learning rate, plots/lr_range.png, and suggest a rate
 	@python -m tools.lr_range
 
-models: install  ## count and time the networks of models.archs: metrics/models.csv, benchmarks/models_latency.csv (10 minutes)
+models: install  ## count and time the networks of models.archs (10 minutes): metrics/models.csv, benchmarks/models_latency.csv
 	@python -m tools.models
 	@python -m benchmarks.models
 
-summary: install  ## the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
+summary: install  ## print the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
 	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
 
-deps: install  ## write into dvc.yaml which sources each stage depends on
+deps: install  ## write the sources that each stage depends on into dvc.yaml
 	@python -m tools.deps
 
 schema: install  ## write params.schema.json from the settings' dataclasses
 	@python -m tools.schema
 
-docs: install  ## write the tables and pictures of docs/ and README from committed files
+docs: install  ## write the tables and pictures of README and docs/ from committed files
 	@python -m tools.docs
 
-bench: install  ## time the parts that claim to be fast, side by side with others (20 minutes)
+bench: install  ## time the parts that claim to be fast against their references (20 minutes)
 	python -m benchmarks.losses
 	python -m benchmarks.loading
 	python -m benchmarks.training
 	python -m benchmarks.stages
 	python -m benchmarks.saving
 
-check-lock: install  ## prove that dvc.lock belongs to these sources, params and pictures
+check-lock: install  ## check that dvc.lock matches these sources, params and pictures
 	@out=$$(dvc repro --dry --allow-missing); echo "$$out"; \
 	[ "$$(echo "$$out" | tail -n 1)" = "Data and pipelines are up to date." ] \
-		|| { echo 'error: dvc.lock: not true for these files (make repro, then commit dvc.lock, metrics and plots)' >&2; exit 1; }
+		|| { echo 'error: dvc.lock: does not match these files (make repro, then commit dvc.lock, metrics and plots)' >&2; exit 1; }
 
-ci-metrics: install  ## rerun what changed, then print what it did to the metrics of BASE, as markdown
+ci-metrics: install  ## rerun what changed, then print the change of the metrics against BASE as markdown
 	@$(MAKE) --no-print-directory repro >&2
 	@dvc metrics diff --md $(BASE)
 
-tensorboard: install  ## the curves of running trainings in a browser
+tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard
 
-lock: install  ## write requirements.txt anew from requirements.in
+lock: install  ## compile requirements.txt from requirements.in
 	uv pip compile --quiet --universal --python-version 3.11 requirements.in -o requirements.txt
 
-clean:  ## remove .venv and scratch folders; data, cache and results stay
+clean:  ## remove .venv and scratch folders; keep data, cache and results
 	rm -rf .venv .scratch tensorboard .pytest_cache .ruff_cache .mypy_cache

@@ -60,7 +60,7 @@ def test_lock_is_true_in_a_bare_clone(project, tmp_path):
     assert clone.run(*check_lock).splitlines()[-1] == UP_TO_DATE
     with open(clone.folder / "src/batches/augment.py", "a") as file:
         file.write("# a comment is a change\n")
-    assert "error: dvc.lock: not true for these files" in clone.run(*check_lock, code=2)
+    assert "error: dvc.lock: does not match these files" in clone.run(*check_lock, code=2)
 
 
 def test_all_again_from_nothing_gives_the_same_bytes(copy):
