@@ -103,7 +103,7 @@ def one_row(*overrides):
         (one_row("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
         (
             {"rows": {"plain": [], "+a": ["loss=bce"], "with a": ["loss=ohm"]}},
-            ".rows: +a and with a give experiments of the same name",
+            ".rows: +a and with a give experiments the same name",
         ),
         ({"baseline": "plian"}, ": baseline: no row 'plian', did you mean plain?"),
         ({"baseline": 3}, ".baseline: the label of the row that the others are compared with, or a list"),

@@ -105,7 +105,7 @@ def test_blocks_are_filled_between_their_markers():
     assert filled == "a\n<!-- x: how -->\nnew\n<!-- end x -->\nb"
     with pytest.raises(UserError, match=re.escape("docs/p.md: the pair of markers <!-- y: ... -->")):
         fill_blocks(page, text, {"y": str})
-    with pytest.raises(UserError, match=re.escape("<!-- end x --> must stand there once")):
+    with pytest.raises(UserError, match=re.escape("<!-- end x --> must occur exactly once")):
         fill_blocks(page, text + text, {"x": str})
 
 
@@ -139,14 +139,14 @@ def test_make_docs_mends_tables_and_draws_the_same_pictures(manual, capsys):
 def test_counts_by_hand():
     """Four pictures, one of the class 1 taken for 10; a class that is only predicted has a row of zeros."""
     pairs = pd.DataFrame({"label": ["0", "1", "1", "0"], "prediction": ["0", "1", "10", "0"]})
-    matrix = demo.counts(pairs)
+    matrix = demo.count_pairs(pairs)
     assert list(matrix) == list(matrix.index) == ["0", "1", "10"]
     assert np.array_equal(matrix, [[2, 0, 0], [0, 1, 1], [0, 0, 0]])
 
 
 def test_the_title_has_accuracies_and_intervals():
     own = {"accuracy": 0.96408, "accuracy_low": 0.95196, "accuracy_high": 0.97322}
-    assert demo.title({"student": own}).endswith(": student 0.964 (0.952 to 0.973)")
+    assert demo.format_title({"student": own}).endswith(": student 0.964 (0.952 to 0.973)")
 
 
 @each_page

@@ -31,7 +31,7 @@ def sources(tmp_path, monkeypatch):
         return Source(data=data, targets=torch.arange(number) % 2, classes=["T-shirt/top", "Bag"])
 
     parts = {True: source(20), False: source(6)}
-    monkeypatch.setattr(fashion_mnist, "fetched", lambda train: parts[train])
+    monkeypatch.setattr(fashion_mnist, "fetch", lambda train: parts[train])
     return parts
 
 
@@ -50,7 +50,7 @@ def test_pictures_are_padded_and_in_one_split_each(sources, tmp_path, capsys):
         assert picture.shape == (32, 32) and (picture[2:-2, 2:-2] == source.data[row].numpy()).all()
         assert picture.sum() == source.data[row].sum()  # the border is black
     fashion_mnist.main()
-    assert "is there; remove it to make it anew" in capsys.readouterr().out
+    assert "exists already; remove it to write it again" in capsys.readouterr().out
 
 
 def test_what_breaks_off_leaves_no_set(sources, tmp_path, monkeypatch):
@@ -75,4 +75,4 @@ def test_a_machine_without_a_network_is_told_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match="^data/fashion-mnist: cannot download Fashion-MNIST: .*apt-get install"
     ):
-        fashion_mnist.fetched(train=True)
+        fashion_mnist.fetch(train=True)

@@ -1,1 +1,1 @@
-"""What a person runs beside the pipeline, each as `python -m tools.NAME` or by a make target."""
+"""Commands outside the pipeline, each run as `python -m tools.NAME` or through a make target."""

@@ -1,7 +1,7 @@
-"""Write into dvc.yaml the sources that each stage depends on: its script and all that it reaches by imports.
+"""Write the sources that each stage depends on into dvc.yaml: its script and all that it imports.
 
-An edit of a source then reruns the stages whose result it can change, and no other. The rooms' `__init__.py`
-hold a docstring alone and are left out, and so is what INERT lists.
+Indirect imports count too. Editing a source then reruns exactly the stages whose result it can change. The
+rooms' `__init__.py`, which hold only a docstring, and the files in INERT are left out.
 
 reads   stages/*.py, src/
 writes  dvc.yaml
@@ -17,14 +17,14 @@ from tools.sources import find_closure
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
-A_STATE = "a run that is never interrupted reads no state, and a restored one has the bits that were saved"
-INERT = {  # sources that cannot change a result, and why; tests/test_inert.py does without them
-    "src/training/display.py": "shows epochs and hands on the batches that it gets",
+A_STATE = "an uninterrupted run reads no state, and a resumed one restores exactly the bits that were saved"
+INERT = {  # sources that cannot change a result, and why; tests/test_inert.py trains without them
+    "src/training/display.py": "shows epochs and passes batches on unchanged",
     "src/training/fingerprint.py": A_STATE,
     "src/training/resume.py": A_STATE,
     "src/training/snapshot.py": A_STATE,
     "src/training/state.py": A_STATE,
-    "src/training/stopping.py": "ends a run between two steps, or does nothing",
+    "src/training/stopping.py": "stops a run between two steps, or does nothing",
 }
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def list_sources(stage: str) -> list[str]:
-    """A stage's script, then the sources that can change its result, sorted."""
+    """A stage's script, followed by the sources that can change its result, sorted."""
     script = f"stages/{stage}.py"
     return [script, *sorted(find_closure(script) - {script} - INERT.keys())]
 

@@ -1,4 +1,4 @@
-"""One table of DVC's experiments: what differs from the commit that they started from, and their metrics.
+"""A table of DVC's experiments: the params that differ from their base commit, and their metrics.
 
 run     python -m tools.experiments [--seeds] [--commits N]
 """
@@ -20,9 +20,9 @@ SEED = "seed"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.experiments")
     parser.add_argument(
-        "--seeds", action="store_true", help="mean, sd and n over experiments that differ by seed alone"
+        "--seeds", action="store_true", help="mean, sd and n over experiments that differ only by seed"
     )
-    parser.add_argument("--commits", type=int, default=1, help="how many of the last commits to look at")
+    parser.add_argument("--commits", type=int, default=1, help="number of last commits to include")
     arguments = parser.parse_args()
     table = build_table(query_experiments(arguments.commits))
     table = average_over_seeds(table) if arguments.seeds else add_seed_to_params(table)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
-    """What `dvc exp show` knows of the experiments of the last `commits` commits up to `rev`."""
+    """The output of `dvc exp show` for the last `commits` commits up to `rev`."""
     command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -39,7 +39,7 @@ def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
 
 
 def build_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row per commit and experiment: name, params that differ from its commit's, seed, METRICS."""
+    """One row per commit and experiment: name, params that differ from the commit's, seed, METRICS."""
     rows = []
     for commit in shown:
         baseline = flatten_params(commit["data"])
@@ -57,7 +57,7 @@ def build_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def build_row(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
-    """The differing params, as overrides (`-S KEY=VALUE`), and the metrics of one run; NaN if it has none."""
+    """The differing params of a run, as overrides (`-S KEY=VALUE`), and its metrics; NaN if it has none."""
     params, metrics = flatten_params(data), dict(flatten(merge_files(data, "metrics")))
     keys = sorted(set(params) | set(baseline))
     differing = {key: params.get(key) for key in keys if params and params.get(key) != baseline.get(key)}
@@ -70,7 +70,7 @@ def build_row(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str
 
 
 def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for the terminal: a seed that is not the first row's becomes one of the differing params."""
+    """The table to print: a seed other than the first row's is listed among the differing params."""
     first = table[SEED].iloc[0]
     seeds = [f"seed={seed:g}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
     words = [" ".join(filter(None, pair)) or "-" for pair in zip(table["params"], seeds, strict=True)]
@@ -78,7 +78,7 @@ def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def average_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation of the METRICS over rows whose params differ by seed alone."""
+    """Mean and standard deviation of the METRICS over rows whose params differ only by seed."""
     unique = table.dropna().drop_duplicates(["params", SEED])
     groups = unique.groupby("params", sort=False)
     table = pd.DataFrame(
@@ -91,12 +91,12 @@ def average_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def flatten_params(data: dict[str, Any] | None) -> dict[str, Any]:
-    """All params of one run, by keys joined by dots."""
+    """All params of one run, by dotted key."""
     return dict(flatten(merge_files(data, "params")))
 
 
 def merge_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
-    """The contents of all params or metrics files of one run, together."""
+    """The contents of all params or metrics files of one run, merged."""
     files = (data or {}).get(kind) or {}
     return {key: value for file in files.values() for key, value in (file.get("data") or {}).items()}
 

@@ -1,10 +1,10 @@
-"""Write Fashion-MNIST as a set of pictures: clothes in ten classes, 60,000 to learn from, 10,000 to test on.
+"""Write Fashion-MNIST as picture files: clothes in ten classes, 60,000 for training and 10,000 for test.
 
-H. Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747. Its 28 x 28 pixels are padded to 32 with black, as
-the letterbox would, so that no pixel is resized. Val is drawn from train, equally from each class; test
-is whole.
+H. Xiao et al., Fashion-MNIST, 2017, arXiv:1708.07747. Its 28 x 28 pixels are padded with black to 32 x 32, so
+that the letterbox resizes nothing. Val is drawn from the training part, with equal classes; test is left
+unchanged.
 
-reads   Debian's package dataset-fashion-mnist where it is installed, else torchvision's download
+reads   Debian's package dataset-fashion-mnist if it is installed, otherwise torchvision's download
 writes  data/fashion-mnist    {train,val,test}/<class>/<number>.png, grey, 32 x 32 pixels
 run     python -m tools.fashion_mnist
 """
@@ -33,10 +33,10 @@ BORDER = 2  # pixels on each side: 28 becomes 32
 
 def main() -> None:
     if FOLDER.exists():
-        print(f"{FOLDER}: is there; remove it to make it anew")
+        print(f"{FOLDER}: exists already; remove it to write it again")
         return
-    train, test = fetched(train=True), fetched(train=False)
-    chosen = val_rows(train.targets.numpy())
+    train, test = fetch(train=True), fetch(train=False)
+    chosen = draw_val_rows(train.targets.numpy())
     splits = {"train": (train, np.setdiff1d(np.arange(len(train)), chosen)), "val": (train, chosen)}
     splits["test"] = (test, np.arange(len(test)))
     unfinished = FOLDER.with_name(f".{FOLDER.name}.tmp")
@@ -48,8 +48,8 @@ def main() -> None:
     print(f"{FOLDER}: " + ", ".join(f"{len(rows)} {split}" for split, (_, rows) in splits.items()))
 
 
-def fetched(train: bool) -> FashionMNIST:
-    """One of the set's two parts: .data (N, 28, 28) uint8, .targets (N,), .classes."""
+def fetch(train: bool) -> FashionMNIST:
+    """One of the two parts of the dataset: .data (N, 28, 28) uint8, .targets (N,), .classes."""
     raw = CACHE / "FashionMNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     for packed in DEBIAN.glob("*.gz"):
@@ -58,12 +58,12 @@ def fetched(train: bool) -> FashionMNIST:
     try:
         return FashionMNIST(str(CACHE), train=train, download=True)
     except (RuntimeError, urllib.error.URLError) as error:
-        remedy = "apt-get install dataset-fashion-mnist, or a way to the internet"
+        remedy = "apt-get install dataset-fashion-mnist, or connect to the internet"
         raise UserError(f"{FOLDER}: cannot download Fashion-MNIST: {error} ({remedy})") from None
 
 
-def val_rows(labels: np.ndarray) -> np.ndarray:
-    """VAL_OF_CLASS rows of each class of `labels` (N,), in order, the same at every call."""
+def draw_val_rows(labels: np.ndarray) -> np.ndarray:
+    """VAL_OF_CLASS rows of each class of `labels` (N,), sorted; every call returns the same."""
     generator = np.random.default_rng(SEED)
     drawn = [
         generator.choice(np.flatnonzero(labels == label), VAL_OF_CLASS, replace=False)

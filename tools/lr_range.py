@@ -1,6 +1,6 @@
-"""The learning rate range test: a short training at rising rates, to see which one the student can bear.
+"""The learning rate range test: a short training at rising rates, to find one that suits the student.
 
-The loss is drawn against the rate; suggested is a tenth of the rate at which the smoothed loss is lowest.
+The loss is plotted against the rate; the suggestion is a tenth of the rate with the lowest smoothed loss.
 L. N. Smith, Cyclical Learning Rates for Training Neural Networks, 2015, arXiv:1506.01186.
 
 params  those of train_student
@@ -34,7 +34,7 @@ from stages.train_student import build_job
 
 TABLE = Path("plots/lr_range.csv")
 PICTURE = Path("plots/lr_range.png")
-MEMORY = 0.9  # share of the old value in the smoothed loss
+MEMORY = 0.9  # weight of the old value in the smoothed loss
 DIVERGED = 4  # times the lowest smoothed loss
 
 
@@ -42,10 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.lr_range")
     parser.add_argument("--low", type=float, default=1e-6, help="first learning rate")
     parser.add_argument("--high", type=float, default=1.0, help="last learning rate")
-    parser.add_argument("--steps", type=int, default=100, help="steps of the optimizer")
+    parser.add_argument("--steps", type=int, default=100, help="optimizer steps")
     arguments = parser.parse_args()
     if not (0 < arguments.low < arguments.high and arguments.steps > 1):
-        raise UserError("--low, --high, --steps: need 0 < low < high and at least 2 steps")
+        raise UserError("--low, --high, --steps: must be 0 < low < high and at least 2 steps")
     rates = np.geomspace(arguments.low, arguments.high, arguments.steps)
     losses = measure_losses(rates)
     smoothed = smooth(losses)
@@ -54,14 +54,14 @@ def main() -> None:
     best = int(smoothed[:end].argmin())
     draw(rates[:end], losses[:end], smoothed[:end], rates[best] / 10)
     print(
-        f"{PICTURE}, {TABLE}: loss lowest at lr {rates[best]:.2g}"
+        f"{PICTURE}, {TABLE}: lowest loss at lr {rates[best]:.2g}"
         + (f", diverged at {rates[end - 1]:.2g}" if end < len(rates) else "")
         + f"; suggestion: student.lr={rates[best] / 10:.1g}"
     )
 
 
 def measure_losses(rates: np.ndarray) -> np.ndarray:
-    """The loss (steps,) of each step of a training of the student that goes through `rates` (steps,)."""
+    """The loss (steps,) of each step while the student trains at `rates` (steps,)."""
     job = build_job(replace(read_top(MachineSettings), processes=1))
     training, data, last = prepare(job), job.data, len(rates) - 1
     schedule = LambdaLR(training.optimizer, lambda step: rates[min(step, last)] / job.settings.lr)
@@ -72,7 +72,7 @@ def measure_losses(rates: np.ndarray) -> np.ndarray:
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:
-    """The exponential moving average, corrected for its start."""
+    """The bias-corrected exponential moving average."""
     average, values = 0.0, []
     for step, loss in enumerate(losses, 1):
         average = MEMORY * average + (1 - MEMORY) * loss
@@ -80,30 +80,30 @@ def smooth(losses: np.ndarray) -> np.ndarray:
     return np.array(values)
 
 
-def count_steps(smooth: Iterable[float]) -> int:
-    """The number of steps until the smoothed loss is no number any more or far above its lowest."""
+def count_steps(smoothed: Iterable[float]) -> int:
+    """The number of steps before the smoothed loss becomes NaN or exceeds DIVERGED times its minimum."""
     lowest = float("inf")
-    for step, loss in enumerate(smooth):
+    for step, loss in enumerate(smoothed):
         lowest = min(lowest, loss)
-        if not loss <= DIVERGED * lowest:  # true for nan too
+        if not loss <= DIVERGED * lowest:  # also true for NaN
             return max(step, 1)
     return step + 1
 
 
-def write_table(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray) -> None:
+def write_table(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray) -> None:
     with open_atomically(TABLE) as file:
         file.write("step,lr,loss,smoothed\n")
-        for step, row in enumerate(zip(rates, losses, smooth, strict=True), 1):
+        for step, row in enumerate(zip(rates, losses, smoothed, strict=True), 1):
             file.write(f"{step}," + ",".join(f"{value:.9g}" for value in row) + "\n")
 
 
-def draw(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, suggestion: float) -> None:
+def draw(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion: float) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     axis.plot(rates, losses, color="0.8", label="loss of a step")
-    axis.plot(rates, smooth, label="smoothed")
+    axis.plot(rates, smoothed, label="smoothed")
     axis.axvline(suggestion, linestyle="--", color="C1", label=f"suggestion {suggestion:.1g}")
-    axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.1 * smooth.max()))
+    axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.1 * smoothed.max()))
     axis.legend()
     with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})

@@ -1,7 +1,7 @@
-"""Count what the networks of a list cost: parameters, multiply-adds, activations, bytes of their file.
+"""Count the costs of the networks in models.archs: parameters, multiply-adds, activations, file size.
 
-Nothing is computed, so the table is the same on every machine. Besides the size in params.yaml the
-multiply-adds at the network's own one, which the library's weights know.
+Networks run on the meta device, without values, so the table is the same on every machine. Multiply-adds are
+given for the size in params.yaml and for the size that the library's weights of the network expect.
 
 params  models
 writes  metrics/models.csv
@@ -37,7 +37,7 @@ ARCHS = Rule(minItems=1, uniqueItems=True, rule="must be a list of networks, eac
 class ModelsSettings(Settings):
     """The table of networks."""
 
-    classes: Annotated[int, within("[2, inf)")]  # that each network tells apart
+    classes: Annotated[int, within("[2, inf)")]  # that each network distinguishes
     height: Count  # pixels
     width: Count  # pixels
     archs: Annotated[tuple[Architecture, ...], ARCHS]  # the rows
@@ -65,23 +65,23 @@ def main() -> None:
 def count_costs(
     arch: str, classes: int, height: int, width: int, key: str = "params.yaml: models.archs"
 ) -> dict[str, float]:
-    """What the network of the name costs, in millions; the file's size in MB of 1e6 bytes.
+    """The costs of a network in millions, and its file size in MB of 1e6 bytes.
 
-    `rule_macs_m` are the multiply-adds of `by_rule`; `macs_m` those of convolutions and matrix products
-    alone, attention's included; `activations_m` the outputs of Conv2d and Linear (I. Radosavovic et al.,
-    Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors. A
-    UserError for a size that the network cannot take names `key`.
+    `rule_macs_m` are the multiply-adds of `count_by_rule`; `macs_m` those of convolutions and matrix products
+    only, attention's included; `activations_m` the outputs of Conv2d and Linear (I. Radosavovic et al.,
+    Designing Network Design Spaces, 2020, arXiv:2003.13678); `file_mb` the weights as safetensors. Raises
+    UserError that names `key` if the network cannot take the size.
     """
     net = build_without_values(arch, classes).net
     rule = activations = 0
 
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count_module(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal rule, activations
         rule += count_by_rule(module, inputs, output)
         activations += output.numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0
 
     for module in net.modules():
-        module.register_forward_hook(count)
+        module.register_forward_hook(count_module)
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
         try:
             net.eval()(torch.zeros(1, 3, height, width, device="meta"))
@@ -101,20 +101,20 @@ def count_costs(
 
 
 def build_without_values(arch: str, classes: int) -> Network:
-    """The network's shapes alone: the largest one takes no memory."""
+    """The network without values, on the meta device: even the largest one takes no memory."""
     try:
         with torch.device("meta"):
             return build_model(arch, classes, "models")
-    except UserError:  # RegNet reads numbers out of tensors while it is built
+    except UserError:  # RegNet reads values of tensors while it is built
         return build_model(arch, classes, "models").to("meta")
 
 
 def count_by_rule(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     """The multiply-adds of one module by the rule of older tables.
 
-    Of Conv2d the weights of one filter, and 1 for a bias, for each output; of Linear its weights and biases;
-    of BatchNorm2d and ReLU the inputs; of MaxPool2d and AvgPool2d the kernel's area for each output. Other
-    activations, adaptive pooling and products without a module count nothing.
+    Conv2d counts the weights of one filter, plus 1 for a bias, per output; Linear its weights and biases;
+    BatchNorm2d and ReLU their inputs; MaxPool2d and AvgPool2d the kernel's area per output. Other
+    activations, adaptive pooling and products outside of modules count as 0.
     """
     if isinstance(module, nn.Conv2d):
         return output.numel() * (module.weight[0].numel() + (module.bias is not None))

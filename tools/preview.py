@@ -1,8 +1,8 @@
-"""What the student gets to see: pictures beside their augmented views, and a mixed batch with its targets.
+"""What the student sees: pictures beside their augmented views, and a mixed batch with its targets.
 
 params  those of train_student
 reads   what train_student reads
-writes  plots/preview.png    a row per picture: as it is, and in eight epochs; below, a batch after mixing
+writes  plots/preview.png    a row per picture, original and in eight epochs; the last row is a mixed batch
 run     python -m tools.preview
 """
 
@@ -32,7 +32,7 @@ from stages.train_student import build_job
 
 PICTURE = Path("plots/preview.png")
 PICTURES, VIEWS = 6, 8
-NAMED = 3  # classes of a target that are written under a mixed picture
+NAMED = 3  # classes of a target that are listed above a mixed picture
 
 
 def main() -> None:
@@ -47,28 +47,30 @@ def main() -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     for line, (row, pixels) in enumerate(zip(rows, data.pictures[rows], strict=True)):
-        show(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, f"{classes[labels[row]]}")
+        draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, f"{classes[labels[row]]}")
     for epoch in range(1, VIEWS + 1):
         views = augment_each(data.pictures[rows], data.augment, data.seed, epoch, rows)
         for line, view in enumerate(views):
-            show(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
+            draw_image(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
     batch = mix_first_batch(data)
     for column, (image, target) in enumerate(zip(batch.images, batch.targets, strict=False)):
         if column <= VIEWS:
-            show(axes[PICTURES, column], image, describe_target(target, classes))
+            draw_image(axes[PICTURES, column], image, describe_target(target, classes))
     with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
-    print(f"{PICTURE}: {PICTURES} pictures as they are and augmented, {VIEWS + 1} of the first batch mixed")
+    print(
+        f"{PICTURE}: {PICTURES} pictures, original and augmented, and {VIEWS + 1} of the first batch, mixed"
+    )
 
 
 def pick_rows(labels: np.ndarray, wanted: int) -> list[int]:
-    """The numbers of `wanted` pictures at equal steps through the classes (N,)."""
+    """The indices of `wanted` pictures, spread evenly over the sorted `labels` (N,)."""
     rows = np.argsort(labels, kind="stable")
     return rows[np.linspace(0, len(rows) - 1, wanted).astype(int)].tolist()
 
 
 def mix_first_batch(data: TrainingSet) -> Batch:
-    """The first batch of the first epoch as the network gets it."""
+    """The first batch of the first epoch, as the network receives it."""
     batch = next(iter(data.epoch(1))).to(torch.device("cpu"))
     generator = np.random.default_rng([data.seed, 1, 1])
     for transform in data.transforms:
@@ -77,14 +79,14 @@ def mix_first_batch(data: TrainingSet) -> Batch:
 
 
 def describe_target(target: Tensor, classes: tuple[str, ...]) -> str:
-    """The largest entries of a target (C,)."""
+    """The largest entries of a target (C,) as text."""
     values, numbers = target.topk(min(NAMED, len(classes)))
     pairs = zip(values.tolist(), numbers.tolist(), strict=True)
     return "\n".join(f"{classes[number]} {value:.2f}" for value, number in pairs if value >= 0.005)
 
 
-def show(axis: Axes, image: Tensor, title: str) -> None:
-    """An image float (3, H, W) in [0, 1]."""
+def draw_image(axis: Axes, image: Tensor, title: str) -> None:
+    """Draw an image, float (3, H, W) in [0, 1]."""
     axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
     axis.set_title(title, fontsize=6)
 

@@ -1,7 +1,7 @@
 """Write params.schema.json from the settings' dataclasses, whose comments become its descriptions.
 
-A field's annotation says type and range (`src/ground/kinds.py`), the comment behind it what it means. Every
-stage checks params.yaml against the file, and editors complete from it.
+A field's annotation gives its type and range (`src/ground/kinds.py`), the comment after it its meaning. Every
+stage validates params.yaml against the schema, and editors use it for completion.
 
 reads   the sources of the settings
 writes  params.schema.json
@@ -36,7 +36,7 @@ from tools.models import ModelsSettings
 
 SCHEMA = Path("params.schema.json")
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-OWN = (  # keys of each entry of teacher; the others stand in teacher_common, and an entry may have them too
+OWN = (  # keys that each entry of teacher must have; the others are in teacher_common, but may be overridden
     "arch",
     "pretrained",
     "loss",
@@ -54,10 +54,10 @@ OWN = (  # keys of each entry of teacher; the others stand in teacher_common, an
 
 @dataclass(frozen=True, kw_only=True)
 class Params(MachineSettings, StrategySettings):
-    """All of params.yaml but for the teachers."""
+    """All of params.yaml except the teachers."""
 
     distributed: DistributedSettings
-    workers: CountOrZero  # processes that augment pictures beside training; changes no result
+    workers: CountOrZero  # background processes that augment pictures; results do not change
     demo: DemoSettings
     data: DataSettings
     images: ImageSettings
@@ -71,21 +71,21 @@ class Params(MachineSettings, StrategySettings):
 
 
 def main() -> None:
-    text = write_schema()
+    text = format_schema()
     with open_atomically(SCHEMA) as file:
         file.write(text)
     print(f"{SCHEMA}: {len(text.splitlines())} lines")
 
 
-def write_schema() -> str:
+def format_schema() -> str:
     """The text of params.schema.json."""
     whole, teacher = describe(Params), describe(TeacherSettings)
     entry, pattern = require_keys(loosen(teacher), OWN), describe(EntryName)["pattern"]
     whole["properties"] |= {
-        "teacher_common": drop_keys(teacher, OWN) | {"description": "what all teachers share"},
+        "teacher_common": drop_keys(teacher, OWN) | {"description": "settings shared by all teachers"},
         "teacher": {
             "type": "object",
-            "description": "one entry per teacher, laid over teacher_common; knowledge.teachers are trained",
+            "description": "one entry per teacher, overrides teacher_common; knowledge.teachers are trained",
             "additionalProperties": False,
             "patternProperties": {pattern: entry | {"description": "a teacher's training"}},
         },
@@ -96,14 +96,14 @@ def write_schema() -> str:
 
 
 def describe(kind: Any) -> dict[str, Any]:
-    """The schema of a type: a dataclass, a number, a text, a choice, a tuple or a mapping of them."""
+    """The schema of a type: a dataclass, number, string, choice, tuple or mapping."""
     if get_origin(kind) is Annotated:
         base, *rules = get_args(kind)
         found = describe(base)
         for rule in rules:
             found |= rule.keywords
         if "enum" in found:
-            del found["type"]  # one message for a wrong value is enough
+            del found["type"]  # otherwise a wrong value would be reported twice
         return found
     if is_dataclass(kind):
         return describe_settings(kind)
@@ -119,7 +119,7 @@ def describe(kind: Any) -> dict[str, Any]:
 
 
 def describe_settings(kind: Any) -> dict[str, Any]:
-    """The schema of a dataclass: all of its fields are required, and no others are known."""
+    """The schema of a dataclass: all fields are required, others are not allowed."""
     hints, remarks = get_type_hints(kind, include_extras=True), read_comments(kind)
     properties = {}
     for field in fields(kind):
@@ -135,7 +135,7 @@ def describe_settings(kind: Any) -> dict[str, Any]:
 
 
 def read_comments(kind: type) -> dict[str, str]:
-    """The comment behind each field of a dataclass and of those that it inherits from."""
+    """The comment after each field of a dataclass, inherited fields included."""
     found: dict[str, str] = {}
     for part in reversed([one for one in kind.__mro__ if is_dataclass(one)]):
         source = inspect.getsource(part)
@@ -151,14 +151,14 @@ def read_comments(kind: type) -> dict[str, str]:
 
 
 def loosen(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a part of the same mapping: no key is required, at any depth."""
+    """The schema of the same mapping with no key required, at any depth."""
     inner = {name: loosen(value) for name, value in schema.get("properties", {}).items()}
     rest = {name: value for name, value in schema.items() if name != "required"}
     return rest | ({"properties": inner} if inner else {})
 
 
 def require_keys(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The schema with these keys required; `a.b` is the key b of the mapping a, which is required too."""
+    """The schema with these keys required; `a.b` is key b of mapping a, which is then required too."""
     inner = dict(schema["properties"])
     below = group_keys(keys)
     for name, rest in below.items():
@@ -179,7 +179,7 @@ def drop_keys(schema: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def group_keys(keys: Sequence[str]) -> dict[str, list[str]]:
-    """First words of keys, each with the rests of the keys that begin with it."""
+    """Group dotted keys by their first part: each first part with the remainders of its keys."""
     below: dict[str, list[str]] = {}
     for key in keys:
         first, _, rest = key.partition(".")

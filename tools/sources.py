@@ -1,7 +1,7 @@
-"""The sources as a graph: what each file imports, and all that it reaches by imports.
+"""The import graph of the sources: what each file imports, directly and indirectly.
 
-A room is a folder of `src/`. Data walks through the rooms in the order of ROOMS, and a room imports only
-itself and those before it.
+A room is a folder of `src/`. Data passes through the rooms in the order of ROOMS, and a room imports only
+from itself and from earlier ones.
 """
 
 import ast
@@ -14,7 +14,7 @@ OURS = ("src", "stages", "tools", "demos", "benchmarks", "tests")
 
 @cache
 def find_imports(path: str) -> frozenset[str]:
-    """The full names of all modules that a file imports, inside functions too."""
+    """The full names of all modules that a file imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -30,7 +30,7 @@ def list_imported_sources(path: str) -> list[str]:
 
 
 def find_closure(path: str) -> set[str]:
-    """The file itself and every file of `src/` that it reaches by imports."""
+    """The file itself and every file of `src/` that it imports, directly or indirectly."""
     reached: set[str] = set()
     waiting = [path]
     while waiting:

@@ -1,4 +1,4 @@
-"""The layers of a network as a table: shapes, parameters and multiply-adds of one picture.
+"""Print the layers of a network: shapes, parameters and multiply-adds for one picture.
 
 run     python -m tools.summary [ARCH] [SIZE] [--classes N] [--depth D]
 """
@@ -20,10 +20,10 @@ COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.summary")
-    parser.add_argument("arch", nargs="?", help="a network; student.arch if none is named")
-    parser.add_argument("size", nargs="?", help="pixels, 224 or 224x320 (height first); images' if none")
+    parser.add_argument("arch", nargs="?", help="a network, by default student.arch")
+    parser.add_argument("size", nargs="?", help="pixels, 224 or 224x320 (height first), by default as images")
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--depth", type=int, default=3, help="how deep the layers are opened")
+    parser.add_argument("--depth", type=int, default=3, help="levels of nested layers to show")
     arguments = parser.parse_args()
     arch = arguments.arch or read(str, "student.arch")
     if not is_known(arch):
@@ -45,12 +45,12 @@ def main() -> None:
         f"{arch}, {arguments.classes} classes, {height} x {width}: {costs['params_m']:.2f} M parameters, "
         f"{costs['macs_m']:.2f} M multiply-adds of convolutions and matrix products, "
         f"{costs['activations_m']:.2f} M activations, {costs['file_mb']:.2f} MB; classifier "
-        f"{', '.join(network.classifier_names)}, last map of features {network.feature_map_name() or 'none'}"
+        f"{', '.join(network.classifier_names)}, last feature map {network.feature_map_name() or 'none'}"
     )
 
 
 def parse_size(text: str | None) -> tuple[int, int]:
-    """Height and width in pixels out of 224 or 224x320."""
+    """Parse 224 or 224x320 into height and width in pixels."""
     if not text:
         return read(int, "images.height"), read(int, "images.width")
     found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)

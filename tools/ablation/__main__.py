@@ -1,15 +1,15 @@
 """Run one table of ablations.yaml, row by row and seed by seed, and compare its rows.
 
-What ran is not run again: an experiment that is recorded under the last commit with the same params is taken
-as it is, and DVC's run cache knows the stages of the others. A row that fails is reported at the end.
+Nothing is run twice: an experiment recorded under the last commit with the same params is reused, and for the
+others DVC's run cache restores every stage that has run before. Failed rows are reported at the end.
 
 params  all
 reads   ablations.yaml
-writes  metrics/ablation/TABLE-DATA.csv    a line per row and metric
-        metrics/ablation/TABLE-DATA.md     the same to read
+writes  metrics/ablation/TABLE-DATA.csv    one line per row and metric
+        metrics/ablation/TABLE-DATA.md     the same as a markdown table
         plots/ablation/TABLE-DATA.png
-        .scratch/ablation.log              what the stages print
-        .scratch/ablation                  the clone; its experiments become the project's
+        .scratch/ablation.log              output of the stages
+        .scratch/ablation                  the clone; its experiments are fetched into the project
 run     python -m tools.ablation TABLE [DATA] [--set KEY=VALUE ...]
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.ablation")
     parser.add_argument("table")
     parser.add_argument("data", nargs="?", default="demo")
-    parser.add_argument("--set", nargs="*", default=[], help="overrides of params.yaml for every row")
+    parser.add_argument("--set", nargs="*", default=[], help="overrides of params.yaml for all rows")
     arguments = parser.parse_args()
     table = read_table(arguments.table, arguments.data, arguments.set)
     check_committed()

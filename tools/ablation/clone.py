@@ -1,7 +1,7 @@
-"""The clone of the project in which experiments run, so that the workspace is left alone.
+"""The clone of the project in which experiments run, so that the workspace stays untouched.
 
-It stays between tables: DVC remembers its packed pictures, which `dvc exp run --temp` would copy and hash
-anew for every experiment.
+It is kept between tables: `dvc exp run --temp` would copy and hash the packed pictures again for every
+experiment, whereas in the clone DVC already knows their hashes.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos")
 
 
 def check_committed() -> None:
-    """Raise UserError if what decides a result differs from the last commit: experiments start there."""
+    """Raise UserError if a file that affects results has uncommitted changes: experiments start from HEAD."""
     changed = run_git("status", "--porcelain", "--", *DECISIVE).split("\n")[0]
     if changed:
         remedy = "a table belongs to a commit: commit the change or undo it"
@@ -22,7 +22,7 @@ def check_committed() -> None:
 
 
 def prepare_clone(commit: str) -> None:
-    """Make or reuse the clone, at `commit` and with this project's cache; publish what it still holds."""
+    """Create or reuse the clone, at `commit` and with this project's cache; publish leftover experiments."""
     if not (CLONE / ".git").exists():
         run_git("clone", "--quiet", "--shared", ".", str(CLONE))
     for key in ("user.name", "user.email"):
@@ -35,7 +35,7 @@ def prepare_clone(commit: str) -> None:
 
 
 def publish_experiments() -> None:
-    """Move the clone's experiments into the project, in place of any of the same name."""
+    """Move the clone's experiments into the project, replacing those of the same name."""
     commit = run_git("rev-parse", "HEAD", cwd=CLONE).strip()
     experiments = f"refs/exps/{commit[:2]}/{commit[2:]}/*"
     run_git("fetch", "--quiet", str(CLONE), f"+{experiments}:{experiments}")
@@ -44,7 +44,7 @@ def publish_experiments() -> None:
 
 
 def run_git(*arguments: str, cwd: Path = Path()) -> str:
-    """What git prints; its first error line as a UserError if it fails."""
+    """Run git and return its stdout; raise UserError with its first error line if it fails."""
     done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0]

@@ -18,12 +18,12 @@ from src.ground.validating import suggest
 
 SEED = "seed"
 ROOT = "data.root"
-MADE = "data/demo"  # the dataset that a stage writes; the others are the user's
+MADE = "data/demo"  # written by a stage; all other datasets are the user's
 
 
 @contextlib.contextmanager
 def override_params(overrides: Sequence[str]) -> Iterator[None]:
-    """Within this context, all that reads params.yaml sees it with these overrides."""
+    """Within this context, every reader of params.yaml sees these overrides applied."""
     shipped = src.ground.params.PARAMS
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / "params.yaml"
@@ -37,19 +37,19 @@ def override_params(overrides: Sequence[str]) -> Iterator[None]:
 
 
 def map_by_key(overrides: Sequence[str]) -> dict[str, str]:
-    """The overrides by the key that they set, the last one of each key, a dataset's path made absolute."""
+    """The overrides by key; the last one of a key wins, and a dataset's path is made absolute."""
     by_key: dict[str, str] = {}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         by_key.pop(key, None)
-        if key == ROOT and value != MADE:  # experiments run in a clone of the project
+        if key == ROOT and value != MADE:  # experiments run in a clone, where relative paths differ
             override = f"{ROOT}={Path(value).absolute()}"
         by_key[key] = override
     return by_key
 
 
 def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
-    """All of params.yaml, flat, after these overrides by key; raises UserError that names `place` and key."""
+    """All of params.yaml, flat, with these overrides by key; UserErrors name `place` and the key."""
     known = [*list_keys(read_params())]
     for key, override in overrides.items():
         if not override.startswith("+") and key not in known:
@@ -59,7 +59,7 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
         except OverrideParseException:
             raise UserError(f"{place}: {override}: not in the grammar of dvc exp run -S") from None
         if is_sweep:
-            raise UserError(f"{place}: {override}: several values (make a row for each)")
+            raise UserError(f"{place}: {override}: several values (use one row per value)")
         if key == SEED:
             raise UserError(f"{place}: {SEED}: set by the table's seeds (remove it here)")
     try:
@@ -72,12 +72,12 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
         raise UserError(f"{place}: {error.__cause__ or error}") from None
     root = params[ROOT]
     if root != MADE and not Path(root).is_dir():
-        raise UserError(f"{place}: {ROOT}: no folder {root} (or SET={ROOT}=/path/to/pictures)")
+        raise UserError(f"{place}: {ROOT}: no folder {root} (set it by SET={ROOT}=/path/to/pictures)")
     return params
 
 
 def list_keys(mapping: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every key of nested mappings, those of mappings included, joined by dots."""
+    """Every key of nested mappings, joined by dots; keys of inner mappings are included."""
     for name, value in mapping.items():
         yield prefix + name
         if isinstance(value, dict):

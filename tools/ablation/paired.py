@@ -1,8 +1,8 @@
-"""Paired statistics: what each row reaches, and how far it lies from its baseline over the same seeds.
+"""Paired statistics: the metrics of each row, and its differences to the baseline over the same seeds.
 
-The 95 % confidence interval of a difference is Student's, of the differences seed by seed: their mean
-+- t(0.975, n - 1) sd / sqrt(n) (Student, The Probable Error of a Mean, Biometrika 1908). It holds for each
-row by itself: of twenty rows that change nothing one is expected to look different.
+The 95 % confidence interval is Student's t interval of the per-seed differences: their mean
++- t(0.975, n - 1) sd / sqrt(n) (Student, The Probable Error of a Mean, Biometrika 1908). It is not corrected
+for multiple comparisons: of twenty rows without an effect, one is expected to look different.
 """
 
 import math
@@ -19,14 +19,14 @@ PARAMETERS = "student.parameters"
 
 
 def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A line per row and metric: n, mean, sd, the difference to the row's baseline with its interval.
+    """One line per row and metric: n, mean, sd, and the difference to the row's baseline with its interval.
 
-    `metrics` holds the metrics of experiments by name; one that is missing leaves its seed out. The column
-    `values` holds what each seed reached, in the order of the column `seeds`.
+    `metrics` maps names of experiments to their metrics; the seed of a missing experiment is left out. The
+    column `values` holds the metric per seed, in the order of the column `seeds`.
     """
     lines = []
     for metric in table.metrics:
-        reached = pd.DataFrame(math.nan, table.seeds, [row.label for row in table.rows])  # a row per seed
+        reached = pd.DataFrame(math.nan, table.seeds, [row.label for row in table.rows])  # seeds x rows
         parameters: dict[str, float | None] = {}
         for name, row, seed in table.list_experiments():
             experiment = metrics.get(name, {})
@@ -63,7 +63,7 @@ def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd
 
 
 def estimate_mean(differences: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the differences (n,) and the ends of its 95 % interval; NaN if there are too few."""
+    """Mean of the differences (n,) and the bounds of its 95 % interval; NaN where n is too small."""
     n = len(differences)
     mean = differences.mean() if n else math.nan
     if n < 2:

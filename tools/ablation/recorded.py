@@ -1,4 +1,4 @@
-"""What DVC has recorded of a table's experiments."""
+"""The experiments of a table that DVC has recorded."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,14 +12,14 @@ from tools.experiments import flatten_params, merge_files, query_experiments
 
 
 class Recorded(NamedTuple):
-    """The params and metrics of one experiment, both flat by key."""
+    """The params and metrics of one experiment, both flat."""
 
     params: dict[str, Any]
     metrics: dict[str, float]
 
 
 def find_recorded(table: Table, commit: str) -> dict[str, Recorded]:
-    """The table's experiments recorded under `commit` with the params of today, by name."""
+    """The table's experiments that are recorded under `commit` with the current params, by name."""
     recorded = read_recorded(commit)
     return {
         name: recorded[name]

@@ -1,4 +1,4 @@
-"""The lines of `paired.compare_rows` as files: a CSV, its markdown and its picture."""
+"""Write the lines of `paired.compare_rows` to files: a CSV, a markdown table and a plot."""
 
 import math
 from pathlib import Path
@@ -17,12 +17,12 @@ TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "see
 
 
 def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
-    """Write the CSV, the markdown and the picture of a table; returns their paths in this order."""
+    """Write the CSV, the markdown and the plot of a table; returns their paths in this order."""
     name = f"{table.name}-{table.data}"
     csv, markdown, picture = FOLDER / f"{name}.csv", FOLDER / f"{name}.md", PICTURES / f"{name}.png"
     with open_atomically(csv) as file:
         lines.to_csv(file, index=False, float_format="%.6f")
-    lines = read_lines(csv)  # rounded, so that a later run of format_table gives the same digits
+    lines = read_lines(csv)  # as rounded there, so that format_table prints the same digits later
     with open_atomically(markdown) as file:
         file.write(format_table(lines))
     with open_atomically(picture, "wb") as file:
@@ -31,13 +31,13 @@ def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
 
 
 def read_lines(csv: Path) -> pd.DataFrame:
-    """The lines of a CSV that `write_report` wrote; a row may be labelled none or 3."""
+    """The lines of a CSV written by `write_report`; labels such as none or 3 stay text."""
     empty = {name: [""] for name in NUMBERS}
     return pd.read_csv(csv, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
 
 
 def format_table(lines: pd.DataFrame) -> str:
-    """The lines as a markdown table, metrics side by side; a difference whose interval excludes 0 is bold."""
+    """A markdown table of the lines, metrics side by side; differences whose interval excludes 0 are bold."""
     metrics = list(dict.fromkeys(lines["metric"]))
     first = lines[lines["metric"] == metrics[0]]
     published_title = first["published_title"].iloc[0]
@@ -61,7 +61,7 @@ def format_table(lines: pd.DataFrame) -> str:
 
 
 def format_mean(line: pd.Series) -> str:
-    """Mean and standard deviation of a line, four decimals each."""
+    """Mean and standard deviation of a line, to four decimals."""
     return "-" if not line["n"] else f"{line['mean']:.4f}" + ("" if line["n"] < 2 else f" ± {line['sd']:.4f}")
 
 
@@ -81,7 +81,7 @@ def format_difference(line: pd.Series) -> str:
 
 
 def draw_table(lines: pd.DataFrame, name: str) -> Figure:
-    """The first metric of the lines: a dot per seed with the mean, and beside it the differences."""
+    """Plot the first metric of the lines: a dot per seed with the mean, and beside it the differences."""
     lines = lines[lines["metric"] == lines["metric"].iloc[0]].reset_index(drop=True)
     figure = Figure(figsize=(10, 1.6 + 0.38 * len(lines)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -102,7 +102,7 @@ def draw_table(lines: pd.DataFrame, name: str) -> Figure:
 
 
 def draw_difference(axis: Axes, place: int, line: pd.Series) -> None:
-    """The difference of a line with its interval, grey if that contains 0."""
+    """Draw the difference of a line with its interval, grey if the interval contains 0."""
     if not line["pairs"] or line["row"] == line["baseline"]:
         return
     is_seen = not line["low"] <= 0 <= line["high"]

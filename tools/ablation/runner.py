@@ -1,4 +1,4 @@
-"""Run the experiments of a table that are not recorded yet, one after the other, in the clone."""
+"""Run the experiments of a table that are not recorded yet, one by one, in the clone."""
 
 import fcntl
 import os
@@ -20,20 +20,20 @@ from tools.ablation.tables import Row, Table
 
 LOG = Path(".scratch/ablation.log")
 TARGET = "evaluate"
-RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage: it is about the workspace
+RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage; does not apply to the clone
 
 
 class Outcome(NamedTuple):
     """How one `dvc exp run` ended."""
 
-    summary: str  # a line for the terminal; what failed, where it failed
+    summary: str  # a line for the terminal, with the reason if it failed
     succeeded: bool
-    trained: bool  # rather than taken from DVC's cache
+    trained: bool  # as opposed to restored from DVC's cache
 
 
 @contextmanager
 def hold_log() -> Iterator[IO[str]]:
-    """The emptied log, locked until this process and all that it started have ended: they write into it."""
+    """The emptied log, locked until this process and all its children have ended, since they write to it."""
     LOG.parent.mkdir(exist_ok=True)
     with open(LOG, "a+", encoding="utf-8", errors="replace") as log:
         try:
@@ -46,7 +46,7 @@ def hold_log() -> Iterator[IO[str]]:
 
 
 def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
-    """Run the experiments that are not recorded yet; returns by name why the failed ones failed."""
+    """Run the experiments that are not recorded yet; returns the reasons of failures by name."""
     recorded = find_recorded(table, commit)
     missing = [(name, row, seed) for name, row, seed in table.list_experiments() if name not in recorded]
     for label in table.left_out:
@@ -73,7 +73,7 @@ def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
 
 
 def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
-    """Run one experiment up to TARGET; a signal that ends this process ends it too, its state saved."""
+    """Run one experiment up to TARGET; a signal to this process stops it too, with its state saved."""
     run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
     command = ["dvc", "exp", "run", "--name", name]
     for override in (*row.overrides.values(), f"{SEED}={seed}"):
@@ -97,7 +97,7 @@ def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
 
 
 def summarize_output(lines: list[str], succeeded: bool) -> Outcome:
-    """The outcome that the lines of one `dvc exp run` tell."""
+    """Parse the outcome from the output lines of one `dvc exp run`."""
     trained = "Running stage 'train_student':" in lines
     if not succeeded:
         errors = [line for line in lines if line.lower().startswith("error: ")]

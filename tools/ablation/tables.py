@@ -1,4 +1,4 @@
-"""ablations.yaml: which rows a table has on a dataset, all checked before the first of them runs."""
+"""ablations.yaml: the rows of a table on a dataset, all validated before the first one runs."""
 
 import itertools
 import json
@@ -25,10 +25,10 @@ class Row:
 
     label: str
     baseline: str  # the label of the row that it is compared with
-    own: tuple[str, ...]  # the overrides that the other rows do not have
-    overrides: dict[str, str]  # all overrides by their keys
-    params: dict[str, Any]  # all of params.yaml after them, flat
-    published: float  # a figure from elsewhere, NaN if there is none
+    own: tuple[str, ...]  # the overrides of this row only
+    overrides: dict[str, str]  # all overrides by key
+    params: dict[str, Any]  # all of params.yaml with the overrides applied, flat
+    published: float  # a published value, NaN if there is none
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class Table:
     left_out: tuple[str, ...]  # labels of rows that change nothing on this dataset
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
-    published_title: str  # the source of the figures from elsewhere, "" if there are none
+    published_title: str  # the source of the published values, "" if there are none
 
     def list_experiments(self) -> Iterator[tuple[str, Row, int]]:
-        """Name, row and seed of every experiment, all rows of a seed before the next seed's."""
+        """Name, row and seed of every experiment; all rows of one seed come before the next seed."""
         for seed, row in itertools.product(self.seeds, self.rows):
             yield f"{self.name}-{self.data}-{slugify(row.label)}-{seed}", row, seed
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """YAML whose keys are text as written, `3` and `off` too, and stand once in their mapping."""
+    """Loader that keeps keys as text, even `3` and `off`, and rejects duplicates."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -67,9 +67,9 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_table(name: str, data: str, more: Sequence[str]) -> Table:
-    """The table `name` on the dataset `data`; the overrides `more` come after the table's, before a row's.
+    """The table `name` on the dataset `data`; overrides `more` apply after the table's and before a row's.
 
-    Raises UserError for whatever is wrong with the file or with a row's overrides.
+    Raises UserError if the file or a row's overrides are invalid.
     """
     file = read_file()
     table, dataset = find_entry(file, "tables", name), find_entry(file, "data", data)
@@ -97,8 +97,8 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
             rows[label] = Row(label, baseline, (*own,), overrides, params, published.get(label, math.nan))
     clashing = {one for one, other in itertools.permutations(rows, 2) if slugify(one) == slugify(other)}
     if clashing:
-        labels_of_one_name = " and ".join(sorted(clashing))
-        raise UserError(f"{place}.rows: {labels_of_one_name} give experiments of the same name (rename one)")
+        names = " and ".join(sorted(clashing))
+        raise UserError(f"{place}.rows: {names} give experiments the same name (rename one)")
     return Table(
         name=name,
         data=data,
@@ -112,7 +112,7 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
 
 
 def read_file() -> dict[str, Any]:
-    """All of ablations.yaml, checked against its schema."""
+    """All of ablations.yaml, validated against its schema."""
     if not FILE.exists():
         raise UserError(f"{FILE}: not found (run from the project's root)")
     try:
@@ -127,7 +127,7 @@ def read_file() -> dict[str, Any]:
 
 
 def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
-    """The entry `name` of a section; raises UserError that names the existing ones."""
+    """The entry `name` of a section; raises UserError that lists the existing ones."""
     known = list(file[section])
     if name not in known:
         hint = suggest(name, known) or f" ({', '.join(known)})"
@@ -136,6 +136,6 @@ def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
 
 
 def slugify(label: str) -> str:
-    """A label as a part of an experiment's name: `+mixup` is with-mixup, `Share 0.3` share-0.3."""
+    """A label as part of an experiment's name: `+mixup` becomes with-mixup, `Share 0.3` share-0.3."""
     signs = {"+": "with-", "-": "without-"}
     return signs.get(label[0], "") + re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.")

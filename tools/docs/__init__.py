@@ -1,1 +1,1 @@
-"""The tables and pictures of README and docs/, written from committed files alone."""
+"""The tables and pictures of README and docs/, written from committed files only."""

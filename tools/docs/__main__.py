@@ -1,9 +1,9 @@
-"""Write the tables and pictures of README and docs/ from committed files alone.
+"""Write the tables and pictures of README and docs/ from committed files only.
 
-A table stands between `<!-- NAME: ... -->` and `<!-- end NAME -->`; what is written there by hand is lost.
+A table is enclosed by `<!-- NAME: ... -->` and `<!-- end NAME -->`; manual edits between them are lost.
 
 reads   metrics/models.csv, benchmarks/models_latency.csv
-        metrics/ablation/*.csv    a table that has markers of its name
+        metrics/ablation/*.csv    those with markers of their name
         plots/student.csv, plots/teacher/*.csv, plots/test/confusion.csv, metrics/
 writes  README.md, docs/*.md, docs/demo.png, plots/models.png
 run     python -m tools.docs
@@ -34,30 +34,33 @@ def main() -> None:
 
 
 def list_pages() -> list[Path]:
-    """README, then the pages of docs/ sorted."""
+    """README, followed by the pages of docs/, sorted."""
     return [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 
 
 def find_blocks(text: str) -> dict[str, Callable[[], str]]:
-    """What writes each block that has an end in the text."""
+    """The function that formats each block whose end marker is in the text."""
     names = re.findall(r"<!-- end (.+?) -->", text)
-    return {name: networks.block if name == "models" else partial(format_ablation, name) for name in names}
+    return {
+        name: networks.format_networks if name == "models" else partial(format_ablation, name)
+        for name in names
+    }
 
 
 def fill_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) -> str:
-    """The text of a page with what stands between each block's markers made anew."""
-    for name, write in blocks.items():
+    """The text of a page with the content between each block's markers replaced."""
+    for name, format_block in blocks.items():
         parts = re.split(rf"(<!-- {name}: .*? -->\n)(?:.*?)(<!-- end {name} -->)", text, flags=re.DOTALL)
         if len(parts) != 4:
             markers = f"<!-- {name}: ... --> and <!-- end {name} -->"
-            raise UserError(f"{page}: the pair of markers {markers} must stand there once")
+            raise UserError(f"{page}: the pair of markers {markers} must occur exactly once")
         before, begin, end, after = parts
-        text = f"{before}{begin}{write()}{end}{after}"
+        text = f"{before}{begin}{format_block()}{end}{after}"
     return text
 
 
 def format_ablation(name: str) -> str:
-    """The table of strategies `name` by its first metric, as markdown."""
+    """The ablation table `name` with its first metric only, as markdown."""
     lines = read_lines(FOLDER / f"{name}.csv")
     return format_table(lines[lines["metric"] == lines["metric"].iloc[0]])
 

@@ -1,4 +1,4 @@
-"""README's picture of the demo's run: accuracy on val by epoch, and the student's confusion matrix on test.
+"""README's picture of the demo: accuracy on val per epoch, and the student's confusion matrix on test.
 
 reads   plots/student.csv, plots/teacher/*.csv, plots/test/confusion.csv
         metrics/test.json, metrics/student.json, metrics/teacher/*.json
@@ -21,7 +21,7 @@ from src.ground.files import open_atomically, read_json
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 PICTURE = Path("docs/demo.png")
-MOST_NUMBERS = 20  # classes up to which each cell's count can be read
+MOST_NUMBERS = 20  # classes up to which the counts are legible
 
 
 def draw() -> None:
@@ -38,15 +38,16 @@ def draw() -> None:
     left.grid(alpha=0.3)
     left.spines[["top", "right"]].set_visible(False)
     left.legend(loc="lower right", frameon=False, fontsize=11)
-    draw_counts(right, counts(pd.read_csv(PLOTS / "test/confusion.csv", dtype=str, keep_default_na=False)))
+    pairs = pd.read_csv(PLOTS / "test/confusion.csv", dtype=str, keep_default_na=False)
+    draw_counts(right, count_pairs(pairs))
     right.set_title("The student on test, number of pictures")
-    figure.suptitle(title(figures), fontsize=12)
+    figure.suptitle(format_title(figures), fontsize=12)
     with open_atomically(PICTURE, "wb") as file:
         figure.savefig(file, dpi=120, metadata={"Software": None})
 
 
-def title(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """The accuracies on test with their intervals, by the name of the network."""
+def format_title(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """The accuracy on test with its interval, for each network."""
     parts = [
         f"{name} {own['accuracy']:.3f} ({own['accuracy_low']:.3f} to {own['accuracy_high']:.3f})"
         for name, own in figures.items()
@@ -55,25 +56,25 @@ def title(figures: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def draw_curve(axis: Axes, name: str, curves: pd.DataFrame, best: int) -> None:
-    """Accuracy on val over the epochs, a dot at epoch `best`, counted from 1."""
+    """Plot the accuracy on val over the epochs, with a dot at epoch `best` (counted from 1)."""
     (line,) = axis.plot(curves["epoch"], curves["val_accuracy"], label=name, linewidth=2)
     kept = curves[curves["epoch"] == best]
     axis.plot(kept["epoch"], kept["val_accuracy"], "o", color=line.get_color())
 
 
-def counts(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Counts (C, C) by true and predicted class out of a row (label, prediction) per picture."""
+def count_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Counts (C, C) by true and predicted class, from one row (label, prediction) per picture."""
     classes = sorted(set(pairs["label"]) | set(pairs["prediction"]))
     return pd.crosstab(pairs["label"], pairs["prediction"]).reindex(classes, columns=classes, fill_value=0)
 
 
 def draw_counts(axis: Axes, matrix: pd.DataFrame) -> None:
-    """Counts (C, C); the colour is the root of the share of the true class."""
+    """Draw the counts (C, C); the colour is the square root of the share of the true class."""
     values, classes = matrix.to_numpy(), list(map(str, matrix))
     shares = values / values.sum(axis=1, keepdims=True).clip(1)
-    axis.imshow(shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues")  # the root shows single mistakes
-    turned = 90 if max(map(len, classes)) > 2 else 0
-    axis.set_xticks(range(len(classes)), classes, rotation=turned)
+    axis.imshow(shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues")  # the root keeps single mistakes visible
+    rotation = 90 if max(map(len, classes)) > 2 else 0
+    axis.set_xticks(range(len(classes)), classes, rotation=rotation)
     axis.set_yticks(range(len(classes)), classes)
     axis.set(xlabel="predicted class", ylabel="true class")
     if len(classes) <= MOST_NUMBERS:

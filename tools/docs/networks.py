@@ -1,4 +1,4 @@
-"""The table of networks of the docs and its picture: what the networks cost and how fast they are.
+"""The table of networks in the docs and its plot: the cost and the speed of each network.
 
 reads   metrics/models.csv, benchmarks/models_latency.csv
 writes  plots/models.png
@@ -19,18 +19,18 @@ COSTS = Path("metrics/models.csv")
 SPEEDS = Path("benchmarks/models_latency.csv")
 PICTURE = Path("plots/models.png")
 
-PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.46)}  # M, the original's
+PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.46)}  # M parameters, M MACs
 
 
-def table_of_networks() -> pd.DataFrame:
-    """A row per network: its costs, and its speed by mode, threads and batch."""
+def read_networks() -> pd.DataFrame:
+    """One row per network: its costs, and its speed by mode, threads and batch size."""
     costs, speeds = pd.read_csv(COSTS), pd.read_csv(SPEEDS)
     missing = sorted(set(costs["model"]) - set(speeds["model"]))
     if missing:
         raise UserError(f"{SPEEDS}: has no {missing[0]} (make models)")
     threads = speeds["threads"].max()
 
-    def column(mode: str, threads: int, batch: int, name: str) -> pd.Series:
+    def select_column(mode: str, threads: int, batch: int, name: str) -> pd.Series:
         kind = (speeds["mode"] == mode) & (speeds["threads"] == threads) & (speeds["batch"] == batch)
         return costs["model"].map(speeds[kind].set_index("model")[name])
 
@@ -38,20 +38,20 @@ def table_of_networks() -> pd.DataFrame:
     return costs.assign(
         threads=threads,
         batch=batch,
-        eager=column("eager", 1, 1, "ms"),
-        script=column("torchscript", 1, 1, "ms"),
-        script_low=column("torchscript", 1, 1, "ms_low"),
-        script_high=column("torchscript", 1, 1, "ms_high"),
-        script_all=column("torchscript", threads, 1, "ms"),
-        rate=1000 / column("torchscript", threads, batch, "ms"),
-        training=1000 / column("training", threads, batch, "ms"),
+        eager=select_column("eager", 1, 1, "ms"),
+        script=select_column("torchscript", 1, 1, "ms"),
+        script_low=select_column("torchscript", 1, 1, "ms_low"),
+        script_high=select_column("torchscript", 1, 1, "ms_high"),
+        script_all=select_column("torchscript", threads, 1, "ms"),
+        rate=1000 / select_column("torchscript", threads, batch, "ms"),
+        training=1000 / select_column("training", threads, batch, "ms"),
         machine=speeds["machine"].iloc[0],
     )
 
 
-def block() -> str:
-    """The table of networks as markdown, and what the older table has otherwise."""
-    table = table_of_networks()
+def format_networks() -> str:
+    """The table of networks as markdown, with notes where the original's table differs."""
+    table = read_networks()
     first = table.iloc[0]
     heads = [
         "network",
@@ -81,12 +81,12 @@ def block() -> str:
             f"{row.training:.1f}",
         ]
         lines.append(f"| {row.model} | " + " | ".join(cells) + " |")
-    notes = [f"- {explained(row)}" for row in table.itertuples() if row.model in PUBLISHED]
+    notes = [f"- {explain_published(row)}" for row in table.itertuples() if row.model in PUBLISHED]
     return "\n".join([*lines, "", f"Measured on {first.machine}; medians.", "", *notes, ""])
 
 
-def explained(row: Any) -> str:
-    """What the original's table says of a network whose figures its author estimated, beside the count."""
+def explain_published(row: Any) -> str:
+    """Compare the original's figures of a network, which its author estimated, with the count."""
     params, macs = PUBLISHED[row.model]
     text = (
         f"`{row.model}`: {params:.2f} M and {macs:.2f} M in the original's table, its author's estimate; the "
@@ -99,8 +99,8 @@ def explained(row: Any) -> str:
 
 
 def draw() -> None:
-    """Parameters against the latency of one picture."""
-    table = table_of_networks()
+    """Plot the latency of one picture against the number of parameters."""
+    table = read_networks()
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     spread = [table["script"] - table["script_low"], table["script_high"] - table["script"]]
@@ -108,7 +108,7 @@ def draw() -> None:
     logs = np.log(table[["params_m", "script"]].to_numpy())
     above = logs[:, 1] > np.polyval(np.polyfit(logs[:, 0], logs[:, 1], 1), logs[:, 0])
     named = zip(table["model"], table["params_m"], table["script"], above, strict=True)
-    for name, params, time, slow in named:  # names on either side of the trend
+    for name, params, time, slow in named:  # labels go above or below the trend line
         shift = (0, 9 if slow else -16)
         axis.annotate(name, (params, time), shift, textcoords="offset points", fontsize=8, ha="center")
     axis.set(xscale="log", yscale="log", xlabel="parameters (M)")
