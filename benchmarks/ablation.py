@@ -1,6 +1,6 @@
-"""What an experiment of a table costs besides its student: `dvc exp run` against the two stages alone.
+"""The overhead of an experiment of a table: `dvc exp run` against the two stages on their own.
 
-Both train the default student and measure it, in turns, in a clone of the last commit.
+Both train and measure the default student, in turns, in a clone of the last commit.
 
 run     python -m benchmarks.ablation
 """
@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.timing import in_turns, table
+from benchmarks.timing import format_table, time_in_turns
 
 STAGES = "python -m stages.train_student && python -m stages.evaluate"
 CLEAN = "git checkout --quiet HEAD -- params.yaml"
@@ -31,7 +31,7 @@ def main() -> None:
             "train_student, evaluate": lambda: run(STAGES),
             "dvc exp run": lambda: run(f"{CLEAN} && dvc exp run -S seed={next(seeds)} evaluate"),
         }
-        print(table(in_turns(contestants, ROUNDS), "train_student, evaluate"))
+        print(format_table(time_in_turns(contestants, ROUNDS), "train_student, evaluate"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Pictures a second, up to the normalised float batch: packed and from files, against torchvision and timm.
+"""Loading speed, up to the normalised float batch: packed and from files, against torchvision and timm.
 
-The references read as torchvision's references/classification does, and as timm's loader, with two workers.
-Ours reads the pack, or the files themselves, without workers; the float batch is made by Batch.to and the
-network's first layer. JPEGs are made here: smooth colours with some noise, 60 kB at 500 x 375 and 850 kB at
-2000 x 1500, like photographs. The first epoch counts all that check_images does to the files too.
+The references load like torchvision's references/classification and like timm's loader, with two workers.
+Ours reads the pack, or the files themselves, without workers; Batch.to and the network's first layer make the
+float batch. JPEGs are generated: smooth colours with some noise, 60 kB at 500 x 375 and 850 kB at
+2000 x 1500, like photographs. The first epoch includes all that check_images does to the files.
 
 run     python -m benchmarks.loading
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
 
-from benchmarks.timing import in_turns, table
+from benchmarks.timing import format_table, time_in_turns
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.batch import scale_to_unit
 from src.batches.data import TrainingSet
@@ -34,8 +34,8 @@ from src.pictures.folders import Split
 from src.pictures.reading import Files, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
-SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> how many pictures, whole batches
-PACKED = 1024  # pictures of an epoch of the pack, several times each: fewer are read too soon to be timed
+SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
+PACKED = 1024  # pictures per epoch of the pack, repeated if need be: a shorter epoch is too fast to time
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU = torch.device("cpu")
 TO_FLOAT = (v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(MEAN, STD))
@@ -43,7 +43,7 @@ BILINEAR = InterpolationMode.BILINEAR
 
 
 def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
-    """JPEG files in root/train/thing."""
+    """Write JPEG files to root/train/thing."""
     generator, files = np.random.default_rng(0), []
     (root / "train/thing").mkdir(parents=True)
     for number in range(count):
@@ -55,12 +55,12 @@ def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
     return Split("train", files, 0)
 
 
-def torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
+def build_torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
     data = datasets.ImageFolder(root / "train", v2.Compose([*steps, *TO_FLOAT]))
     return torch.utils.data.DataLoader(data, BATCH, shuffle=train, num_workers=WORKERS)
 
 
-def timm_loader(root: Path) -> Iterable[list[Tensor]]:
+def build_timm_loader(root: Path) -> Iterable[list[Tensor]]:
     data = create_dataset("", str(root / "train"))
     return create_loader(
         data, (3, SIDE, SIDE), BATCH, is_training=True, use_prefetcher=False, color_jitter=None,  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def consume(batches: Iterable[Sequence[Tensor]]) -> None:
         batch[0].sum()
 
 
-def training_set(pictures: Pictures, policy: str, count: int) -> TrainingSet:
+def build_training_set(pictures: Pictures, policy: str, count: int) -> TrainingSet:
     settings = replace(read(AugmentSettings, "augment"), policy=policy, flip=0.5)
     return TrainingSet(
         pictures=pictures, targets=np.ones((len(pictures), 1), np.float32), weights=np.ones(len(pictures)),
@@ -82,55 +82,55 @@ def training_set(pictures: Pictures, policy: str, count: int) -> TrainingSet:
     )  # fmt: skip
 
 
-def an_epoch(data: TrainingSet, normalize: Normalize) -> None:
+def run_epoch(data: TrainingSet, normalize: Normalize) -> None:
     for batch in data.epoch(1):
         normalize(batch.to(CPU).images).sum()
 
 
-def plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
-    """As `predict_logits` reads."""
+def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
+    """Read as `predict_logits` does."""
     for start in range(0, count, BATCH):
         rows = slice(start % len(pictures), start % len(pictures) + BATCH)
         images = torch.from_numpy(np.array(pictures[rows])).permute(0, 3, 1, 2)
         normalize(scale_to_unit(images)).sum()
 
 
-def pack(root: Path, split: Split) -> np.ndarray:
-    """What check_images does to a split."""
+def pack_split(root: Path, split: Split) -> np.ndarray:
+    """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
     check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), root / "x.csv", root / "x.npy")
     return np.load(root / "x.npy", mmap_mode="r")
 
 
-def contestants(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], object]]]:
-    """How many pictures each reads, and how; the reference first."""
+def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], object]]]:
+    """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
-    packed = pack(root, split)
+    packed = pack_split(root, split)
     files = Files(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
     crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))
     several = max(PACKED, count)
     readers: dict[str, tuple[int, Callable[[], object]]] = {
-        "torchvision, crop": (count, lambda: consume(torchvision_loader(root, *crop, train=True))),
-        "timm, crop": (count, lambda: consume(timm_loader(root))),
-        "files, crop": (count, lambda: an_epoch(training_set(files, "crop", count), normalize)),
-        "check_images": (count, lambda: pack(root, split)),
+        "torchvision, crop": (count, lambda: consume(build_torchvision_loader(root, *crop, train=True))),
+        "timm, crop": (count, lambda: consume(build_timm_loader(root))),
+        "files, crop": (count, lambda: run_epoch(build_training_set(files, "crop", count), normalize)),
+        "check_images": (count, lambda: pack_split(root, split)),
         "first epoch: packing, crop": (
             count,
-            lambda: an_epoch(training_set(pack(root, split), "crop", count), normalize),
+            lambda: run_epoch(build_training_set(pack_split(root, split), "crop", count), normalize),
         ),
         "torchvision, RandAugment": (
             count,
-            lambda: consume(torchvision_loader(root, *rand_augment, train=True)),
+            lambda: consume(build_torchvision_loader(root, *rand_augment, train=True)),
         ),
-        "torchvision, plain": (count, lambda: consume(torchvision_loader(root, *centre, train=False))),
-        "files, plain": (count, lambda: plain(files, count, normalize)),
-        "pack, plain": (several, lambda: plain(packed, several, normalize)),
+        "torchvision, plain": (count, lambda: consume(build_torchvision_loader(root, *centre, train=False))),
+        "files, plain": (count, lambda: read_plain(files, count, normalize)),
+        "pack, plain": (several, lambda: read_plain(packed, several, normalize)),
     }
     for policy in ("crop", "light", "custom", "randaugment"):
-        data = training_set(packed, policy, several)
-        readers[f"pack, {policy}"] = (several, partial(an_epoch, data, normalize))
+        data = build_training_set(packed, policy, several)
+        readers[f"pack, {policy}"] = (several, partial(run_epoch, data, normalize))
     return readers
 
 
@@ -140,15 +140,15 @@ def main() -> None:
     for (width, height), count in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            readers = contestants(root, make_pictures(root, width, height, count))
-            seconds = in_turns({name: reader for name, (_, reader) in readers.items()}, ROUNDS)
+            readers = build_readers(root, make_pictures(root, width, height, count))
+            seconds = time_in_turns({name: reader for name, (_, reader) in readers.items()}, ROUNDS)
         each = {
             name: [value / readers[name][0] * THOUSAND for value in values]
             for name, values in seconds.items()
         }
-        print(f"\nJPEGs of {width} x {height} to {SIDE} pixels; seconds for a thousand pictures")
+        print(f"\nJPEGs of {width} x {height} to {SIDE} pixels; seconds per thousand pictures")
         for reference in ("torchvision, crop", "torchvision, plain"):
-            print(table(each, reference), flush=True)
+            print(format_table(each, reference), flush=True)
 
 
 if __name__ == "__main__":

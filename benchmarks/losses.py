@@ -1,4 +1,4 @@
-"""What GHM and OHM cost: as a share of a training step, and GHM against a loop over its bins.
+"""The cost of GHM and OHM: as a share of a training step, and GHM against a loop over its bins.
 
 run     python -m benchmarks.losses
 """
@@ -9,7 +9,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from benchmarks.timing import in_turns, table
+from benchmarks.timing import format_table, time_in_turns
 from src.batches.batch import Batch
 from src.ground.params import read
 from src.losses.bases import BASES, Base
@@ -26,7 +26,7 @@ BINS = 30
 
 
 def loop_over_bins(norms: Tensor, average: Tensor, momentum: float) -> Tensor:
-    """Factors as the first GHM codes made them: a mask and a sum for each bin."""
+    """Factors as in the original GHM code: a mask and a sum for each bin."""
     factors, used = torch.zeros_like(norms), 0
     for number in range(BINS):
         low, high = number / BINS, (number + 1) / BINS + (1e-6 if number == BINS - 1 else 0)
@@ -39,23 +39,23 @@ def loop_over_bins(norms: Tensor, average: Tensor, momentum: float) -> Tensor:
     return factors / used
 
 
-def steps(network: Network, loss: Loss, batches: list[Batch]) -> None:
+def take_steps(network: Network, loss: Loss, batches: list[Batch]) -> None:
     optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="adam", lr=1e-4))
     training = Training(model=network, loss=loss, optimizer=optimizer, device=torch.device("cpu"))
     train_epoch(training, batches, (0,))
 
 
-def share_of_a_step(base: Base) -> list[float]:
-    """What GHM and OHM add to a training step of resnet18, as a share of it, in each round."""
+def measure_shares(base: Base) -> list[float]:
+    """The time that GHM and OHM add to a training step of resnet18, as a share of it, per round."""
     images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
     batches = [Batch(images, torch.eye(10)[torch.arange(128) % 10], torch.ones(128))] * STEPS
     network = build_model("resnet18", 10, "student")
     hard = [Ghm(GhmSettings(BINS, 0.75), (), ""), Ohm(OhmSettings(0.7), (), "")]
     plain, both = Loss(base, []), Loss(base, hard)
     logits, targets, weights = torch.randn(128, 10, requires_grad=True), batches[0].targets, torch.ones(128)
-    seconds = in_turns(
+    seconds = time_in_turns(
         {
-            "step": lambda: steps(network, plain, batches),
+            "step": lambda: take_steps(network, plain, batches),
             "plain": lambda: [plain(logits, targets, weights) for _ in range(100)],
             "both": lambda: [both(logits, targets, weights) for _ in range(100)],
         },
@@ -71,10 +71,10 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     for base in BASES.values():
-        shares = [100 * share for share in share_of_a_step(base)]
+        shares = [100 * share for share in measure_shares(base)]
         print(
             f"{base.name}: ghm and ohm add {median(shares):.2f} % ({min(shares):.2f} to {max(shares):.2f}) "
-            "to a step of resnet18 at 32 pixels, batches of 128"
+            "to a step of resnet18 at 32 pixels with batches of 128"
         )
     probs, targets = torch.rand(256, 1000), torch.eye(1000)[torch.arange(256)]
     outcome = Outcome(probs, targets, probs, torch.ones(256), per_sample=False)
@@ -84,7 +84,7 @@ def main() -> None:
         "ours": lambda: [ghm(outcome) for _ in range(10)],
     }
     print(f"\nGHM of (256, 1000), {BINS} bins, 10 calls")
-    print(table(in_turns(contestants, ROUNDS), "loop over bins"))
+    print(format_table(time_in_turns(contestants, ROUNDS), "loop over bins"))
 
 
 if __name__ == "__main__":

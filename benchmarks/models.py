@@ -1,11 +1,11 @@
-"""How fast the networks of the list in params.yaml are on this CPU, as they ship and while they train.
+"""Speed of the networks in models.archs on this CPU: inference as deployed, and training.
 
-As they ship: bytes of a picture in, probabilities out; one picture (latency) and batches of 32 (throughput),
+Inference: bytes of a picture in, probabilities out; one picture (latency) and batches of 32 (throughput),
 eager and as frozen TorchScript, on one thread and on all. Training: a step of 32 pictures on all threads. All
 networks take turns in every round.
 
 params  models
-writes  benchmarks/models_latency.csv    model, mode, threads, batch; ms a picture: median, lowest, highest
+writes  benchmarks/models_latency.csv    model, mode, threads, batch; ms per picture: median, lowest, highest
 run     python -m benchmarks.models
 """
 
@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.timing import in_turns
-from benchmarks.training import ours
+from benchmarks.timing import time_in_turns
+from benchmarks.training import build_ours
 from src.ground.files import open_atomically
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
@@ -36,7 +36,7 @@ TABLE = Path("benchmarks/models_latency.csv")
 ROUNDS, BATCH, CALLS = 5, 32, 10
 ALL = os.cpu_count() or 1
 
-Contestants = dict[tuple[str, str, int, int], Callable[[], object]]  # name, mode, threads, pictures a call
+Contestants = dict[tuple[str, str, int, int], Callable[[], object]]  # name, mode, threads, pictures per call
 
 
 def main() -> None:
@@ -44,27 +44,28 @@ def main() -> None:
     start(replace(read_top(MachineSettings), threads=ALL, device="cpu", processes=1), seed=0)
     contestants: Contestants = {}
     for arch in settings.archs:
-        step = ours(arch, settings.height, settings.width, BATCH, steps=1)
-        contestants |= shipped(arch, settings) | {(arch, "training", ALL, BATCH): on(ALL, step, 1)}
-    contestants = dict(sorted(contestants.items(), key=lambda item: item[0][2]))  # threads change seldom
-    seconds = in_turns(contestants, ROUNDS)
+        step = build_ours(arch, settings.height, settings.width, BATCH, steps=1)
+        contestants |= build_inference(arch, settings)
+        contestants[arch, "training", ALL, BATCH] = repeat_on_threads(ALL, step, 1)
+    contestants = dict(sorted(contestants.items(), key=lambda item: item[0][2]))  # threads change rarely
+    seconds = time_in_turns(contestants, ROUNDS)
     rows = []
     for (arch, mode, threads, batch), values in seconds.items():
         each = [1000 * value / (batch if batch > 1 else CALLS) for value in values]
         row = {"model": arch, "mode": mode, "threads": threads, "batch": batch}
         rows.append(row | {"ms": median(each), "ms_low": min(each), "ms_high": max(each)})
-    table = pd.DataFrame(rows).assign(machine=machine())
+    table = pd.DataFrame(rows).assign(machine=describe_machine())
     table["model"] = pd.Categorical(table["model"], settings.archs)
     table = table.sort_values(["model", "mode", "threads", "batch"])
     with open_atomically(TABLE) as file:
         table.to_csv(file, index=False, float_format="%.3f", lineterminator="\n")
     print(table.drop(columns="machine").to_string(index=False, float_format="%.2f"))
-    print(f"{TABLE}: {ROUNDS} rounds on {machine()}")
+    print(f"{TABLE}: {ROUNDS} rounds on {describe_machine()}")
 
 
 @torch.inference_mode()
-def shipped(arch: str, settings: ModelsSettings) -> Contestants:
-    """The network in both modes, on one thread and on all, for one picture and for a batch."""
+def build_inference(arch: str, settings: ModelsSettings) -> Contestants:
+    """The network in both modes, on one thread and on all, for one picture and a batch."""
     height, width = settings.height, settings.width
     eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"]).eval()
     with warnings.catch_warnings():
@@ -75,30 +76,30 @@ def shipped(arch: str, settings: ModelsSettings) -> Contestants:
     for mode, network in (("eager", eager), ("torchscript", script)):
         for threads in sorted({1, ALL}):
             for batch, calls in ((1, CALLS), (BATCH, 1)):
-                call = forward(network, images[:batch])
-                contestants[arch, mode, threads, batch] = on(threads, call, calls)
+                call = build_forward(network, images[:batch])
+                contestants[arch, mode, threads, batch] = repeat_on_threads(threads, call, calls)
     return contestants
 
 
-def forward(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    """One pass without gradients."""
+def build_forward(network: nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    """A forward pass without gradients."""
     return torch.inference_mode()(lambda: network(images))
 
 
-def on(threads: int, run: Callable[[], object], calls: int) -> Callable[[], None]:
-    """`calls` runs on so many threads."""
+def repeat_on_threads(threads: int, run: Callable[[], object], calls: int) -> Callable[[], None]:
+    """A function that calls `run` `calls` times on this many threads."""
 
-    def repeated() -> None:
+    def repeat() -> None:
         torch.set_num_threads(threads)
         for _ in range(calls):
             run()
 
-    return repeated
+    return repeat
 
 
-def machine() -> str:
-    """The CPU and what torch makes of it."""
-    about = Path("/proc/cpuinfo")  # Linux has it
+def describe_machine() -> str:
+    """The CPU, its cores, and the version and instruction set of torch."""
+    about = Path("/proc/cpuinfo")  # Linux only
     found = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
     name = found.group(1) if found else platform.machine()
     version, capability = torch.__version__.partition("+")[0], torch.backends.cpu.get_cpu_capability()

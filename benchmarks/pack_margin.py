@@ -1,6 +1,6 @@
-"""What augmentation loses by cutting from pictures that are packed at the network's size.
+"""The accuracy that augmentation loses by cropping from pictures packed at the network's size.
 
-A small student is trained from nothing on a dataset of your own, the training pictures packed larger by a
+A small student is trained from scratch on a dataset of your own, its training pictures packed larger by a
 margin. Accuracy on test over seeds.
 
 run     python -m benchmarks.pack_margin DATA_ROOT [--side 64] [--epochs 15] [--seeds 3] [--policy crop]

@@ -1,6 +1,6 @@
-"""What it costs to save a training's state after its epochs, as a share of the training.
+"""The cost of saving a training's state after its epochs, as a share of the training time.
 
-The default student, and the teacher's network in its place; `dvc repro` comes first.
+For the default student, and for a student with the teacher's network. Run `dvc repro` first.
 
 run     python -m benchmarks.saving
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.students import train_student
-from benchmarks.timing import in_turns
+from benchmarks.timing import time_in_turns
 from src.ground.errors import run
 from src.training.state import Saved, State
 
@@ -28,19 +28,19 @@ def train_with_saving(overrides: list[str]) -> None:
         train_student(overrides, Saved(Path(folder)))
 
 
-def shares(overrides: list[str]) -> list[float]:
-    """What saving adds to the time of a training, in percent of it, in each round."""
+def measure_shares(overrides: list[str]) -> list[float]:
+    """The time that saving adds to a training, in percent of it, per round."""
     contestants: dict[str, Callable[[], object]] = {
         "plain": partial(train_student, overrides, State()),
         "saving": partial(train_with_saving, overrides),
     }
-    seconds = in_turns(contestants, ROUNDS)
+    seconds = time_in_turns(contestants, ROUNDS)
     return [100 * (s / p - 1) for s, p in zip(seconds["saving"], seconds["plain"], strict=True)]
 
 
 def main() -> None:
     for name, overrides in STUDENTS.items():
-        added = shares(overrides)
+        added = measure_shares(overrides)
         spread = f"{median(added):.1f} % ({min(added):.1f} to {max(added):.1f})"
         print(f"{name}: saving adds {spread}", flush=True)
 

@@ -1,6 +1,6 @@
-"""What a run costs besides training: the start of each stage, the rest of `dvc repro`, a run without changes.
+"""The overhead of a run: the start-up of each stage, the rest of `dvc repro`, a run without changes.
 
-All in a clone of the last commit, which is removed again.
+All in a temporary clone of the last commit.
 
 run     python -m benchmarks.stages
 """
@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 def run(folder: Path, *command: str) -> tuple[float, float, int]:
-    """Seconds by the clock and of CPU, and kilobytes at most, of a command."""
+    """Wall-clock seconds, CPU seconds and peak memory in kilobytes of a command."""
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -37,8 +37,8 @@ def run(folder: Path, *command: str) -> tuple[float, float, int]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
-def starts(folder: Path) -> None:
-    """What each stage needs before its main begins."""
+def time_starts(folder: Path) -> None:
+    """Print the CPU time and memory that each stage needs before its main begins."""
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
     memory: dict[str, int] = {}
     for _ in range(ROUNDS):
@@ -50,15 +50,15 @@ def starts(folder: Path) -> None:
         print(f"{stage:16} starts in {median(values):.2f} s of CPU {spread}, {memory[stage] / 1024:.0f} MB")
 
 
-def inside(stage: str, arguments: list[str]) -> None:
-    """Run a stage and print the seconds that it spends in training steps and forward passes."""
+def time_core(stage: str, arguments: list[str]) -> None:
+    """Run a stage and print the seconds it spends in training steps and forward passes."""
     import src.networks.predict
     import src.training.fit
     import src.training.validation
 
     spent = 0.0
 
-    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+    def add_timer(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*values: Any, **names: Any) -> Any:
             nonlocal spent
             began = time.perf_counter()
@@ -68,8 +68,8 @@ def inside(stage: str, arguments: list[str]) -> None:
 
         return call
 
-    src.training.fit.train_epoch = timed(src.training.fit.train_epoch)
-    forward = timed(src.networks.predict.predict_logits)
+    src.training.fit.train_epoch = add_timer(src.training.fit.train_epoch)
+    forward = add_timer(src.networks.predict.predict_logits)
     src.training.validation.predict_logits = src.networks.predict.predict_logits = forward
     sys.argv = [stage, *arguments]
     run_module(f"stages.{stage}", run_name="__main__")
@@ -80,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "dojo"
         subprocess.run(["git", "clone", "-q", ".", str(folder)], check=True)
-        starts(folder)
+        time_starts(folder)
         whole, _, _ = run(folder, "dvc", "repro", "--force", "--no-run-cache")
         idle = median(run(folder, "dvc", "repro")[0] for _ in range(ROUNDS))
         core = 0.0
@@ -89,9 +89,9 @@ def main() -> None:
             output = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
             core += float(output.splitlines()[-1])
     print(f"dvc repro: {whole:.0f} s, of which {core:.0f} s are training steps and forward passes: ", end="")
-    print(f"the other {100 * (1 - core / whole):.0f} % are starts, pictures, files and DVC itself")
+    print(f"the other {100 * (1 - core / whole):.0f} % are start-up, pictures, files and DVC itself")
     print(f"dvc repro without a change: {idle:.1f} s")
 
 
 if __name__ == "__main__":
-    inside(sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else main()
+    time_core(sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else main()

@@ -1,4 +1,4 @@
-"""Students trained one after the other in this process, with params that differ from params.yaml."""
+"""Train students in this process, one after another, with overrides of params.yaml."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ Change = Callable[[TrainingSet], TrainingSet]
 
 
 def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: data) -> float:
-    """Accuracy on test, in [0, 1], of a student trained as by `dvc exp run -S` with these overrides."""
+    """Accuracy on test, in [0, 1], of a student trained with these overrides, as by `dvc exp run -S`."""
     model, test = train_student(overrides, State(), change), read_manifest("test")
     pictures = read_pictures("test", read(bool, "images.dct_scaling"))
     predicted = predict_logits(model, pictures, 256, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
@@ -35,7 +35,7 @@ def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: dat
 
 
 def train_student(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
-    """The student after a training with these overrides on `change` of its data."""
+    """The student, trained with these overrides on its data after `change`."""
     with override_params(overrides), mute_stdout(), tempfile.TemporaryDirectory() as folder:
         job = build_job(replace(read_top(MachineSettings), device="cpu", processes=1))
         job = replace(job, data=change(job.data))

@@ -1,8 +1,8 @@
-"""What a file of knowledge costs: the teacher saw each picture plain, the student sees it augmented.
+"""The accuracy lost by a knowledge file: the teacher saw the plain pictures, the student augmented ones.
 
-The student is trained without a teacher, with the file, and with the teacher run on the very batch that the
+The student is trained without a teacher, with the file, and with the teacher run on the same batch that the
 student sees; also with a file of the teacher's mean over augmented views. Each with and without
-augmentation. `dvc repro` comes first.
+augmentation. Run `dvc repro` first.
 
 run     python -m benchmarks.teacher_in_the_loop [--seeds 5]
 """
@@ -33,7 +33,7 @@ TEACHER = Path("data/models/teachers/big.safetensors")
 
 @dataclasses.dataclass(frozen=True)
 class InTheLoop:
-    """Targets of the file's kind, but the teacher looks at the batch itself: Batch -> Batch."""
+    """Targets as from the file, but predicted by the teacher from the batch itself: Batch -> Batch."""
 
     teacher: nn.Module
     base: Base
@@ -46,15 +46,15 @@ class InTheLoop:
         return batch._replace(targets=(1 - share) * batch.targets + share * self.base.probs(logits))
 
 
-def with_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
-    """The same data, the teacher in the loop; its own targets must be the labels."""
+def add_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
+    """The data with the teacher in the loop; the targets of `data` must be the labels."""
     teacher, facts = load_model(TEACHER)
-    look = InTheLoop(teacher, BASES[facts.base], settings)
-    return dataclasses.replace(data, transforms=[*data.transforms, look])
+    transform = InTheLoop(teacher, BASES[facts.base], settings)
+    return dataclasses.replace(data, transforms=[*data.transforms, transform])
 
 
-def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
-    """The same data, the targets of a file that holds the teacher's mean over VIEWS augmented views."""
+def distill_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
+    """The data with targets from the teacher's mean over VIEWS augmented views of each picture."""
     teacher, facts = load_model(TEACHER)
     base, rows = BASES[facts.base], range(len(data.pictures))
     with torch.inference_mode():
@@ -71,16 +71,16 @@ def with_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.teacher_in_the_loop")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("overrides", nargs="*", help="key=value for every student")
+    parser.add_argument("overrides", nargs="*", help="KEY=VALUE, for all students")
     arguments = parser.parse_args()
     if [path.name for path in Path("data/distill").iterdir()] != [f"distill_{TEACHER.stem}.txt"]:
-        raise UserError("data/distill: must hold the file of teacher big alone (git stash; dvc repro)")
+        raise UserError("data/distill: must hold only the file of teacher big (git stash; dvc repro)")
     distill = read(DistillSettings, "distill")
     knowledge: dict[str, tuple[list[str], Change]] = {
         "no teacher": (["distill.share=0"], lambda data: data),
         "file": ([f"distill.share={distill.share}"], lambda data: data),
-        f"file of {VIEWS} views": (["distill.share=0"], partial(with_views, settings=distill)),
-        "in the loop": (["distill.share=0"], partial(with_teacher, settings=distill)),
+        f"file of {VIEWS} views": (["distill.share=0"], partial(distill_views, settings=distill)),
+        "in the loop": (["distill.share=0"], partial(add_teacher, settings=distill)),
     }
     print(f"{'':28} accuracy on test, mean, sd, each seed")
     for policy in ("light", "none"):

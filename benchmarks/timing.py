@@ -1,4 +1,4 @@
-"""Contestants timed in turns, so that a noisy machine is unfair to none of them."""
+"""Time contestants in turns, so that noise of the machine affects all of them alike."""
 
 import statistics
 import time
@@ -8,8 +8,8 @@ from typing import TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 
-def in_turns(contestants: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
-    """Seconds of each contestant in each round; one more round before them warms up and is not counted."""
+def time_in_turns(contestants: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
+    """Seconds per contestant and round; an additional first round warms up and is not counted."""
     seconds: dict[Name, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, run in contestants.items():
@@ -20,10 +20,10 @@ def in_turns(contestants: Mapping[Name, Callable[[], object]], rounds: int) -> d
     return seconds
 
 
-def table(seconds: Mapping[str, list[float]], reference: str) -> str:
-    """A line per contestant: median seconds, and how many times as fast as the reference, median and range.
+def format_table(seconds: Mapping[str, list[float]], reference: str) -> str:
+    """One line per contestant: median seconds, and the speed-up over the reference, median and range.
 
-    The ratios are those within a round.
+    Speed-ups are computed within each round.
     """
     lines = [f"{'':32} {'seconds':>9} {'times as fast':>14} {'range':>16}"]
     for name, values in seconds.items():

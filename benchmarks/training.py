@@ -1,9 +1,9 @@
-"""A training step: ours against a plain loop as torchvision's references/classification has it.
+"""A training step: ours against a plain loop as in torchvision's references/classification.
 
-The reference gets normalised float batches from its loader, in torch's own memory format, and steps with
-torch.optim.SGD as it comes; it reads the loss of every step, as its MetricLogger does. Ours gets bytes, and
-makes floats of them, in `train_epoch`. Each side runs in a process of its own, in turns: ours keeps the
-memory of tensors that are gone, which is a setting of the process.
+The reference gets normalised float batches in torch's default memory format and steps with a plain
+torch.optim.SGD; it reads the loss of every step, as its MetricLogger does. Ours gets bytes and converts them
+to floats in `train_epoch`. The sides take turns, each in its own process, since ours keeps the memory of
+freed tensors, which is a setting of the process.
 
 run     python -m benchmarks.training
 """
@@ -19,7 +19,7 @@ import torch
 import torchvision
 from torch import nn
 
-from benchmarks.timing import table
+from benchmarks.timing import format_table
 from src.batches.batch import Batch
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
@@ -31,7 +31,7 @@ from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 
 ROUNDS, CLASSES, LR = 7, 10, 0.01
-NETS = {  # name -> pixels, pictures in a batch, steps
+NETS = {  # name, pixels -> batch size, steps
     ("resnet18", 32): (128, 6),
     ("resnet18", 224): (16, 3),
     ("mobilenet_v3_large", 224): (16, 4),
@@ -39,12 +39,12 @@ NETS = {  # name -> pixels, pictures in a batch, steps
 }
 
 
-def reference(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], None]:
+def build_reference(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], None]:
     model = torchvision.models.get_model(arch, num_classes=CLASSES)
     criterion, optimizer = nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), lr=LR, momentum=0.9)
     images, targets = torch.randn(batch_size, 3, height, width), torch.arange(batch_size) % CLASSES
 
-    def epoch() -> None:
+    def run_epoch() -> None:
         model.train()
         for _ in range(steps):
             loss = criterion(model(images), targets)
@@ -53,10 +53,10 @@ def reference(arch: str, height: int, width: int, batch_size: int, steps: int) -
             optimizer.step()
             loss.item()
 
-    return epoch
+    return run_epoch
 
 
-def ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], object]:
+def build_ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], object]:
     device = start(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
     network = build_model(arch, CLASSES, "student")
     optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="sgd", lr=LR))
@@ -67,18 +67,18 @@ def ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Cal
     return lambda: train_epoch(training, batches, (0, 1))
 
 
-SIDES: dict[str, Callable[..., Callable[[], object]]] = {"reference": reference, "ours": ours}
+SIDES: dict[str, Callable[..., Callable[[], object]]] = {"reference": build_reference, "ours": build_ours}
 
 
 def serve(name: str, arch: str, side: int) -> None:
-    """Time an epoch for every line of standard input; the first warms up."""
+    """Time an epoch for every line of stdin, after one that warms up."""
     torch.manual_seed(0)
     torch.set_num_threads(read(int, "threads"))
-    epoch = SIDES[name](arch, side, side, *NETS[arch, side])
-    epoch()
+    run_epoch = SIDES[name](arch, side, side, *NETS[arch, side])
+    run_epoch()
     for _ in sys.stdin:
         began = time.perf_counter()
-        epoch()
+        run_epoch()
         print(time.perf_counter() - began, flush=True)
 
 
@@ -104,8 +104,8 @@ def main() -> None:
             process.communicate()
         batch_size, steps = NETS[arch, side]
         rate = batch_size * steps / statistics.median(seconds["ours"])
-        print(f"\n{arch} at {side} pixels, batches of {batch_size}: ours {rate:.0f} pictures a second")
-        print(table(seconds, "reference"), flush=True)
+        print(f"\n{arch} at {side} pixels, batches of {batch_size}: ours {rate:.0f} pictures per second")
+        print(format_table(seconds, "reference"), flush=True)
 
 
 if __name__ == "__main__":
