@@ -1,4 +1,4 @@
-"""What tests share: tiny pictures, a place to run in, and a copy of the project with its own DVC."""
+"""Shared by the tests: tiny pictures, a working folder, and a copy of the project with its own DVC."""
 
 import dataclasses
 import importlib.util
@@ -31,7 +31,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 
 
 def shipped(kind, key=""):
-    """Settings as the shipped params.yaml has them; of a part of a section its fields alone."""
+    """Settings with the values of the shipped params.yaml; keys that `kind` lacks are ignored."""
     values = YAML(typ="safe").load(ROOT / "params.yaml")
     for word in key.split(".") if key else ():
         values = values[word]
@@ -72,7 +72,7 @@ def place(tmp_path, monkeypatch):
 
 
 def edit_params(folder, **changes):
-    """Set keys of a params.yaml, words joined by two underscores: student__epochs=2."""
+    """Set keys of a params.yaml, parts joined by two underscores: student__epochs=2."""
     yaml, path = YAML(), folder / "params.yaml"
     params = yaml.load(path)
     for key, value in changes.items():
@@ -85,7 +85,7 @@ def edit_params(folder, **changes):
 
 
 def load_demo():
-    """The demo's module; it lies in no package."""
+    """Load the demo's module, which is in no package."""
     spec = importlib.util.spec_from_file_location("classifier", ROOT / "demos/classifier.py")
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
@@ -110,7 +110,7 @@ def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
 
 
 def settings(**changes):
-    """The shipped settings of the student's training, made quick and changed."""
+    """The shipped settings of the student's training, made fast, with `changes`."""
     quick = dict(
         arch="timm/test_resnet", epochs=4, batch_size=8, optimizer="adam", lr=0.01, schedule="onecycle",
         warmup=1, prior="none",
@@ -119,12 +119,12 @@ def settings(**changes):
 
 
 def as_network(net, classifier_names=()):
-    """A network of torch's own layers as a Network, which gets its images as they are."""
+    """Wrap a module as a Network that does not normalise its images."""
     return Network(net, Input((0.0,) * 3, (1.0,) * 3, 32, 32, "bilinear"), classifier_names)
 
 
 def job(pack, network=None, loss=None, data=None, **changes):
-    """A training of the three colours, with settings that are changed."""
+    """A training of the three colours, its settings with `changes`."""
     chosen = settings(**changes)
     return Job(
         network=network or build_model(chosen.arch, 3, "student"),
@@ -147,7 +147,7 @@ class NoCurves:
 
 
 class Project:
-    """A copy of the project in a git repository of its own, with quick settings, set to tiny pictures."""
+    """A copy of the project in its own git repository, with fast settings and tiny pictures."""
 
     def __init__(self, folder, pictures):
         self.folder, self.pictures = folder, pictures
@@ -174,7 +174,7 @@ class Project:
         self.commit("start")
 
     def environment(self):
-        """The variables that a command in the project gets."""
+        """Environment variables of commands in the project."""
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         git = {
             f"GIT_{who}_{what}": "test@example.org"
@@ -184,7 +184,7 @@ class Project:
         return os.environ | path | git
 
     def run(self, *command, code=0, **options):
-        """Run a command in the project; returns its output, stdout and stderr together."""
+        """Run a command in the project; returns its stdout and stderr, combined."""
         result = subprocess.run(
             command,
             cwd=self.folder,
@@ -194,7 +194,7 @@ class Project:
             text=True,
             **options,
         )
-        assert result.returncode == code, f"{command} ended with {result.returncode}:\n{result.stdout}"
+        assert result.returncode == code, f"{command} exited with {result.returncode}:\n{result.stdout}"
         return result.stdout
 
     def commit(self, message):
@@ -213,7 +213,7 @@ class Project:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
-    """A project after one `dvc repro` on tiny pictures, committed; tests leave it as they found it."""
+    """A project after one `dvc repro` on tiny pictures, committed; tests must not change it."""
     folder = tmp_path_factory.mktemp("project")
     project = Project(folder / "dojo", draw_tiny_images(folder / "pictures", 8))
     project.output = project.run("dvc", "repro")

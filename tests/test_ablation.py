@@ -1,4 +1,4 @@
-"""Ablation tables: refused before the first run if wrong, run once, compared seed by seed."""
+"""Ablation tables: invalid ones are refused before the first run; rows run once and are compared by seed."""
 
 import fcntl
 import math
@@ -39,7 +39,7 @@ TABLE = {
 
 @pytest.fixture
 def tables(place):
-    """Writes ablations.yaml, one table and one dataset, into a working folder."""
+    """A function that writes ablations.yaml, with one table and one dataset, into the working folder."""
     shutil.copy(ROOT / "ablations.schema.json", place)
 
     def write_file(data=None, **changes):
@@ -66,7 +66,7 @@ def test_a_row_has_the_overrides_of_its_dataset_its_table_and_its_own(tables):
     assert names == ["losses-own-plain-7", "losses-own-bce-7", "losses-own-harder-7"]
 
 
-def test_a_row_that_changes_nothing_here_is_left_out(tables):
+def test_a_row_that_changes_nothing_is_left_out(tables):
     tables(rows=TABLE["rows"] | {"-pretrained": ["student.pretrained=none"]})
     table = read_table("losses", "own", [])
     assert table.left_out == ("-pretrained",) and [row.label for row in table.rows] == [*TABLE["rows"]]
@@ -74,14 +74,14 @@ def test_a_row_that_changes_nothing_here_is_left_out(tables):
     assert table.left_out == () and table.rows[3].params["student.pretrained"] == "none"
 
 
-def test_a_dataset_may_take_some_rows_and_a_table_have_several_baselines(tables):
+def test_a_dataset_may_select_rows_and_a_table_may_have_several_baselines(tables):
     tables({"rows": {"losses": ["plain", "harder"]}})
     assert [row.label for row in read_table("losses", "own", []).rows] == ["plain", "harder"]
     tables(baseline=["plain", "bce"])
     assert [row.baseline for row in read_table("losses", "own", []).rows] == ["plain", "bce", "bce"]
 
 
-def test_a_datasets_path_is_made_absolute(tables, place):
+def test_the_path_of_a_dataset_is_made_absolute(tables, place):
     (place / "pictures").mkdir()
     tables({"set": ["data.root=pictures"]})
     assert read_table("losses", "own", []).rows[0].overrides["data.root"] == f"data.root={place}/pictures"
@@ -116,7 +116,7 @@ def one_row(*overrides):
         ({"data": {"set": ["data.root=nowhere"]}}, ".rows.plain: data.root: no folder /"),
     ],
 )
-def test_a_wrong_table_is_refused_by_name(tables, changes, message):
+def test_an_invalid_table_is_refused_with_its_key(tables, changes, message):
     tables(**changes)
     with pytest.raises(UserError, match="^" + re.escape(f"ablations.yaml: tables.losses{message}")):
         read_table("losses", "own", [])
@@ -136,7 +136,7 @@ def test_a_broken_file_is_reported(tables, place, text):
         read_table("losses", "own", [])
 
 
-def test_a_duplicate_key_is_reported_with_its_place(tables, place):
+def test_a_duplicate_key_is_reported_with_line_and_column(tables, place):
     path = place / "ablations.yaml"
     path.write_text(path.read_text() + "  losses: {}\n")
     line = len(path.read_text().splitlines())
@@ -152,7 +152,7 @@ def test_keys_are_text_as_written(tables, place):
     assert [*read_file()["tables"]["losses"]["rows"]] == labels
 
 
-def test_params_come_back_after_an_error(place):
+def test_params_are_restored_after_an_error(place):
     with pytest.raises(UserError, match="student.lr: must be a number"), override_params(["student.lr=-1"]):
         read(str, "loss")
     assert read(float, "student.lr") > 0
@@ -171,7 +171,7 @@ def test_an_unknown_table_is_reported(tables, name, data, message):
 
 
 @pytest.mark.parametrize("name", yaml.safe_load((ROOT / "ablations.yaml").read_text())["tables"])
-def test_the_shipped_tables_are_sound(name, monkeypatch):
+def test_the_shipped_tables_are_valid(name, monkeypatch):
     def check_sections():
         read(StudentSettings, "student"), read(WeightingSettings, "weighting")
         return read_params()
@@ -185,7 +185,7 @@ def test_the_shipped_tables_are_sound(name, monkeypatch):
         assert losses in ([], [f"loss={row.params['loss']}"])
 
 
-def test_a_rows_costs_take_the_place_of_its_datasets(monkeypatch):
+def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):
     monkeypatch.chdir(ROOT)
     row = next(row for row in read_table("imbalance", "demo", []).rows if row.label == "rare digits cost 3")
     costs = {key: value for key, value in row.params.items() if key.startswith("weighting.weighted.costs.")}
@@ -197,7 +197,7 @@ def test_a_rows_costs_take_the_place_of_its_datasets(monkeypatch):
     "label, name",
     [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
 )
-def test_a_label_in_a_name(label, name):
+def test_labels_become_slugs(label, name):
     assert slugify(label) == name
 
 
@@ -210,8 +210,8 @@ def test_the_interval_by_hand():
     assert estimate_mean(np.array([0.0, 0.0])) == (0, 0, 0)
 
 
-def test_the_interval_holds_the_truth_19_times_of_20():
-    """1,000 samples of five from a normal distribution; 3.3 standard errors of the share are .023."""
+def test_the_interval_covers_the_true_mean_19_times_out_of_20():
+    """1,000 samples of five from a normal distribution; 0.023 is 3.3 standard errors of the share."""
     samples = np.random.default_rng(0).normal(0.3, 1.0, (1000, 5))
     inside = [low <= 0.3 <= high for _, low, high in map(estimate_mean, samples)]
     assert abs(np.mean(inside) - 0.95) < 0.023
@@ -234,12 +234,12 @@ RECORDS = {
 }
 
 
-def test_differences_are_of_the_same_seeds():
+def test_differences_are_paired_by_seed():
     lines = compare_rows(small_table(), RECORDS).set_index("row")
     assert lines["mean"].tolist() == pytest.approx([0.6, 0.7033333, 0.6])
     assert lines.loc["plain", "sd"] == pytest.approx(0.1)
     assert lines.loc["better", "difference"] == pytest.approx(0.1033333)
-    assert lines.loc["better", "low"] > 0 > lines.loc["same", "low"]  # though plain's own spread is as wide
+    assert lines.loc["better", "low"] > 0 > lines.loc["same", "low"]  # though plain itself varies as much
     lame = {name: value for name, value in RECORDS.items() if name not in ("t-d-plain-1", "t-d-better-2")}
     better = compare_rows(small_table(), lame).set_index("row").loc["better"]
     assert (better["n"], better["pairs"], better["seeds"]) == (2, 1, "1 3")
@@ -248,7 +248,7 @@ def test_differences_are_of_the_same_seeds():
     assert none["n"] == 0 and math.isnan(none["mean"]) and math.isnan(none["difference"])
 
 
-def test_only_what_is_seen_is_bold():
+def test_only_clear_differences_are_bold():
     text = format_table(compare_rows(small_table(published_title="elsewhere"), RECORDS))
     plain, better, same = text.splitlines()[2:]
     assert "| 0.6000 ± 0.1000 | baseline | 10 | - |" in plain
@@ -258,7 +258,7 @@ def test_only_what_is_seen_is_bold():
     assert format_difference(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in format_table(one)
 
 
-def test_a_written_table_comes_back(place):
+def test_a_table_survives_a_round_trip(place):
     rows = tuple(Row(label, "none", (), {}, {}, 89.2) for label in ("none", "better"))
     records = {name.replace("plain", "none"): values for name, values in RECORDS.items()}
     paths = write_report(small_table(rows=rows), compare_rows(small_table(rows=rows), records))
@@ -270,11 +270,11 @@ def test_a_written_table_comes_back(place):
     assert format_table(lines) == paths[1].read_text()
     left, right = draw_table(lines, "t-d").axes
     assert [len(line.get_xdata()) for line in left.lines] == [3, 1, 3, 1]
-    assert len(right.containers) == 1  # the baseline differs from nothing
+    assert len(right.containers) == 1  # none for the baseline
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_table_of_one_seed_and_numeric_labels_comes_back(place):
+def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):
     rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
     table = small_table(rows=rows, seeds=(1,))
     paths = write_report(table, compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
@@ -284,8 +284,8 @@ def test_a_table_of_one_seed_and_numeric_labels_comes_back(place):
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
-def test_committed_tables_agree_with_their_seeds(path):
-    """Means and intervals follow from the values beside them, and the markdown from the CSV."""
+def test_committed_tables_agree_with_their_values(path):
+    """Means and intervals follow from the values per seed, and the markdown from the CSV."""
     lines = read_lines(path)
     assert format_table(lines) == path.with_suffix(".md").read_text()
     for _, metric in lines.groupby("metric"):
@@ -301,8 +301,8 @@ def test_committed_tables_agree_with_their_seeds(path):
                 assert line[["difference", "low", "high"]].tolist() == pytest.approx(expected, abs=3e-6)
 
 
-def test_what_still_runs_is_waited_for(place, capsys):
-    """The log is locked by whoever writes into it, whether or not it was started here."""
+def test_a_running_experiment_is_waited_for(place, capsys):
+    """Any process that writes to the log locks it, whether or not it was started here."""
     with ThreadPoolExecutor(1) as pool, lock_log() as held:
         waiting = pool.submit(lambda: hold_log().__enter__().name)
         wait_until(lambda: "waiting for the previous experiment to end" in capsys.readouterr().out)
@@ -311,7 +311,7 @@ def test_what_still_runs_is_waited_for(place, capsys):
         assert waiting.result(timeout=10) == str(LOG)
 
 
-def test_what_git_refuses_is_one_line(place):
+def test_an_error_of_git_is_one_line(place):
     with pytest.raises(UserError, match=r"^git reset: fatal: .* \(if it concerns .scratch/ablation, remove"):
         run_git("reset", "--hard", "nowhere")
 
@@ -325,7 +325,7 @@ def lock_log():
 
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory):
-    """A committed project on tiny pictures with one table of two sound rows and one that fails."""
+    """A committed project on tiny pictures with a valid table, and one with a row that fails."""
     folder = tmp_path_factory.mktemp("laboratory")
     project = Project(folder / "dojo", draw_tiny_images(folder / "pictures", 8))
     shutil.copy(ROOT / "ablations.schema.json", project.folder)
@@ -350,17 +350,17 @@ def start_ablation(project, *more, **streams):
 
 
 @pytest.mark.slow
-def test_a_table_is_run_once_and_goes_on_after_a_kill(laboratory):
+def test_a_table_runs_once_and_resumes_after_a_kill(laboratory):
     csv = laboratory.folder / "metrics/ablation/losses-own.csv"
     log, before = laboratory.folder / ".scratch/ablation.log", laboratory.results()
-    with open(laboratory.folder.parent / "killed.txt", "w+") as said:
-        process = start_ablation(laboratory, stdout=said)
-        wait_until(lambda: "[1/4]" in Path(said.name).read_text())
+    with open(laboratory.folder.parent / "killed.txt", "w+") as printed:
+        process = start_ablation(laboratory, stdout=printed)
+        wait_until(lambda: "[1/4]" in Path(printed.name).read_text())
         wait_until(lambda: log.read_text().rpartition("$ dvc")[2].count("epoch 1/"))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not csv.exists()
-    output = run_ablation(laboratory, "losses")  # after what the kill left running has ended
+    output = run_ablation(laboratory, "losses")  # waits for what the killed process left running
     assert "2 recorded, 2 to run" in output and "2 trained, 0 from DVC's cache, 0 failed" in output
     table = csv.read_bytes()
     assert read_lines(csv)["n"].tolist() == [2, 2]
@@ -371,12 +371,12 @@ def test_a_table_is_run_once_and_goes_on_after_a_kill(laboratory):
     cached = run_ablation(laboratory, "losses")
     assert "0 trained, 4 from DVC's cache, 0 failed" in cached and csv.read_bytes() == table
     after = {name: text for name, text in laboratory.results().items() if "ablation" not in name}
-    assert after == before  # the workspace is as it was
+    assert after == before  # the workspace is unchanged
     laboratory.run("rm", "-r", "metrics/ablation", "plots/ablation")
 
 
 @pytest.mark.slow
-def test_a_terminated_table_ends_its_training_and_goes_on(laboratory):
+def test_a_terminated_table_stops_its_training_and_resumes(laboratory):
     names = laboratory.run("dvc", "exp", "list", "--name-only").split()
     if names:
         laboratory.run("dvc", "exp", "remove", *names)
@@ -393,17 +393,17 @@ def test_a_terminated_table_ends_its_training_and_goes_on(laboratory):
     output = run_ablation(laboratory, "losses", *longer)
     assert "0 recorded, 4 to run" in output and "4 trained" in output
     assert "resuming from epoch" in log.read_text()
-    assert "ablation" in laboratory.run("git", "status", "--porcelain")  # the table, and nothing else
+    assert "ablation" in laboratory.run("git", "status", "--porcelain")  # only the table
     assert not laboratory.run(
         "git", "status", "--porcelain", "--", "params.yaml", "dvc.lock", "metrics/*.json"
     )
 
 
 @pytest.mark.slow
-def test_a_failed_row_is_reported_and_the_others_go_on(laboratory):
+def test_a_failed_row_is_reported_and_the_others_run(laboratory):
     output = run_ablation(laboratory, "broken", code=1)
-    said = "error: broken-own-torn-1: failed: params.yaml: student.batch_size"
-    assert output.splitlines()[-1].startswith(said)
+    message = "error: broken-own-torn-1: failed: params.yaml: student.batch_size"
+    assert output.splitlines()[-1].startswith(message)
     assert "from DVC's cache, 1 failed" in output and "git checkout metrics" not in output
     lines = read_lines(laboratory.folder / "metrics/ablation/broken-own.csv").set_index("row")
     assert lines["n"].to_dict() == {"plain": 1, "torn": 0, "bce": 1}
@@ -423,5 +423,5 @@ def wait_until(holds, seconds=120):
     """Wait until `holds()` is true."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)

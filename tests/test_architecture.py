@@ -1,4 +1,4 @@
-"""The laws: rooms import only upwards in one order, and dvc.yaml lists exactly what each stage uses."""
+"""Architecture rules: rooms import in one order only, and dvc.yaml lists exactly what each stage uses."""
 
 import ast
 import dataclasses
@@ -22,7 +22,7 @@ HEAVY = {"torch", "torchvision", "timm", "safetensors"}
 
 @pytest.fixture(autouse=True)
 def root(monkeypatch):
-    """The graph of sources names files from the project's root."""
+    """The import graph uses paths relative to the project's root."""
     monkeypatch.chdir(ROOT)
 
 
@@ -35,13 +35,13 @@ def room(path):
 
 
 def stages():
-    """Each stage's entry in dvc.yaml under its script's name; a foreach's body without its item."""
+    """Each stage's entry in dvc.yaml by script name; for a foreach, its body."""
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: entry.get("do", entry) for name, entry in graph.items()}
 
 
 def declared_params(stage):
-    """The keys that a stage's script reads: those of every read(kind, key) and read_top(kind)."""
+    """The keys that a stage's script reads, by its calls read(kind, key) and read_top(kind)."""
     keys, homes = set(), {}
     for node in ast.walk(tree(f"stages/{stage}.py")):
         if isinstance(node, ast.ImportFrom):
@@ -57,13 +57,13 @@ def declared_params(stage):
 
 
 def key_of(node):
-    """A key as dvc.yaml writes it, ${item} for what is filled in."""
+    """A key as written in dvc.yaml, with ${item} for the fields of an f-string."""
     parts = node.values if isinstance(node, ast.JoinedStr) else [node]
     return "".join(part.value if isinstance(part, ast.Constant) else "${item}" for part in parts)
 
 
 def braces(path):
-    """`a/{b,c}.d` as both paths."""
+    """Expand `a/{b,c}.d` to both paths."""
     head, _, rest = path.replace("${", "$<").partition("{")
     if not rest:
         return [path]
@@ -72,7 +72,7 @@ def braces(path):
 
 
 def contract(stage, word):
-    """The paths after `reads` or `writes` in a stage's docstring, NAME standing for the item of a foreach."""
+    """The paths after `reads` or `writes` in a stage's docstring, where NAME is the item of a foreach."""
     docstring = ast.get_docstring(tree(f"stages/{stage}.py"))
     block = re.search(rf"^{word}\s+(.*(?:\n[ ]+.*)*)", docstring, re.MULTILINE)
     lines = block.group(1).splitlines() if block else []
@@ -84,12 +84,12 @@ def paths_of(entries):
     return {path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)}
 
 
-def test_every_file_lies_in_a_room():
+def test_every_file_is_in_a_room():
     assert {room(path) for path in SOURCES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", SOURCES)
-def test_a_file_imports_its_own_room_or_one_above_and_no_circle(path):
+def test_a_file_imports_only_its_own_or_earlier_rooms_without_cycles(path):
     above = ROOMS[: ROOMS.index(room(path)) + 1]
     others = list_imported_sources(path)
     assert [other for other in others if room(other) not in above or path in find_closure(other)] == []
@@ -99,9 +99,9 @@ def test_a_file_imports_its_own_room_or_one_above_and_no_circle(path):
 
 
 @pytest.mark.parametrize("name", ROOMS)
-def test_a_room_says_what_enters_what_leaves_and_what_may_be_touched(name):
+def test_a_room_documents_what_enters_what_leaves_and_what_to_touch(name):
     body = tree(f"src/{name}/__init__.py").body
-    assert len(body) == 1, "a docstring alone: no stage depends on it"
+    assert len(body) == 1, "must hold only a docstring: no stage depends on it"
     docstring = body[0].value.value
     assert all(word in docstring for word in ("Enters:", "Leaves:", "To touch:"))
 
@@ -119,7 +119,7 @@ def test_dvc_yaml_has_every_stage():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_sources(stage):
-    """All that the script reaches by imports but what INERT leaves out: make deps writes them."""
+    """All that the script imports, directly or indirectly, except INERT; written by make deps."""
     listed = [path for path in stages()[stage]["deps"] if path.startswith(("src/", "stages/"))]
     assert set(listed) == find_closure(f"stages/{stage}.py") - INERT.keys()
     assert listed == list_sources(stage)
@@ -155,12 +155,12 @@ def test_light_stages_do_not_import_torch(stage):
 
 
 def test_no_unsafe_load():
-    """No file of the project unpickles anything."""
+    """No source unpickles anything."""
     unsafe = re.compile(r"pickle\.load|yaml\.load\(|weights_only=False|torch\.load\((?!.*weights_only=True)")
     sources = [path for folder in ("src", "stages", "demos") for path in (ROOT / folder).rglob("*.py")]
     assert sources and not [path for path in sources if unsafe.search(path.read_text())]
 
 
-def test_the_schema_is_what_the_dataclasses_say():
-    """make schema writes it."""
+def test_the_schema_matches_the_dataclasses():
+    """Written by make schema."""
     assert (ROOT / "params.schema.json").read_text(encoding="utf-8") == format_schema()

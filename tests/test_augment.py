@@ -1,4 +1,4 @@
-"""Every policy: same size, seeded, the library's own; and what each operation of `custom` does."""
+"""Policies keep the size, are seeded and match torchvision's; and what each operation of `custom` does."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def pictures():
 
 @pytest.mark.parametrize("policy", list(POLICIES))
 @pytest.mark.parametrize("erase", [0, 1])
-def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, erase):
+def test_every_policy_depends_on_seed_epoch_and_picture(pictures, policy, erase):
     augment = build_augment(dataclasses.replace(LIGHT, policy=policy, erase=erase), 32, 48)
     whole = augment_each(pictures, augment, 1, 5, [0, 1, 2, 3])
     assert whole.dtype == torch.uint8 and whole.shape == (4, 3, 32, 48)
@@ -41,14 +41,14 @@ def test_every_policy_is_drawn_from_seed_epoch_and_picture(pictures, policy, era
         ("trivialaugment", v2.TrivialAugmentWide),
     ],
 )
-def test_the_known_policies_are_torchvision_s(policy, kind):
+def test_known_policies_match_torchvision(policy, kind):
     augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 32, 48).transform
     assert type(augment) is kind
     if policy == "randaugment":
         assert (augment.num_ops, augment.magnitude) == (2, 9)
 
 
-def test_erasing_makes_a_black_rectangle(pictures):
+def test_erasing_draws_a_black_rectangle(pictures):
     augment = build_augment(dataclasses.replace(LIGHT, policy="none", erase=1), 32, 48)
     before = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     after = augment_each(pictures, augment, 1, 1, [0, 1, 2, 3])
@@ -58,8 +58,8 @@ def test_erasing_makes_a_black_rectangle(pictures):
         assert not box.any() and 0.01 < box[0].numel() / erased[0].numel() < 0.4
 
 
-def test_a_crop_is_torchvision_s_up_to_a_grey_level(pictures):
-    """The same draws, cut and resized by Pillow; and mirrored as often as asked for."""
+def test_a_crop_matches_torchvision_within_a_grey_level(pictures):
+    """The same random draws, cropped and resized by Pillow, and flipped with the given probability."""
     settings, mirrored = dataclasses.replace(LIGHT, policy="crop", min_area=0.3, flip=0.5), 0
     reference = v2.RandomResizedCrop((20, 24), scale=(0.3, 1.0))
     for seed in range(40):
@@ -74,7 +74,7 @@ def test_a_crop_is_torchvision_s_up_to_a_grey_level(pictures):
     assert 10 < mirrored < 30
 
 
-def test_what_is_packed_larger_ends_at_the_network_s_size(pictures):
+def test_pictures_packed_larger_get_the_size_of_the_network(pictures):
     for policy in POLICIES:
         augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 16, 24)
         assert augment_each(pictures, augment, 1, 1, [0, 1, 2, 3]).shape == (4, 3, 16, 24)
@@ -85,7 +85,7 @@ OPERATIONS = (custom.flip, custom.crop, custom.rotate, *custom.CHANGES)
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
 @pytest.mark.parametrize("size", [(8, 8), (33, 20), (64, 48)])
-def test_operations_keep_size_and_type_and_do_something(operation, size):
+def test_operations_keep_size_and_type_and_have_an_effect(operation, size):
     torch.manual_seed(0)
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     results = [operation(image) for _ in range(20)]
@@ -105,9 +105,9 @@ def test_colour_operations_stay_in_their_ranges():
     strong = means(custom.contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
     assert 88.9 <= strong.min() < 92 and 108 < strong.max() <= 111.1
     apart = (strong.max(dim=1).values - strong.min(dim=1).values) > 0
-    assert 0.35 < apart.double().mean() < 0.65  # half of the time each channel has its own
+    assert 0.35 < apart.double().mean() < 0.65  # half of the time, each channel has its own factor
     red = torch.tensor([200, 50, 50], dtype=torch.uint8).view(3, 1, 1).expand(3, 16, 16)
-    vivid = means(custom.saturation, red)  # grey is 94.8, red 105.2 above it: times 0.5 to 1.5
+    vivid = means(custom.saturation, red)  # grey is 94.8, red is 105.2 above it: scaled by 0.5 to 1.5
     assert 146 < vivid[:, 0].min() < 152 and 247 < vivid[:, 0].max() <= 253
     turned = means(custom.hue, red)  # a twentieth of the circle: 18 of the 60 degrees to yellow or magenta
     assert (turned[:, 0] - 200).abs().max() <= 1 and 85 < turned[:, 1:].max() <= 50 + 150 * 18 / 60 + 3
@@ -135,7 +135,7 @@ def test_noise_is_weak():
             assert noisy.std() < 0.055 * 255
 
 
-def test_rotation_and_crop_fill_with_black_and_cut_at_most_a_tenth():
+def test_rotation_and_crop_fill_with_black_and_crop_at_most_a_tenth():
     white = torch.full((3, 40, 40), 255, dtype=torch.uint8)
     torch.manual_seed(0)
     turned = torch.stack([custom.rotate(white) for _ in range(20)])
@@ -151,8 +151,8 @@ def test_rotation_and_crop_fill_with_black_and_cut_at_most_a_tenth():
         assert cut[0, 50, 0] <= 11 and cut[0, 50, -1] >= 88
 
 
-def test_custom_s_rates():
-    """Flip, crop and rotation half of the time; on average 1.5 of eight changes are chosen."""
+def test_rates_of_custom():
+    """Flip, crop and rotation half of the time each; on average 1.5 of eight changes are chosen."""
     calls = []
     picture = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The stage that opens every picture: manifests, packs, refused files; the user's folders untouched."""
+"""The stage that opens every picture: manifests, packs, refused files; the user's folders stay untouched."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ def spoil(root):
     }
 
 
-def test_bad_files_stop_the_stage_and_are_all_named(data):
+def test_bad_files_stop_the_stage_and_are_all_listed(data):
     reasons = spoil(data)
     with pytest.raises(
         UserError, match=r"^data/bad_images.csv: 6 pictures refused, first .*train/red/0.png: empty"
@@ -72,7 +72,7 @@ def test_bad_files_stop_the_stage_and_are_all_named(data):
     assert {path: reason[: len(reasons[path])] for path, reason in refused().items()} == reasons
 
 
-def test_bad_files_can_be_left_out(place, data):
+def test_bad_files_can_be_skipped(place, data):
     reasons = spoil(data)
     edit_params(place, data__on_bad="skip")
     check_images.main()
@@ -80,7 +80,7 @@ def test_bad_files_can_be_left_out(place, data):
     assert len(read_manifest("train").paths) == len(read_pictures("train", False)) == 22
 
 
-def test_odd_names_survive(data):
+def test_odd_names_are_kept(data):
     names = ["co,mma.png", "new\nline.png", 'q"u.png', " sp .png", "\u00dc\u732b.png", "U\u0308\u732b.png"]
     for number, name in enumerate(names):
         Image.new("RGB", (9, 9 + number), (number, 0, 0)).save(data / "train/red" / name)
@@ -88,7 +88,7 @@ def test_odd_names_survive(data):
     assert {f"train/red/{name}" for name in names} <= set(read_manifest("train").paths)
 
 
-def test_a_test_picture_seen_in_training_is_refused(place, data):
+def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
     (data / "test/red/leak.png").write_bytes((data / "train/red/3.png").read_bytes())
     Image.open(data / "train/blue/3.png").save(data / "train/red/relabelled.bmp")
     Image.open(data / "train/blue/4.png").save(data / "train/blue/twice.bmp")
@@ -100,7 +100,7 @@ def test_a_test_picture_seen_in_training_is_refused(place, data):
     }
 
 
-def test_a_class_without_a_sound_picture_is_named(place, data):
+def test_a_class_without_valid_pictures_is_reported(place, data):
     for path in (data / "train/green").iterdir():
         path.write_bytes(b"")
     edit_params(place, data__on_bad="skip")
@@ -115,7 +115,7 @@ def test_preflight_opens_nothing(data, monkeypatch):
     assert not (data.parent / "place/data").exists()
 
 
-def test_own_pictures_are_not_forgotten(place, capsys, monkeypatch):
+def test_unused_pictures_in_data_are_pointed_out(place, capsys, monkeypatch):
     (place / "data/train").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["check_images", "--preflight"])
     check_images.main()

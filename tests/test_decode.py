@@ -1,4 +1,4 @@
-"""Every sound picture is read, every broken one refused with its reason."""
+"""Valid pictures are decoded; broken ones are refused with a reason."""
 
 import io
 import struct
@@ -50,7 +50,7 @@ def test_transparent_pixels_are_black():
     assert np.asarray(image).max() == 0
 
 
-def test_grey_of_16_bits_is_scaled():
+def test_16_bit_grey_is_scaled_to_8_bits():
     grey = Image.fromarray(np.array([[0, 256, 32768, 65535]] * 10, dtype=np.uint16)).resize((8, 10), 0)
     assert np.unique(np.asarray(read(encoded(grey, "PNG")))).tolist() == [0, 1, 128, 255]
 
@@ -61,7 +61,7 @@ def test_exif_orientation_is_applied():
     assert read(encoded(PICTURE, "JPEG", exif=exif)).size == (40, 60)
 
 
-def test_an_animation_gives_its_first_frame():
+def test_the_first_frame_of_an_animation_is_read():
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert read(content).getpixel((5, 5)) == (255, 0, 0)
@@ -90,12 +90,12 @@ JPEG, PNG = encoded(PICTURE, "JPEG", quality=90), encoded(PICTURE, "PNG")
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
     ],
 )  # fmt: skip
-def test_refused(content, reason):
+def test_bad_pictures_are_refused(content, reason):
     with pytest.raises(BadPicture, match=rf"^({reason})"):
         read(content)
 
 
-def test_a_bomb_costs_no_memory():
+def test_a_decompression_bomb_is_refused_by_its_header():
     """A PNG that claims 60000 x 60000 pixels is refused by its header."""
     header = b"IHDR" + struct.pack(">II", 60000, 60000) + PNG[24:29]
     with pytest.raises(BadPicture, match="too large: 60000 x 60000"):
@@ -110,8 +110,8 @@ def fails(read_it, *arguments):
     return False
 
 
-def test_damaged_jpegs_are_found():
-    """64 zeroed bytes at 40 places of the picture data: most are found, of which Pillow alone finds none."""
+def test_damaged_jpegs_are_detected():
+    """64 bytes zeroed at each of 40 offsets: most cases are detected, none of them by Pillow."""
     smooth = encoded(Image.effect_mandelbrot((400, 300), (-2, -1, 1, 1), 60).convert("RGB"), "JPEG")
     found, by_pillow = 0, 0
     for seed in range(40):
@@ -122,11 +122,11 @@ def test_damaged_jpegs_are_found():
     assert found > 20 and by_pillow == 0, (found, by_pillow)
 
 
-def test_padding_between_jpeg_segments_is_no_damage():
+def test_padding_between_jpeg_segments_is_allowed():
     assert read(JPEG[:2] + b"\xff" * 7 + JPEG[2:]).size == (60, 40)
 
 
-def test_hash_sees_pixels_and_size_but_no_metadata():
+def test_hash_depends_on_pixels_and_size_but_not_on_metadata():
     assert hash_pixels(read(PNG)) == hash_pixels(read(encoded(PICTURE, "TIFF")))
     assert hash_pixels(PICTURE) != hash_pixels(PICTURE.transpose(Image.Transpose.ROTATE_90))
     assert hash_pixels(PICTURE.crop((0, 0, 60, 39))) != hash_pixels(PICTURE)

@@ -1,4 +1,4 @@
-"""The digits: stratified splits, a long-tailed train, wrong labels in train alone."""
+"""The digits: stratified splits, a long-tailed train split, wrong labels in train only."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ def counts(rows):
     return np.bincount(load_digits().target[rows]).tolist()
 
 
-def test_splits_share_no_scan_and_have_equal_classes():
+def test_splits_are_disjoint_and_balanced():
     splits = split_digits(DemoSettings(**PLAIN))
     assert [len(splits[split]) for split in ("train", "val", "test")] == [300, 300, 1197]
     assert len(set(np.concatenate(list(splits.values())))) == 1797
     assert max(counts(splits["train"])) - min(counts(splits["train"])) <= 2
 
 
-def test_an_imbalanced_train_is_part_of_the_plain_one_and_leaves_val_and_test_alone():
+def test_an_imbalanced_train_is_a_subset_and_leaves_val_and_test_unchanged():
     plain, tail = (split_digits(DemoSettings(**PLAIN | {"imbalance": ratio})) for ratio in (1.0, 10.0))
     assert set(tail["train"]) < set(plain["train"])
     assert np.array_equal(tail["val"], plain["val"]) and np.array_equal(tail["test"], plain["test"])
@@ -29,7 +29,7 @@ def test_an_imbalanced_train_is_part_of_the_plain_one_and_leaves_val_and_test_al
     assert sizes[9] == round(counts(plain["train"])[9] / 10)
 
 
-def test_a_split_that_leaves_too_little_to_test():
+def test_a_split_that_leaves_too_little_for_test_is_refused():
     with pytest.raises(ValueError, match="must leave 10 of the 1797 digits .*, got 1000 and 790"):
         DemoSettings(**PLAIN | {"train": 1000, "val": 790})
 
@@ -41,7 +41,7 @@ def test_a_share_of_labels_is_wrong():
     assert np.array_equal(corrupt_labels(labels, 0, seed=1), labels)
 
 
-def test_only_train_has_wrong_folders(tmp_path):
+def test_only_train_has_wrong_labels(tmp_path):
     target = load_digits().target
     splits = split_digits(DemoSettings(**PLAIN | {"train": 50, "val": 50}))
     write_pictures(tmp_path, splits, label_noise=0.2, seed=0)

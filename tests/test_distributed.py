@@ -1,4 +1,4 @@
-"""Several processes: the same results as one, whole files, and an end when one of them ends."""
+"""Several processes: the same results as one, complete files, and all stop when one of them stops."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def begin(folder, case, file, **environment):
 
 
 def end(process):
-    """Exit code, and the error lines; no process is left."""
+    """Wait for the end; returns exit code and error lines, and checks that no process is left."""
     children = psutil.Process(process.pid).children(recursive=True)
     _, errors = process.communicate(timeout=120)
     gone, alive = psutil.wait_procs(children, timeout=5)
@@ -48,13 +48,13 @@ def end(process):
     return process.returncode, [line for line in errors.splitlines() if line.startswith("error: ")]
 
 
-def test_with_one_process_nothing_is_pooled():
+def test_collectives_of_one_process_change_nothing():
     rows = torch.arange(6.0).view(3, 2)
     assert all_rows(rows) is rows and all_sum(rows) is rows and all_max(rows) is rows
     assert own_slice(8) == slice(0, 8) and broadcast_from_main(b"abc") == b"abc" and is_main()
 
 
-def test_more_processes_than_gpus(monkeypatch):
+def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     check_gpus(1, torch.device("cuda"))
     check_gpus(2, torch.device("cpu"))
@@ -62,7 +62,7 @@ def test_more_processes_than_gpus(monkeypatch):
         check_gpus(2, torch.device("cuda"))
 
 
-def test_processes_must_share_out_over_the_machines(place):
+def test_processes_must_divide_evenly_among_machines(place):
     edit_params(place, processes=3, distributed__nodes=2)
     with pytest.raises(
         UserError, match="^params.yaml: processes: must be a multiple of distributed.nodes, got 3 and 2"
@@ -71,7 +71,7 @@ def test_processes_must_share_out_over_the_machines(place):
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one_and_see_each_picture_once(two):
+def test_two_processes_match_one_and_see_each_picture_once(two):
     process = begin(two, "compute", two / "found.pt")
     code, errors = end(process)
     assert (code, errors) == (0, [])
@@ -86,7 +86,7 @@ def test_two_processes_take_the_steps_of_one_and_see_each_picture_once(two):
 
 
 @pytest.mark.slow
-def test_two_machines_are_two_processes(two):
+def test_two_machines_match_two_processes(two):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -97,7 +97,7 @@ def test_two_machines_are_two_processes(two):
     )
     machines = [begin(two, "compute", two / f"two{n}.pt", NODE_RANK=str(n)) for n in (0, 1)]
     assert [end(machine) for machine in machines] == [(0, []), (0, [])]
-    assert not (two / "two1.pt").exists()  # the first machine alone writes
+    assert not (two / "two1.pt").exists()  # only the first machine writes
     one, other = (torch.load(two / name, weights_only=True) for name in ("one.pt", "two0.pt"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -110,7 +110,7 @@ def test_two_machines_are_two_processes(two):
         (signal.SIGSTOP, "process 0: no word of another process for distributed.timeout"),
     ],
 )
-def test_a_lost_process_ends_the_others(two, signum, cause):
+def test_a_lost_process_stops_the_others(two, signum, cause):
     process = begin(two, "work_until_the_end", two / "pid")
     deadline = time.monotonic() + 60
     while not all((two / f"pid.{n}").exists() for n in (0, 1)):
@@ -131,7 +131,7 @@ def test_a_lost_process_ends_the_others(two, signum, cause):
         ("bug", "error: process 1: KeyError: 'bug'"),
     ],
 )
-def test_an_error_in_one_process_is_told_once(two, file, expected):
+def test_an_error_in_one_process_is_reported_once(two, file, expected):
     code, errors = end(begin(two, "raise_in_the_second", two / file))
     assert code == 1 and errors == [expected]
 

@@ -1,4 +1,4 @@
-"""The manual: its tables are what make docs writes, and what it names is there."""
+"""The manual: its tables are up to date with make docs, and everything it names exists."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def text_of(page):
 
 
 def code_of(page):
-    """The blocks and spans of code, where commands, keys and paths are named; the markers' comments too."""
+    """Code blocks and spans, which name commands, keys and paths, and the comments of markers."""
     return CODE.findall(text_of(page))
 
 
@@ -40,7 +40,7 @@ def params():
 
 
 def value_at(key):
-    """The value of a dotted key of params.yaml; a KeyError names the word that is not there."""
+    """The value of a dotted key of params.yaml; raises KeyError if it does not exist."""
     section = params()
     for word in key.split("."):
         if not isinstance(section, dict) or word not in section:
@@ -58,10 +58,10 @@ def is_key(key):
 
 
 def may_be_added(key):
-    """Whether `+key` has a place: under a mapping that ships empty, or in a teacher's entry."""
+    """Whether `+key` is allowed: under a mapping that ships empty, or in a teacher's entry."""
     words = key.split(".")
     if is_key(key):
-        return False  # then it needs no plus
+        return False  # an existing key needs no plus
     if words[0] == "teacher":
         return is_key(".".join(words[:2])) and is_key(".".join(["teacher_common", *words[2:]]))
     parents = [".".join(words[:length]) for length in range(1, len(words))]
@@ -74,24 +74,24 @@ def targets():
 
 
 def anchors(page):
-    """What `#` may name on a page: its headings, as they are shown on the web."""
+    """The link anchors of a page, made from its headings as GitHub does."""
     headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_all_pages_are_filled(monkeypatch):
+def test_all_pages_are_listed(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert [ROOT / page for page in list_pages()] == MANUAL
 
 
 @pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
-def test_a_page_is_what_make_docs_writes(page, monkeypatch):
+def test_pages_are_up_to_date_with_make_docs(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert fill_blocks(page, text_of(page), find_blocks(text_of(page))) == text_of(page)
 
 
 def test_every_committed_table_is_shown():
-    """Each CSV of make ablation has its place among the tables, and its picture too."""
+    """Each CSV of make ablation has its block among the tables, and its plot is shown."""
     shown = set(find_blocks(text_of(ROOT / "docs/tables.md")))
     committed = {path.stem for path in (ROOT / "metrics/ablation").glob("*.csv")}
     assert shown == committed and "models" in find_blocks(text_of(ROOT / "docs/networks.md"))
@@ -111,7 +111,7 @@ def test_blocks_are_filled_between_their_markers():
 
 @pytest.fixture
 def manual(tmp_path, monkeypatch):
-    """A copy of all that make docs reads and writes, the working folder in it."""
+    """A copy of all files that make docs reads and writes, as the working folder."""
     for folder in ("docs", "metrics", "plots"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "benchmarks").mkdir()
@@ -121,7 +121,7 @@ def manual(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_make_docs_mends_tables_and_draws_the_same_pictures(manual, capsys):
+def test_make_docs_restores_tables_and_draws_the_same_plots(manual, capsys):
     page = manual / "docs/tables.md"
     whole = page.read_text()
     page.write_text(
@@ -137,20 +137,20 @@ def test_make_docs_mends_tables_and_draws_the_same_pictures(manual, capsys):
 
 
 def test_counts_by_hand():
-    """Four pictures, one of the class 1 taken for 10; a class that is only predicted has a row of zeros."""
+    """Four pictures, one of class 1 mistaken for 10; a class that is only predicted has a row of zeros."""
     pairs = pd.DataFrame({"label": ["0", "1", "1", "0"], "prediction": ["0", "1", "10", "0"]})
     matrix = demo.count_pairs(pairs)
     assert list(matrix) == list(matrix.index) == ["0", "1", "10"]
     assert np.array_equal(matrix, [[2, 0, 0], [0, 1, 1], [0, 0, 0]])
 
 
-def test_the_title_has_accuracies_and_intervals():
+def test_the_title_states_accuracies_and_intervals():
     own = {"accuracy": 0.96408, "accuracy_low": 0.95196, "accuracy_high": 0.97322}
     assert demo.format_title({"student": own}).endswith(": student 0.964 (0.952 to 0.973)")
 
 
 @each_page
-def test_relative_links_lead_somewhere(page):
+def test_relative_links_resolve(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if "://" in link:
             continue
@@ -161,14 +161,14 @@ def test_relative_links_lead_somewhere(page):
 
 
 @each_page
-def test_every_make_target_is_there(page):
+def test_every_make_target_exists(page):
     named = {name for code in code_of(page) for name in re.findall(r"\bmake ([a-z][a-z-]*)", code)}
     assert named <= targets()
 
 
 @each_page
-def test_every_override_is_a_key(page):
-    """`-S KEY=...` names a key of params.yaml; `+KEY` one that is not there, where it has a place."""
+def test_every_override_names_a_key(page):
+    """`-S KEY=...` names a key of params.yaml; `+KEY` a new one where that is allowed."""
     code = "\n".join(code_of(page))
     code = re.sub(r'SET="(.*?)"', lambda words: " ".join(f"-S {word}" for word in words[1].split()), code)
     wrong = [
@@ -180,14 +180,14 @@ def test_every_override_is_a_key(page):
 
 
 @each_page
-def test_every_key_in_the_text_is_one(page):
+def test_every_key_in_the_text_exists(page):
     """`section.key`, with or without a value, where `section` is one of params.yaml."""
     spans = re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`", text_of(page))
     assert [key for key in spans if key.split(".")[0] in params() and not is_key(key)] == []
 
 
 @each_page
-def test_every_source_and_module_is_there(page):
+def test_every_source_and_module_exists(page):
     code = "\n".join(code_of(page))
     paths = {path for path in SOURCE.findall(code) if not re.search("NAME|distill_", path)}
     assert [path for path in paths if not (ROOT / path).exists()] == []
@@ -201,7 +201,7 @@ def test_lines_are_short_outside_of_tables(page):
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_readme_stays_a_page():
+def test_readme_stays_short():
     assert len(text_of(ROOT / "README.md").splitlines()) <= 150
 
 

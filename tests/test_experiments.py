@@ -1,4 +1,4 @@
-"""The table of experiments, from what `dvc exp show --json` prints."""
+"""The table of experiments, built from the output of `dvc exp show --json`."""
 
 import pandas as pd
 import pytest
@@ -37,7 +37,7 @@ SHOWN = [
 ]
 
 
-def test_a_row_names_what_differs():
+def test_a_row_lists_the_params_that_differ():
     table = add_seed_to_params(build_table(SHOWN)).set_index("experiment")
     assert table["params"].to_dict() == {
         "main": "-", "plain-2": "seed=2", "ohm-1": "loss=ohm", "ohm-2": "loss=ohm seed=2", "failed": "-",
@@ -46,19 +46,19 @@ def test_a_row_names_what_differs():
     assert pd.isna(table.loc["failed", "test.accuracy"])
 
 
-def test_seeds_are_averaged_by_hand():
+def test_average_over_seeds_by_hand():
     table = average_over_seeds(build_table(SHOWN)).set_index("params")
     assert table["seeds"].to_dict() == {"-": 2, "loss=ohm": 2}
     assert table.loc["-", "test.accuracy"] == "0.8500 sd 0.0707"
     assert table.loc["loss=ohm", "test.macro_f1"] == "0.6000 sd 0.1414"
 
 
-def test_one_seed_has_no_spread():
+def test_one_seed_has_no_standard_deviation():
     only = [SHOWN[0], SHOWN[1] | {"experiments": None}]
     assert average_over_seeds(build_table(only))["test.accuracy"].tolist() == ["0.9000 sd nan"]
 
 
 @pytest.mark.parametrize("data", [None, {"params": None, "metrics": None}])
-def test_a_commit_without_results_is_no_error(data):
+def test_a_commit_without_results_is_accepted(data):
     table = build_table([{"rev": "b" * 40, "name": "old", "data": data, "experiments": None}])
     assert table["params"].tolist() == [""]

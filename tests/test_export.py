@@ -1,4 +1,4 @@
-"""The exported file: all it needs is inside, and a fresh process agrees with the model."""
+"""The exported file is self-contained, and a fresh process agrees with the model."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ CLASSES = ("a,b", "\u732b", "c")
 
 @pytest.fixture(scope="module", params=["softmax", "bce"])
 def shipped(request, tmp_path_factory):
-    """A network with random weights, its file, and five picture files."""
+    """The file of a network with random weights, five picture files, and their probabilities."""
     folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]
     torch.manual_seed(0)
     model = build_model("timm/test_resnet", 3, "x").eval()
@@ -44,7 +44,7 @@ def test_a_fresh_process_agrees_with_the_model(shipped):
 
 
 def demo(capsys, monkeypatch, *arguments):
-    """What the demo prints on stdout and stderr, as lines, and its exit code."""
+    """Run the demo; returns the lines of its stdout and stderr, and its exit code."""
     monkeypatch.setattr("sys.argv", ["classifier.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         load_demo().main()
@@ -61,8 +61,8 @@ def test_demo_prints_class_and_probability_of_each_picture(shipped, capsys, monk
     assert not errors and code == 0
 
 
-def test_demo_needs_only_torch_and_pillow_and_any_terminal(shipped, tmp_path):
-    """In a process of its own, every other package that it could reach hidden, the output in ASCII."""
+def test_demo_needs_only_torch_and_pillow_and_works_in_any_terminal(shipped, tmp_path):
+    """In its own process, with all other packages hidden and ASCII output."""
     odd = tmp_path / "\u732b.png"
     odd.write_bytes(shipped[1][0].read_bytes())
     hidden = "import sys; sys.modules.update(dict.fromkeys(('numpy', 'torchvision', 'timm', 'src')));"
@@ -72,7 +72,7 @@ def test_demo_needs_only_torch_and_pillow_and_any_terminal(shipped, tmp_path):
     assert result.returncode == 0 and "\\u732b.png: " in result.stdout, result.stderr
 
 
-def test_demo_names_a_bad_picture_and_goes_on(shipped, tmp_path, capsys, monkeypatch):
+def test_demo_reports_a_bad_picture_and_continues(shipped, tmp_path, capsys, monkeypatch):
     network, pictures, _ = shipped
     (tmp_path / "bad.jpg").write_text("no picture")
     bad = [tmp_path / "bad.jpg", tmp_path, tmp_path / "none.png"]
@@ -82,7 +82,7 @@ def test_demo_names_a_bad_picture_and_goes_on(shipped, tmp_path, capsys, monkeyp
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", None])
-def test_demo_refuses_what_is_no_network(tmp_path, capsys, monkeypatch, content):
+def test_demo_refuses_a_file_that_is_not_a_network(tmp_path, capsys, monkeypatch, content):
     network = tmp_path / "x.pt"
     if content is not None:
         network.write_bytes(content)
@@ -91,7 +91,7 @@ def test_demo_refuses_what_is_no_network(tmp_path, capsys, monkeypatch, content)
     assert errors[0].startswith(f"error: {network}: not an exported network")
 
 
-def test_facts_travel_in_the_file(shipped):
+def test_facts_are_stored_in_the_file(shipped):
     extra = {"facts.json": ""}
     torch.jit.load(shipped[0], _extra_files=extra)
     facts = json.loads(extra["facts.json"])
@@ -99,8 +99,8 @@ def test_facts_travel_in_the_file(shipped):
     assert "bilinear" in facts["letterbox"]
 
 
-def test_bytes_do_not_depend_on_the_folder(shipped, tmp_path):
-    """TorchScript's debug records would name the source files of this machine."""
+def test_the_file_contains_no_paths_of_sources(shipped, tmp_path):
+    """TorchScript's debug records would contain the paths of the sources."""
     with ZipFile(shipped[0]) as records:
         assert records.testzip() is None
         assert not [name for name in records.namelist() if str(ROOT).encode() in records.read(name)]

@@ -1,4 +1,4 @@
-"""Fashion-MNIST becomes folders of padded pictures, val taken out of train."""
+"""Fashion-MNIST is written as folders of padded pictures, with val drawn from train."""
 
 import urllib.error
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from tools import fashion_mnist
 
 
 class Source(SimpleNamespace):
-    """What torchvision's FashionMNIST holds, of two classes."""
+    """Stands for torchvision's FashionMNIST, with two classes."""
 
     def __len__(self):
         return len(self.targets)
@@ -21,7 +21,7 @@ class Source(SimpleNamespace):
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
-    """Twenty pictures to learn from and six to test on, for a working folder of their own."""
+    """Twenty training pictures and six test pictures, in their own working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fashion_mnist, "VAL_OF_CLASS", 3)
     generator = torch.Generator().manual_seed(0)
@@ -53,7 +53,7 @@ def test_pictures_are_padded_and_in_one_split_each(sources, tmp_path, capsys):
     assert "exists already; remove it to write it again" in capsys.readouterr().out
 
 
-def test_what_breaks_off_leaves_no_set(sources, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_dataset(sources, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -65,7 +65,7 @@ def test_what_breaks_off_leaves_no_set(sources, tmp_path, monkeypatch):
     assert len(list((tmp_path / "data/fashion-mnist").glob("*/*/*.png"))) == 26
 
 
-def test_a_machine_without_a_network_is_told_what_to_do(tmp_path, monkeypatch):
+def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise urllib.error.URLError("no route")
 

@@ -1,4 +1,4 @@
-"""Files are whole or not there; errors are one line and an exit code."""
+"""Files are complete or missing; errors are one line and an exit code."""
 
 import errno
 import subprocess
@@ -10,7 +10,7 @@ from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, read_json, sha256_of, write_json
 
 
-def test_an_error_leaves_the_old_file(tmp_path):
+def test_an_error_keeps_the_old_file(tmp_path):
     path = tmp_path / "deep" / "x.json"
     write_json(path, {"a": 1})
     with pytest.raises(RuntimeError), open_atomically(path) as file:
@@ -19,14 +19,14 @@ def test_an_error_leaves_the_old_file(tmp_path):
     assert read_json(path) == {"a": 1} and list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_is_named(tmp_path):
+def test_an_error_of_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError) as error, open_atomically(tmp_path / "x") as file:
         file.write("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "x")
 
 
-def test_hash_does_not_depend_on_the_order_of_keys():
+def test_hash_ignores_the_order_of_keys():
     assert sha256_of({"a": 1, "b": 2}) == sha256_of({"b": 2, "a": 1}) != sha256_of({"a": 1, "b": 3})
 
 
@@ -46,7 +46,7 @@ def failing(error):
         (KeyboardInterrupt(), "error: stopped by Ctrl-C (the same command starts again)\n", 130),
     ],
 )  # fmt: skip
-def test_what_a_user_can_mend_is_one_line(error, line, code, capsys, monkeypatch):
+def test_an_error_that_a_user_can_fix_is_one_line(error, line, code, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["x"])
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
@@ -54,7 +54,7 @@ def test_what_a_user_can_mend_is_one_line(error, line, code, capsys, monkeypatch
     assert ended.value.code == code and capsys.readouterr().err.startswith(line)
 
 
-def test_a_failed_stage_says_how_its_outs_come_back(capsys, monkeypatch):
+def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):
         run(failing(UserError("a: wrong (mend it)")))
@@ -62,7 +62,7 @@ def test_a_failed_stage_says_how_its_outs_come_back(capsys, monkeypatch):
     assert capsys.readouterr().err == f"error: a: wrong (mend it){hint}"
 
 
-def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["x"])
     with pytest.raises(ZeroDivisionError):
         run(failing(ZeroDivisionError()))
@@ -71,7 +71,7 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
         run(failing(UserError("a: wrong")))
 
 
-def test_another_interpreter_is_told_to_use_the_venv(tmp_path):
+def test_another_interpreter_is_pointed_to_the_venv(tmp_path):
     """-S and -I hide the installed packages."""
     code = "import sys; sys.path.insert(0, '.'); import stages"
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a user's folders may look like, and what is said where they cannot work."""
+"""Which layouts of a user's folders are accepted, and the errors for the others."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def test_hidden_entries_are_neither_pictures_nor_classes(tiny_images):
     assert len(splits[0].files) == 24 and splits[0].hidden == 3
 
 
-def test_missing_class_of_val_is_a_warning(tiny_images):
+def test_a_class_missing_in_val_is_a_warning(tiny_images):
     shutil.rmtree(tiny_images / "val/red")
     _, classes, warnings = scan(tiny_images)
     assert classes == ("blue", "green", "red")
@@ -76,7 +76,7 @@ def name_that_is_not_utf8(root):
     "damage",
     [unknown_class, missing_split, missing_root, empty_class, no_classes, no_pictures, name_that_is_not_utf8],
 )
-def test_refused_folders(tiny_images, damage):
+def test_invalid_folders_are_refused(tiny_images, damage):
     expected = damage(tiny_images)
     with pytest.raises(UserError) as error:
         scan(tiny_images)

@@ -1,4 +1,4 @@
-"""Layers that keep their weights, and a classifier with a learning rate of its own."""
+"""Frozen layers, and a classifier with its own learning rate."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def initial(arch="timm/test_resnet"):
 
 
 def changed(model, arch="timm/test_resnet"):
-    """The names of what a training changed."""
+    """The names of the tensors that a training changed."""
     before = initial(arch).state_dict()
     return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
 
@@ -31,27 +31,27 @@ def test_a_frozen_backbone_keeps_weights_and_statistics(pack, arch):
 
 
 @pytest.mark.parametrize("changes", [{"swa": 2}, {"ema": 0.9}])
-def test_averages_leave_a_frozen_backbone_alone(pack, changes):
+def test_averaging_keeps_a_frozen_backbone(pack, changes):
     model = train(pack, freeze="backbone", **changes)[0]
     assert changed(model) == {"net.fc.weight", "net.fc.bias"}
 
 
-def test_the_first_groups_are_frozen_and_the_others_learn(pack, capsys):
-    """timm's groups of test_resnet: the stem, then a block each."""
+def test_only_the_first_groups_are_frozen(pack, capsys):
+    """timm's groups of test_resnet: the stem, then one block each."""
     model = train(pack, freeze=2)[0]
     names = {name.removeprefix("net.").partition(".")[0] for name in changed(model)}
     assert names == {"layer2", "layer3", "layer4", "fc"}
     assert "student.freeze: 0." in capsys.readouterr().out
 
 
-def test_more_groups_than_there_are(pack):
+def test_more_groups_than_exist_are_refused(pack):
     message = r"^params.yaml: student.freeze: must be in \[1, 5\], got 6: the network has 6 groups of layers"
     with pytest.raises(UserError, match=message):
         train(pack, freeze=6)
 
 
-def test_frozen_layers_stay_in_evaluation_while_the_others_train():
-    """BatchNorm and dropout of a frozen block are in evaluation mode, a dropout before the classifier not."""
+def test_frozen_layers_stay_in_eval_mode():
+    """BatchNorm and dropout of a frozen block are in eval mode; a dropout before the classifier is not."""
     model = initial("mobilenet_v2").train()
     for module in freeze(model, "backbone", "student"):
         module.eval()
@@ -59,7 +59,7 @@ def test_frozen_layers_stay_in_evaluation_while_the_others_train():
     assert model.net.classifier[0].training
 
 
-def test_what_cannot_go_with_frozen_layers(pack):
+def test_settings_incompatible_with_frozen_layers_are_refused(pack):
     with pytest.raises(
         UserError, match="^params.yaml: student.slim: the network has no BatchNorm that learns"
     ):
@@ -82,7 +82,7 @@ def test_the_classifier_has_its_own_learning_rate():
     assert len(found) == len(list(initial().parameters()))
 
 
-def test_it_multiplies_the_rate_that_layer_decay_gives():
+def test_head_lr_mult_multiplies_the_rate_of_layer_decay():
     plain, found = rates(initial(), layer_decay=0.5), rates(initial(), layer_decay=0.5, head_lr_mult=10.0)
     assert found["fc.weight"][0] == pytest.approx(10 * plain["fc.weight"][0])
     assert found["conv1.0.weight"] == plain["conv1.0.weight"]

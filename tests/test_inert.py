@@ -1,4 +1,4 @@
-"""Sources that dvc.yaml leaves out cannot change a result: without them a training writes the same bytes."""
+"""Sources left out of dvc.yaml cannot change a result: without them a training writes the same bytes."""
 
 import ast
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from src.pictures.manifest import CLASSES, manifest_path, pack_path, start_manif
 from src.teaching.curriculum import write_weights
 from tools.deps import INERT
 
-REPLACED = {  # names of INERT files that others use
+REPLACED = {  # names from INERT files that other sources use
     "src.training.fit": {"Display", "Stop", "State", "print_resumption"},
     "src.training.assembly": {"resumable"},
 }
 
 
 class Silent:
-    """In place of Display, Stop and State: does nothing at all."""
+    """Replaces Display, Stop and State; does nothing."""
 
     def __init__(self, *_):
         pass
@@ -48,7 +48,7 @@ def run_without_a_state(*_):
 
 @pytest.fixture
 def ready(place, pack, monkeypatch):
-    """All that train_student reads, of 30 pictures."""
+    """All files that train_student reads, with 30 pictures."""
     pictures, targets = pack
     names = ("blue", "green", "red")
     write_json(CLASSES, names)
@@ -76,7 +76,7 @@ def train():
     return {path: path.read_bytes() for path in stages.train_student.OUTPUTS}
 
 
-def test_a_training_without_them_writes_the_same_bytes(ready, monkeypatch, capsys):
+def test_a_training_without_inert_sources_writes_the_same_bytes(ready, monkeypatch, capsys):
     whole = train()
     assert "epoch 3/3: loss" in capsys.readouterr().out
     for name in ("Display", "Stop"):
@@ -86,8 +86,8 @@ def test_a_training_without_them_writes_the_same_bytes(ready, monkeypatch, capsy
     assert "epoch" not in capsys.readouterr().out
 
 
-def test_nothing_else_of_them_is_used():
-    """The sources that count import of the others only what the test above replaces."""
+def test_nothing_else_of_inert_sources_is_used():
+    """The other sources import from INERT files only what the test above replaces."""
     inert = {path.removesuffix(".py").replace("/", ".") for path in INERT}
     used = {}
     for path in sorted(ROOT.glob("src/**/*.py")):

@@ -1,4 +1,4 @@
-"""The network as a training finds it: prior, averages of BatchNorm, pretrained weights, in this order."""
+"""The network before training: prior, BatchNorm momentum and pretrained weights, in this order."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ def momenta(model):
     return {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
 
-def test_batch_norm_averages_as_asked_for():
+def test_batch_norm_momentum_is_set():
     assert momenta(initial(bn_momentum=0.1)) == {0.1}
     assert momenta(initial(bn_momentum="library")) == {0.01}  # torchvision's MobileNetV3
     assert momenta(initial("resnet18", bn_momentum="library")) == {0.1}
 
 
-def test_the_prior_is_the_bias_unless_a_file_brings_one(tmp_path):
+def test_the_prior_sets_the_bias_unless_a_file_has_one(tmp_path):
     prior = {"a": 0.2, "b": 0.5, "c": 0.3}
     model = initial("timm/test_resnet", prior=prior)
     assert model.net.fc.bias.softmax(0).tolist() == pytest.approx([0.2, 0.5, 0.3])
@@ -38,4 +38,4 @@ def test_the_prior_is_the_bias_unless_a_file_brings_one(tmp_path):
 
 def test_every_size_of_multi_scale_is_tried():
     with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take pictures of"):
-        initial("timm/test_vit", multi_scale=0.1)  # 32 pixels are two of its patches, 29 are not
+        initial("timm/test_vit", multi_scale=0.1)  # 32 pixels are a multiple of its patch size, 29 are not

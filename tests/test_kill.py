@@ -1,4 +1,4 @@
-"""A training of the demo that is killed again and again under DVC ends like one that never was. Slow."""
+"""A demo training that is killed repeatedly under DVC ends with the bits of an undisturbed one. Slow."""
 
 import os
 import random
@@ -23,7 +23,7 @@ WAYS = ["kill -9 trainer", "kill -9 dvc", "TERM trainer", "TERM dvc", "Ctrl-C"] 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The digits up to the curriculum, a barely trained teacher, and the outs of a quiet training."""
+    """The digits with a barely trained teacher, and the outs of an undisturbed training."""
     project = Project(tmp_path_factory.mktemp("demo") / "dojo", "data/demo")
     edit_params(
         project.folder, teacher__big__epochs=3, knowledge__min_accuracy=0.05, student__epochs=100,
@@ -39,13 +39,13 @@ def hashes(project):
 
 
 def trainer_of(dvc):
-    """The process of the stage itself, below dvc and perhaps a shell."""
+    """The process of the stage itself, a descendant of dvc."""
     children = psutil.Process(dvc.pid).children(recursive=True)
     return next(p for p in children if {"stages.train_student", "stages.train_teacher"} & {*p.cmdline()})
 
 
 def begin(project, command=REPRO):
-    """DVC in a process group of its own, as a terminal starts it: Ctrl-C reaches the whole group."""
+    """Start DVC in its own process group, as a terminal does: Ctrl-C reaches the whole group."""
     return subprocess.Popen(
         command, cwd=project.folder, env=project.environment(), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, process_group=0, restore_signals=True,
@@ -53,7 +53,7 @@ def begin(project, command=REPRO):
 
 
 def hit(dvc, way):
-    """End a run in one of the WAYS."""
+    """Stop a run in one of the WAYS; returns its output."""
     trainer = trainer_of(dvc)
     if way == "Ctrl-C":
         os.killpg(dvc.pid, signal.SIGINT)
@@ -62,12 +62,12 @@ def hit(dvc, way):
         os.kill(dvc.pid if way.endswith("dvc") else trainer.pid, signum)
     output = dvc.communicate(timeout=60)[0]
     gone, alive = psutil.wait_procs([trainer], timeout=20)
-    assert not alive, f"{way}: the trainer goes on\n{output}"
+    assert not alive, f"{way}: the trainer is still running\n{output}"
     return output
 
 
 def read_until(dvc, pattern):
-    """The lines of dvc's output up to the first that matches."""
+    """The lines of dvc's output up to the first match."""
     lines = []
     for line in dvc.stdout:
         lines.append(line)
@@ -76,7 +76,7 @@ def read_until(dvc, pattern):
     raise AssertionError(f"no {pattern} in:\n{''.join(lines)}")
 
 
-def test_killed_ten_times_it_ends_with_the_same_bits(demo):
+def test_a_training_killed_ten_times_ends_with_the_same_bits(demo):
     dice = random.Random(0)
     for number, way in enumerate(WAYS):
         dvc = begin(demo)
@@ -98,7 +98,7 @@ def test_killed_ten_times_it_ends_with_the_same_bits(demo):
     assert not list((demo.folder / ".scratch/train_student").iterdir())
 
 
-def test_a_changed_param_starts_anew_and_says_so(demo):
+def test_a_changed_param_restarts_training_and_is_reported(demo):
     dvc = begin(demo)
     read_until(dvc, r"^epoch \d+/100")
     hit(dvc, "kill -9 trainer")
@@ -117,7 +117,7 @@ def test_a_changed_param_starts_anew_and_says_so(demo):
     assert hashes(demo) == demo.quiet
 
 
-def test_a_teacher_goes_on_too(demo):
+def test_a_teacher_resumes_too(demo):
     quiet, command = sha256(demo.folder / TEACHER), (*REPRO[:-1], "train_teacher@big")
     dvc = begin(demo, command)
     read_until(dvc, r"^epoch 1/3")

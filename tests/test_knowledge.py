@@ -1,4 +1,4 @@
-"""The knowledge files: written and read without loss, and every way in which one can be wrong."""
+"""The knowledge files: lossless round trips, and every way in which a file can be invalid."""
 
 import numpy as np
 import pytest
@@ -28,18 +28,18 @@ def test_round_trip_keeps_nine_digits(tmp_path, base):
     assert back.base == base and np.allclose(back.probs, SOFT.probs, rtol=1e-9, atol=0)
 
 
-def test_rows_come_in_the_order_asked_for(file):
+def test_rows_are_in_the_requested_order(file):
     assert np.allclose(read_knowledge(file, PATHS[::-1], CLASSES).probs, SOFT.probs[::-1])
 
 
-def test_a_file_without_its_first_line_is_softmax_if_rows_sum_to_one(file):
+def test_without_a_first_line_rows_that_sum_to_one_are_softmax(file):
     file.write_text(file.read_text().split("\n", 1)[1])
     assert read_knowledge(file, PATHS, CLASSES).base == "softmax"
     file.write_text(file.read_text().replace("0.25,0.75", "0.25,0.5"))
     assert read_knowledge(file, PATHS, CLASSES).base == "bce"
 
 
-def test_rows_of_unknown_pictures_are_left_out_and_counted(file, capsys):
+def test_rows_of_unknown_pictures_are_skipped_and_counted(file, capsys):
     assert len(read_knowledge(file, PATHS[:1], CLASSES).probs) == 1
     assert "2 rows of pictures that are not in train were left out" in capsys.readouterr().out
 
@@ -72,13 +72,13 @@ def test_a_damaged_file_is_refused_with_file_and_line(file, damage, message):
     assert str(error.value).startswith(f"{file}: ") and len(str(error.value).splitlines()) == 1
 
 
-def test_paths_are_looked_up_never_opened(file):
+def test_paths_are_never_opened(file):
     file.write_text(file.read_text() + "../../../etc/passwd,0.5,0.5\n")
     assert len(read_knowledge(file, PATHS, CLASSES).probs) == 3
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 2, 10])
-def test_temperature_is_that_of_the_logits(temperature):
+def test_temperature_divides_the_logits(temperature):
     logits = np.random.default_rng(0).normal(0, 3, (20, 5))
     e, hot = np.exp(logits), np.exp(logits / temperature)
     softened = KINDS["softmax"].soften(e / e.sum(1, keepdims=True), temperature)
@@ -100,8 +100,8 @@ def test_average_of_a_softmax_and_a_bce_teacher_by_hand():
     assert np.allclose(average_teachers([softmax, bce], "bce", 1), [[0.75, 0.35]])
 
 
-def test_the_labels_file_can_be_one_more_teacher(tmp_path):
-    """Averaged with a teacher it pulls the target half way to the label."""
+def test_the_labels_file_can_be_another_teacher(tmp_path):
+    """Averaged with a teacher, it moves the target half way to the label."""
     names, classes = ["a.png", "b.png"], ["x", "y"]
     write_knowledge(tmp_path / "label.txt", Knowledge("softmax", np.eye(2)), names, classes)
     label = read_knowledge(tmp_path / "label.txt", names, classes)
@@ -109,7 +109,7 @@ def test_the_labels_file_can_be_one_more_teacher(tmp_path):
     assert np.allclose(average_teachers([teacher, label], "softmax", 1), [[0.8, 0.2], [0.1, 0.9]])
 
 
-def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
+def test_truth_probs_are_the_mean_probability_of_the_label(tmp_path, file):
     write_knowledge(tmp_path / "distill_y.txt", Knowledge("softmax", 1 - SOFT.probs), PATHS, CLASSES)
     both = read_folder(tmp_path, PATHS, CLASSES)
     assert np.allclose(find_truth_probs(both[:1], np.array([0, 0, 1])), [0.9, 0.25, 2 / 3])
@@ -117,6 +117,6 @@ def test_truth_is_the_mean_probability_of_the_label(tmp_path, file):
     assert find_truth_probs([], np.array([0, 1])).tolist() == [1, 1]
 
 
-def test_knowledge_knows_the_bases_of_the_losses():
+def test_knowledge_has_the_bases_of_the_losses():
     assert KINDS.keys() == BASES.keys()
     assert all(KINDS[name].sums_to_one == base.per_sample for name, base in BASES.items())

@@ -1,4 +1,4 @@
-"""What labels alone say: smoothing and class weights against torch and scikit-learn, stratified parts."""
+"""Label settings: smoothing and class weights against torch and scikit-learn, stratified fractions."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CLASSES = ("cat", "dog", "owl")
 TRUTH = np.eye(3, dtype=np.float32)[LABELS]
 
 
-def test_smoothing_is_torch_s():
+def test_smoothing_matches_torch():
     logits = torch.randn(7, 3)
     ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth_labels(TRUTH, 0.1)), torch.ones(7))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
@@ -24,13 +24,13 @@ def test_smoothing_is_torch_s():
     assert smooth_labels(TRUTH, 0) is TRUTH
 
 
-def test_balanced_is_scikit_learn_s():
+def test_balanced_matches_scikit_learn():
     reference = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
     weights = weigh_classes("balanced", LABELS, CLASSES, "student")
     assert np.allclose(weights, reference[LABELS]) and weights.mean() == pytest.approx(1)
 
 
-def test_weights_by_name_and_none():
+def test_class_weights_by_name_and_none():
     assert weigh_classes({"owl": 3.0, "cat": 0.5}, LABELS, CLASSES, "student").tolist() == [0.5] * 4 + [
         1,
         1,
@@ -42,14 +42,14 @@ def test_weights_by_name_and_none():
     assert str(error.value) == "params.yaml: student.class_weights.cta: no such class, did you mean cat?"
 
 
-def test_class_weights_are_torch_s():
+def test_class_weights_match_torch():
     logits, weights = torch.randn(7, 3), torch.tensor([0.5, 1, 3])
     ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), weights[LABELS])
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=weights, reduction="sum") / 7
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
 
-def test_a_stratified_part_has_each_class_s_share():
+def test_a_fraction_is_stratified():
     labels = np.repeat([0, 1, 2], [100, 50, 3])
     rows = draw_fraction(labels, 0.2, seed=1)
     assert np.bincount(labels[rows]).tolist() == [20, 10, 1] and len(set(rows)) == 31

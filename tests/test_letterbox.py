@@ -1,4 +1,4 @@
-"""The letterbox keeps the aspect ratio, fills the input exactly, and is the demo's, byte for byte."""
+"""The letterbox keeps the aspect ratio, fills the input, and equals the demo's byte for byte."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_box_by_hand(size, into, box):
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 31), (224, 225), (500, 20)])
 @pytest.mark.parametrize("height, width", [(32, 32), (225, 225), (31, 64)])
-def test_output_has_the_asked_size_and_black_around(size, height, width):
+def test_output_has_the_requested_size_and_black_borders(size, height, width):
     image = letterbox(Image.new("RGB", size, "white"), height, width)
     left, top, box_width, box_height = fit_box(*size, width, height)
     expected = np.zeros((height, width, 3), np.uint8)

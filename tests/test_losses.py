@@ -1,4 +1,4 @@
-"""Losses against torch, weightings by hand, GHM against a slow loop, and the laws that every recipe keeps."""
+"""Losses against torch, weightings by hand, GHM against a slow loop, and properties of all recipes."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ RECIPES = [
 
 
 def build(recipe, classes=CLASSES, gamma=0.0, **changes):
-    """The loss of a recipe, its settings changed by word: ohm=..."""
+    """The loss of a recipe, with the settings of some weightings replaced: ohm=..."""
     return build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
 
 
@@ -40,13 +40,13 @@ def batch():
     return torch.randn(8, 5) * 3, torch.softmax(torch.randn(8, 5), dim=1), torch.rand(8)
 
 
-def test_softmax_is_torch_cross_entropy(batch):
+def test_softmax_matches_torch_cross_entropy(batch):
     logits, targets, weights = batch
     expected = (weights * F.cross_entropy(logits, targets, reduction="none")).mean()
     assert torch.allclose(build("softmax")(logits, targets, weights), expected)
 
 
-def test_bce_is_torch_binary_cross_entropy(batch):
+def test_bce_matches_torch_binary_cross_entropy(batch):
     logits, targets, weights = batch
     expected = (
         F.binary_cross_entropy_with_logits(logits, targets, weights[:, None].expand(8, 5), reduction="sum")
@@ -55,12 +55,12 @@ def test_bce_is_torch_binary_cross_entropy(batch):
     assert torch.allclose(build("bce")(logits, targets, weights), expected)
 
 
-def test_a_recipe_without_base_means_bce():
+def test_a_recipe_without_a_base_uses_bce():
     assert split_recipe("ohm") == ("bce", ["ohm"]) and split_recipe("ohm+softmax") == ("softmax", ["ohm"])
 
 
 def kept(base, ratio, logits, targets, weights):
-    """Which rows or elements of a batch get a gradient."""
+    """Which elements of a batch get a gradient."""
     logits = torch.tensor(logits, requires_grad=True)
     Loss(BASES[base], [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
         logits, torch.tensor(targets), torch.tensor(weights)
@@ -80,8 +80,8 @@ def test_ohm_keeps_the_hardest_elements_of_bce():
     assert elements == [[False, True], [True, False]]
 
 
-def test_ohm_does_not_count_rows_of_weight_zero():
-    """The hardest row weighs nothing: of the other two, half is the harder one."""
+def test_ohm_ignores_rows_of_weight_zero():
+    """The hardest row has weight 0: of the other two, half is the harder one."""
     logits, targets = [[0.0, 9.0], [2.0, 0.0], [3.0, 0.0]], [[1.0, 0.0]] * 3
     assert kept("softmax", 0.5, logits, targets, [0.0, 1.0, 1.0]) == [[False] * 2, [True] * 2, [False] * 2]
     assert kept("softmax", 0.5, logits, targets, [0.0, 0.0, 0.0]) == [[False] * 2] * 3
@@ -96,7 +96,7 @@ def test_ohm_value_by_hand():
     assert value.item() == pytest.approx(2.126928 / 2, rel=1e-5)
 
 
-def test_ohm_keeps_at_least_one_and_keeps_ties_together():
+def test_ohm_keeps_at_least_one_row_and_all_ties():
     assert kept("softmax", 0.01, [[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0]] * 2, [1.0, 1.0]) == [
         [False] * 2,
         [True] * 2,
@@ -111,7 +111,7 @@ def test_ratio_one_equals_no_ohm(batch, base):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_has_a_finite_gradient_and_no_order(batch, recipe):
+def test_every_recipe_has_a_finite_gradient_and_ignores_word_order(batch, recipe):
     logits, targets, weights = batch
     logits.requires_grad_()
     loss = build(recipe)(logits, targets, weights)
@@ -145,7 +145,7 @@ LN2 = math.log(2)
 
 
 def test_weighted_bce_by_hand():
-    """All probabilities 1/2: terms of ln 2, that of mistaking a for b five times."""
+    """All probabilities are 1/2: terms of ln 2, times 5 for mistaking a for b."""
     targets = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     value = build("weighted", "abc")(torch.zeros(2, 3), targets, torch.ones(2))
     assert value.item() == pytest.approx(LN2 * ((1 + 5 + 1) + 3) / 2)
@@ -158,8 +158,8 @@ def test_weighted_softmax_by_hand():
     assert value.item() == pytest.approx((3 * LN2 + 1 * 2 * LN2) / 2)
 
 
-def test_weighted_blends_the_costs_of_soft_targets_and_stays_positive():
-    """Mistaking a for b costs 5: a quarter of a makes 1 + 0.25 x 4; a bce target may sum to more than 1."""
+def test_weighted_averages_costs_over_soft_targets_and_is_never_negative():
+    """Mistaking a for b costs 5: a quarter of a gives 1 + 0.25 x 4; a bce target may sum to more than 1."""
     free = losses.WeightedSettings(costs={"a": {"c": 0.0}, "b": {"c": 0.0}})
     quarter, double = torch.tensor([[0.25, 0.0, 0.75]]), torch.tensor([[0.9, 0.9, 0.1]])
     probs = torch.full((1, 3), 0.5)
@@ -182,21 +182,21 @@ def test_costs_of_one_equal_no_weighting(batch, base):
 @pytest.mark.parametrize(
     "changes, expected",
     [
-        ({}, 2 * LN2 / 2),  # row 0 is past both bounds, row 1 past none
+        ({}, 2 * LN2 / 2),  # row 0 passes both bounds, row 1 none
         ({"high_of": {"a": 0.96}}, (2 * LN2 + math.log1p(math.exp(-3))) / 2),
         ({"low_of": {"a": {"b": 0.01}}}, (2 * LN2 + math.log1p(math.exp(-3))) / 2),
         ({"low_of": {"b": {"a": 0.01}}}, 2 * LN2 / 2),  # no row is of class b
     ],
 )
 def test_threshold_bce_by_hand(changes, expected):
-    """Row 0 has probabilities 0.953 and 0.047, row 1 twice 1/2; both are of class a."""
+    """Row 0 has probabilities 0.953 and 0.047, row 1 has 1/2 and 1/2; both are of class a."""
     settings = dataclasses.replace(THRESHOLD, **changes)
     logits, targets = torch.tensor([[3.0, -3], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
     value = build("threshold", "ab", threshold=settings)(logits, targets, torch.ones(2))
     assert value.item() == pytest.approx(expected)
 
 
-def test_threshold_softmax_rests_a_row_whose_true_class_is_sure():
+def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
     """Probabilities 0.953 and 1/2 of the true class."""
     logits, targets = torch.tensor([[3.0, 0], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
     value = build("softmax+threshold", "ab")(logits, targets, torch.ones(2))
@@ -223,12 +223,12 @@ def test_ghm_by_hand():
 
 
 def slow_ghm(norms, bins, momentum, average, moves):
-    """The paper's formula bin by bin, times the bins over those in use; the last two are changed in place."""
+    """The paper's formula bin by bin, times bins / bins in use; changes the last two arguments in place."""
     inside, factors = {}, [0.0] * len(norms)
     for number in range(bins):
         low, high = number / bins, (number + 1) / bins
         inside[number] = [low <= g < high or (number == bins - 1 and g >= high) for g in norms]
-        if any(inside[number]):  # the authors' code leaves an empty bin alone
+        if any(inside[number]):  # the authors' code does not update empty bins
             average[number] = momentum * average[number] + (1 - momentum) * sum(inside[number])
             moves[number] += 1
     used = sum(any(here) for here in inside.values())
@@ -240,7 +240,7 @@ def slow_ghm(norms, bins, momentum, average, moves):
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_ghm_is_the_paper_s_formula_over_several_steps(base):
+def test_ghm_matches_the_formula_of_the_paper_over_several_steps(base):
     torch.manual_seed(1)
     ghm = losses.Ghm(losses.GhmSettings(bins=30, momentum=0.6), (), "")
     average, moves = [0.0] * 30, [0] * 30
@@ -249,15 +249,15 @@ def test_ghm_is_the_paper_s_formula_over_several_steps(base):
         probs = BASES[base].probs(logits)
         norms = (probs - targets).abs()
         if base == "softmax":
-            norms = 1 - probs[targets.bool()][:, None]  # of hard targets
+            norms = 1 - probs[targets.bool()][:, None]  # for hard targets
         ours = ghm(Outcome(probs, targets, probs, torch.ones(40), BASES[base].per_sample))
         slow = slow_ghm(norms.flatten().tolist(), 30, 0.6, average, moves)
         assert torch.allclose(ours, torch.tensor(slow).view_as(ours), rtol=1e-5)
 
 
 @pytest.mark.parametrize("momentum", [0, 0.75, 0.99])
-def test_ghm_s_factors_are_about_one_on_average(momentum):
-    """Also where most norms are small and bins come and go."""
+def test_factors_of_ghm_are_about_one_on_average(momentum):
+    """Even if most norms are small and bins fill and empty again."""
     torch.manual_seed(0)
     ghm, means = losses.Ghm(losses.GhmSettings(bins=30, momentum=momentum), (), ""), []
     for _ in range(300):
@@ -276,14 +276,14 @@ def test_ghm_of_equal_norms_is_one():
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_ghm_of_one_picture_and_of_none_that_counts(base):
+def test_ghm_of_one_picture_and_of_weight_zero(base):
     ghm = build(f"{base}+ghm")
     logits, targets = torch.randn(1, 5), torch.eye(5)[[2]]
     assert ghm(logits, targets, torch.ones(1)).isfinite()
     assert ghm(logits, targets, torch.zeros(1)).item() == 0
 
 
-def test_ghm_does_not_count_rows_of_weight_zero():
+def test_ghm_ignores_rows_of_weight_zero():
     logits, targets = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
     weights = torch.tensor([1.0, 1, 1, 1, 0, 0])
     whole, part = build("softmax+ghm"), build("softmax+ghm")
@@ -291,11 +291,11 @@ def test_ghm_does_not_count_rows_of_weight_zero():
     assert whole(logits, targets, weights).item() == pytest.approx(expected.item())
 
 
-def test_ghm_s_state_moves_and_is_saved():
+def test_the_state_of_ghm_is_saved():
     assert set(build("ghm").state_dict()) == {"weightings.0.average", "weightings.0.mass"}
 
 
-def test_focal_is_torchvision_s_for_bce():
+def test_focal_bce_matches_torchvision():
     from torchvision.ops import sigmoid_focal_loss
 
     torch.manual_seed(0)
@@ -314,7 +314,7 @@ def test_focal_softmax_by_hand():
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_focal_goes_with_every_recipe(batch, recipe):
+def test_focal_combines_with_every_recipe(batch, recipe):
     logits, targets, weights = batch
     logits.requires_grad_()
     build(recipe, gamma=0.5)(logits, targets, weights).backward()
@@ -336,7 +336,7 @@ def test_focal_goes_with_every_recipe(batch, recipe):
          "weighting.threshold.high_of.f: no such class (5 classes: a, b, c, d, e)"),
     ],
 )  # fmt: skip
-def test_classes_that_are_not_there(recipe, changes, message):
+def test_unknown_classes_are_refused(recipe, changes, message):
     with pytest.raises(UserError) as error:
         build(recipe, **changes)
     assert str(error.value) == f"params.yaml: {message}"

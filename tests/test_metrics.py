@@ -1,4 +1,4 @@
-"""Predictions and the figures made from them, by hand and against scikit-learn's and scipy's own."""
+"""Predictions and their metrics, by hand and against scikit-learn."""
 
 import math
 
@@ -12,7 +12,7 @@ from src.results.predictions import Predictions, read_predictions, round_probs, 
 
 CLASSES = ("a", "b,c", "d")
 PROBS = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
-HAND = Predictions(CLASSES, np.array([0, 0, 1, 1]), PROBS)  # right, wrong, right, wrong; no picture of d
+HAND = Predictions(CLASSES, np.array([0, 0, 1, 1]), PROBS)  # correct, wrong, correct, wrong; no picture of d
 
 
 def test_summary_by_hand():
@@ -23,7 +23,7 @@ def test_summary_by_hand():
     assert "top5" not in figures
 
 
-def test_interval_is_wilsons():
+def test_the_interval_is_the_wilson_interval():
     """(p + z^2 / 2n -+ z sqrt(pq / n + z^2 / 4n^2)) / (1 + z^2 / n) for z = 1.959964, n = 4, p = 1/2."""
     z, n, p = 1.959963985, 4, 0.5
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -48,7 +48,7 @@ def test_per_class_by_hand():
     assert rows["d"] == {"class": "d", "pictures": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
 
 
-def test_many_classes_have_top5_and_agree_with_scikit_learn():
+def test_many_classes_have_top5_and_match_scikit_learn():
     generator = np.random.default_rng(0)
     probs, labels = generator.dirichlet(np.ones(8), 200), generator.integers(0, 8, 200)
     figures = summarize(Predictions(tuple("abcdefgh"), labels, probs))
@@ -58,12 +58,12 @@ def test_many_classes_have_top5_and_agree_with_scikit_learn():
     assert figures["top5"] == pytest.approx(in_top5)
 
 
-def test_bce_probabilities_are_scaled_for_the_log_loss():
+def test_bce_probabilities_are_normalised_for_the_log_loss():
     figures = summarize(Predictions(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.3], [0.0, 0.0]])))
     assert figures["log_loss"] == pytest.approx(-math.log(0.75 * 0.5) / 2, abs=1e-9)
 
 
-def test_predictions_round_trip(tmp_path):
+def test_predictions_survive_a_round_trip(tmp_path):
     probs = round_probs(np.random.default_rng(0).dirichlet(np.ones(3), 4))
     predictions = Predictions(CLASSES, HAND.labels, probs)
     write_predictions(tmp_path / "p.csv", predictions, ["x,1", "y\n2", 'z"3', "w"])
@@ -76,7 +76,7 @@ def test_predictions_round_trip(tmp_path):
     assert summarize(back) == summarize(predictions)
 
 
-def test_confusion_picture_is_the_same_every_time(tmp_path):
+def test_the_confusion_plot_is_reproducible(tmp_path):
     for name in ("one", "two"):
         draw_confusion(
             tmp_path / f"{name}.png",

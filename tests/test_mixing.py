@@ -1,4 +1,4 @@
-"""Mixup, cutmix and multi-scale: by hand, exact with weights, drawn from the batch's own generator."""
+"""Mixup, cutmix and multi-scale: by hand, exact with weights, seeded by the batch's generator."""
 
 import numpy as np
 import pytest
@@ -55,8 +55,8 @@ def test_mixup_blends_every_picture_with_its_partner():
     assert torch.equal(mixed.targets, expected.targets) and torch.equal(mixed.weights, expected.weights)
 
 
-def test_cutmix_s_share_is_that_of_the_pixels_left():
-    """Picture n is of grey n and of class n, so its pixels and targets name their owners."""
+def test_targets_of_cutmix_are_the_shares_of_pixels():
+    """Picture n has grey level n and class n, so pixels and targets show where they come from."""
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 20, 30)
     batch = Batch(images, torch.eye(4), torch.ones(4))
     covered = []
@@ -80,11 +80,11 @@ def test_multi_scale_keeps_the_ratio_and_stays_in_range():
     assert min(widths) >= 25 and max(widths) <= 35 and 29 < np.mean(widths) < 31 and 1 < np.std(widths) < 3
 
 
-def test_nothing_switched_on_is_an_empty_list():
+def test_without_mixing_there_are_no_transforms():
     assert build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0)) == []
 
 
-def test_one_of_mixup_and_cutmix_for_each_batch(monkeypatch):
+def test_each_batch_gets_either_mixup_or_cutmix(monkeypatch):
     called = []
     for name in ("mixup", "cutmix"):
         monkeypatch.setattr(
@@ -97,7 +97,7 @@ def test_one_of_mixup_and_cutmix_for_each_batch(monkeypatch):
     assert 10 < called.count(("mixup", 0.2)) < 30
 
 
-def test_the_sizes_that_a_network_must_take():
+def test_sizes_that_a_network_must_take():
     assert list_sizes(32, 48, 0) == [(32, 48)]
     assert list_sizes(100, 200, 0.15) == [(100, 200), (85, 170), (115, 230), (99, 199)]
 

@@ -1,4 +1,4 @@
-"""Networks by name: what they are, how they see pictures, and which sizes they take."""
+"""Networks by name: outputs, normalisation, and the sizes they take."""
 
 import warnings
 
@@ -28,7 +28,7 @@ def test_googlenet_has_one_output_in_training():
     assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
 
 
-def test_first_layer_normalises():
+def test_the_first_layer_normalises():
     model = build_model("resnet18", 2, "student")
     image = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     assert model.normalize(image).abs().max() < 1e-6
@@ -42,7 +42,7 @@ def test_a_network_must_take_every_size():
     vit = build_model("timm/test_vit", 3, "x")
     check_sizes(vit, list_sizes(160, 160, 0), 3, "student")
     for model, sizes in (
-        (vit, list_sizes(160, 160, 0.1)),  # 176 pixels fit its patches, 159 do not
+        (vit, list_sizes(160, 160, 0.1)),  # 176 pixels are a multiple of its patch size, 159 are not
         (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0)),
         (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5)),
     ):
@@ -51,7 +51,7 @@ def test_a_network_must_take_every_size():
 
 
 def test_a_network_must_have_a_classifier():
-    """Some of timm's are encoders, whatever number of classes is asked for."""
+    """Some of timm's networks are encoders, whatever the requested number of classes."""
     encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, 4), torch.nn.Flatten(2))
     message = (
         r"^params.yaml: student.arch: the network gives \(1, 5, 64\), not a number for each of 3 classes"
@@ -60,14 +60,14 @@ def test_a_network_must_have_a_classifier():
         check_sizes(encoder, [(32, 32)], 3, "student")
 
 
-def test_a_tag_of_weights_that_is_not_there():
+def test_an_unknown_tag_of_weights_is_refused():
     with pytest.raises(UserError, match="^params.yaml: student.arch: timm/resnet10t.nosuch cannot be built"):
         build_model("timm/resnet10t.nosuch", 3, "student")
 
 
 # names
 
-RESNEST_FAST = {  # M parameters with 1000 classes, as the ResNeSt authors' table of variants has them
+RESNEST_FAST = {  # M parameters with 1000 classes, from the ResNeSt authors' table of variants
     "resnest50_fast_1s1x64d": 26.3, "resnest50_fast_2s1x64d": 27.5, "resnest50_fast_4s1x64d": 31.9,
     "resnest50_fast_1s2x40d": 25.9, "resnest50_fast_2s2x40d": 26.9, "resnest50_fast_4s2x40d": 30.4,
     "resnest50_fast_1s4x24d": 25.7,
@@ -77,8 +77,8 @@ MISSION = (
     "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7 efficientnet_b8 resnest50 resnest101 "
     "resnest200 resnest269"
 ).split()
-HUGE = 60e6  # parameters from which on a network is built, but takes no step
-SIZES = range(32, 545, 32)  # pixels a side, multiples of what most networks divide by
+HUGE = 60e6  # parameters; larger networks are built, but take no step
+SIZES = range(32, 545, 32)  # pixels per side, multiples of most networks' stride
 
 
 def millions(net):
@@ -86,11 +86,11 @@ def millions(net):
 
 
 @pytest.mark.parametrize("arch", RESNEST_FAST)
-def test_resnest_fast_has_the_published_parameters(arch):
+def test_resnest_fast_has_the_published_number_of_parameters(arch):
     assert millions(build_without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
 
 
-def test_aliases_are_the_networks_they_stand_for():
+def test_aliases_build_their_networks():
     for alias, other, wanted in (
         ("mobilenetv3_small", "mobilenet_v3_small", 2.54),
         ("efficientnet_b8", "timm/tf_efficientnet_b8", 87.4),
@@ -102,10 +102,10 @@ def test_aliases_are_the_networks_they_stand_for():
         assert millions(one) == pytest.approx(wanted, abs=0.05)
 
 
-def test_mean_and_std_are_those_of_the_weights():
+def test_mean_and_std_match_the_weights():
     for arch, mean, std in (
         ("resnet18", 0.485, 0.229),
-        ("efficientnet_v2_l", 0.5, 0.5),  # of torchvision's, the only one that is not ImageNet's
+        ("efficientnet_v2_l", 0.5, 0.5),  # the only one of torchvision's that differs from ImageNet's
         ("inception_v3", 0.5, 0.5),  # its weights were TensorFlow's
         ("efficientnet_b8", 0.5, 0.5),  # trained with AdvProp
         ("timm/tf_efficientnet_b8.ra_in1k", 0.485, 0.229),  # trained without
@@ -115,8 +115,8 @@ def test_mean_and_std_are_those_of_the_weights():
         assert (config.mean[0], config.std[0]) == (mean, std), arch
 
 
-def test_inception_sees_pictures_as_torchvision_shows_them_to_it():
-    """torchvision normalises by ImageNet's values and then transforms the input once more."""
+def test_inception_normalises_as_torchvision_does():
+    """torchvision normalises by ImageNet's values and then transforms the input again."""
     ours = build_model("inception_v3", 3, "x").eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -124,12 +124,12 @@ def test_inception_sees_pictures_as_torchvision_shows_them_to_it():
     theirs.load_state_dict(ours.net.state_dict(), strict=False)
     images = torch.rand(1, 3, 96, 96)
     normal = torchvision.transforms.functional.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    one, two = ours(images), theirs.eval()(normal)  # of random weights, so of any size
+    one, two = ours(images), theirs.eval()(normal)  # random weights, so on any scale
     assert (one - two).abs().max() < 1e-5 * two.abs().max()
 
 
 def smallest_size(net):
-    """The first of SIZES that the network takes, without computing anything."""
+    """The first of SIZES that the network takes, tried on the meta device."""
     for size in SIZES:
         try:
             with torch.no_grad():
@@ -146,9 +146,9 @@ def file_of(model):
 
 @pytest.mark.slow
 def test_every_network_takes_a_step(capsys):
-    """Each name of torchvision and each of the aliases, two pictures at the smallest size it takes.
+    """Each name of torchvision and each alias, on two pictures of the smallest size it takes.
 
-    Then its weights go through a file of plain tensors into another one.
+    Then its weights are saved as safetensors and loaded into another network.
     """
     names = sorted({*find_registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
     assert len(names) == 80 + 14

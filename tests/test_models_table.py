@@ -1,4 +1,4 @@
-"""The table of networks: what they cost, by the original's figures and by hand."""
+"""The table of networks: their costs, against the original's figures and by hand."""
 
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ from src.ground.params import read
 from tools.models import ModelsSettings, count_by_rule, count_costs
 from tools.summary import main, parse_size
 
-ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x 224
+ORIGINAL = {  # M parameters, M multiply-adds by the rule; for 6 classes at 224 x 224
     "resnet18": (11.18, 1820.16),
     "resnet50": (23.52, 4109.68),
     "shufflenet_v2_x1_0": (1.26, 148.00),
@@ -21,7 +21,7 @@ ORIGINAL = {  # M parameters, M multiply-adds by the rule; of 6 classes at 224 x
     "mobilenetv3_small": (1.52, 57.38),
     "mobilenetv3_large": (4.21, 222.04),
 }
-CONV_LINEAR = {  # M multiply-adds of convolutions and linear layers alone
+CONV_LINEAR = {  # M multiply-adds of convolutions and linear layers only
     "resnet18": 1813.56,
     "shufflenet_v2_x1_0": 143.89,
     "mobilenet_v2": 299.50,
@@ -37,13 +37,13 @@ def test_rows_of_the_original_table(model):
 
 
 @pytest.mark.parametrize("model", CONV_LINEAR)
-def test_convolutions_and_linear_layers_alone(model):
+def test_convolutions_and_linear_layers_only(model):
     assert count_costs(model, 6, 224, 224)["macs_m"] == pytest.approx(CONV_LINEAR[model], abs=0.01)
 
 
 @pytest.mark.parametrize("model", ["resnet18", "efficientnet_b0", "densenet121", "vit_b_16", "swin_t"])
-def test_torchvision_counts_the_same(model):
-    """It states G multiply-adds of its weights, attention's products among them."""
+def test_counts_match_torchvision(model):
+    """torchvision states G multiply-adds of its weights, including attention's products."""
     about = torchvision.models.get_model_weights(model).DEFAULT.meta
     found = count_costs(model, 1000, 224, 224)
     assert found["macs_m"] / 1000 == pytest.approx(about["_ops"], abs=0.001)
@@ -69,7 +69,7 @@ def test_the_rule_by_hand():
     assert count_by_rule(linear, (features,), linear(features)) == 35 + 7
 
 
-def test_the_committed_table_is_what_is_counted():
+def test_the_committed_table_is_up_to_date():
     settings, table = read(ModelsSettings, "models"), pd.read_csv(ROOT / "metrics/models.csv")
     assert table.columns[0] == "model" and list(table["model"]) == list(settings.archs)
     for row in table.to_dict("records"):
@@ -77,15 +77,15 @@ def test_the_committed_table_is_what_is_counted():
         assert {name: row[name] for name in found} == pytest.approx(found, abs=5e-5)
 
 
-def test_a_network_that_cannot_take_the_size_is_named():
+def test_a_network_that_cannot_take_the_size_is_reported():
     with pytest.raises(
         UserError, match="^params.yaml: models.archs: alexnet cannot take pictures of 32 x 32"
     ):
         count_costs("alexnet", 6, 32, 32)
 
 
-def test_the_committed_speeds_are_whole():
-    """Every network of the list, in every way it was timed, and no median outside its range."""
+def test_the_committed_speeds_are_complete():
+    """Every network of the list, timed in every way, and no median outside its range."""
     table = pd.read_csv(ROOT / "benchmarks/models_latency.csv")
     assert set(table["model"]) == set(read(ModelsSettings, "models").archs)
     ways = table.groupby(["mode", "threads", "batch"])["model"].nunique()
@@ -108,11 +108,11 @@ def test_summary_shows_layers_and_costs(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("text, size", [("224", (224, 224)), ("96x128", (96, 128)), ("", (32, 32))])
-def test_size_in_words(place, text, size):
+def test_parse_size(place, text, size):
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["0", "x5", "5x", "big"])
-def test_a_size_that_is_none(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(UserError, match="^SIZE: must be pixels like 224 or 224x320"):
         parse_size(text)

@@ -1,4 +1,4 @@
-"""params.yaml: read as DVC reads it, checked whole, every problem named by key, value and rule."""
+"""params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
 import json
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ def test_shipped_file_is_valid_and_read_as_dvc_reads_it(place):
 @pytest.mark.parametrize(
     "text", ["1e-05", "1e-3", "0.1", "1E+2", ".5", "010", "1_0", "yes", "on", "1:30", "~", "'3'"]
 )
-def test_scalars_are_those_of_dvc(place, text):
+def test_scalars_are_parsed_as_by_dvc(place, text):
     from src.ground.params import parse
 
     (place / "x.yaml").write_text(f"a: {text}\n")
     assert parse(f"a: {text}\n", "{}") == load_yaml("x.yaml")
 
 
-def test_shipped_file_is_in_the_form_dvc_writes(place):
+def test_shipped_file_has_the_format_that_dvc_writes(place):
     from dvc.utils.serialize import modify_yaml
 
     before = (place / "params.yaml").read_text()
@@ -130,12 +130,12 @@ def test_every_list_can_be_overridden(place, key, value):
         ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),
     ],
 )  # fmt: skip
-def test_refused_values(place, key, value, message):
+def test_invalid_values_are_refused(place, key, value, message):
     edit_params(place, **{key: value})
     assert refusal(place) == f"params.yaml: {message}"
 
 
-def test_missing_key(place):
+def test_a_missing_key_is_reported_with_its_meaning(place):
     text = (place / "params.yaml").read_text()
     (place / "params.yaml").write_text(
         "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
@@ -144,7 +144,7 @@ def test_missing_key(place):
     assert refusal(place) == f"params.yaml: seed: missing ({meaning})"
 
 
-def test_all_problems_at_once(place):
+def test_all_problems_are_reported_at_once(place):
     edit_params(place, seed=-1, loss="x", student__lr=0)
     assert len(refusal(place).splitlines()) == 3
 
@@ -159,7 +159,7 @@ def test_all_problems_at_once(place):
         ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
     ],
 )
-def test_broken_files(place, text, message):
+def test_a_broken_file_is_reported(place, text, message):
     (place / "params.yaml").write_text(text)
     assert refusal(place) == f"params.yaml: {message}"
 
@@ -179,12 +179,12 @@ def test_a_rule_across_fields_names_its_section(place):
         read(Ohm, "weighting.ohm")
 
 
-def test_numbers_become_the_declared_type(place):
+def test_numbers_are_converted_to_the_declared_type(place):
     edit_params(place, student__epochs=3.0, student__lr=1)
     assert repr(read(int, "student.epochs")) == "3" and repr(read(float, "student.lr")) == "1.0"
 
 
-def test_params_without_a_file(tmp_path, monkeypatch):
+def test_a_missing_file_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="params.yaml: not found"):
         read_params()

@@ -1,4 +1,4 @@
-"""Pictures from files: the pack's own bytes, or within a stated tolerance; errors by name."""
+"""Pictures read from files equal the pack, exactly or within a stated tolerance; errors name the file."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ PHOTOS = ROOT.parent / "shared/data/clothing/test"
 
 @pytest.fixture
 def checked(place, tiny_images):
-    """The place after check_images on tiny pictures and one photo with an odd name, packed."""
+    """The working folder after check_images on tiny pictures and one photo with an odd name, packed."""
     photo(700, 500).save(tiny_images / "train/red/caf\u00e9, 1.jpg", quality=90, exif=turned(6))
     edit_params(place, data__root=str(tiny_images), images__height=32, images__width=48)
     check_images.main()
@@ -38,7 +38,7 @@ def turned(orientation):
     return exif
 
 
-def test_files_are_the_pack_s_own_bytes(checked, capsys):
+def test_files_give_the_bytes_of_the_pack(checked, capsys):
     packed = {split: np.array(read_pictures(split, False)) for split in ("train", "val")}
     edit_params(checked, images__pack=False)
     check_images.main()
@@ -59,13 +59,13 @@ def test_files_are_the_pack_s_own_bytes(checked, capsys):
     assert len(np.load(pack_path("val"))) == 0
 
 
-def test_the_index_is_arrays(checked):
+def test_the_index_consists_of_arrays(checked):
     files = Files(checked, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
     assert not any(isinstance(value, list) for value in vars(files).values())
     assert files.names.nbytes + files.ends.nbytes < 25 * 1000
 
 
-def test_a_picture_that_changed_since_it_was_checked_is_named(checked, tiny_images):
+def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_images):
     edit_params(checked, images__pack=False)
     check_images.main()
     (tiny_images / "val/red/0.png").unlink()
@@ -77,7 +77,7 @@ def test_a_picture_that_changed_since_it_was_checked_is_named(checked, tiny_imag
             pictures[[row]]
 
 
-def test_a_margin_keeps_the_training_pictures_larger(checked):
+def test_a_margin_packs_the_training_pictures_larger(checked):
     edit_params(checked, images__pack_margin=0.25)
     check_images.main()
     train, val = read_pictures("train", False), read_pictures("val", False)
@@ -90,8 +90,8 @@ def test_a_margin_keeps_the_training_pictures_larger(checked):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_sound_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
-    """In full the same bytes; nearly so at half its size, 151 x 100 pixels, the last half covered."""
+def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
+    """Equal bytes at full size; nearly equal at half size, 151 x 100, whose last pixels are half covered."""
     path = tmp_path / "x.jpg"
     photo(301, 199).convert(mode).save(path, quality=90, exif=turned(orientation))
     content = path.read_bytes()
@@ -110,7 +110,7 @@ def test_a_sound_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode
 
 def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
     if not PHOTOS.exists():
-        pytest.skip(f"{PHOTOS} is not there: no real photos to look at")
+        pytest.skip(f"{PHOTOS} not found: no real photos")
     means = []
     for path in sorted(PHOTOS.glob("*/*.jpg"))[::15]:
         content = path.read_bytes()

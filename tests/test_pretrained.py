@@ -1,4 +1,4 @@
-"""Weights to start from: what fits is loaded, what does not is named, and no file is ever run."""
+"""Pretrained weights: what fits is loaded, what does not is reported, and no file is ever executed."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ SIZE = (160, 160)
 
 
 def saved(net, path, **changes):
-    """The state of a network as a file, with some of its tensors changed; returns the path as text."""
+    """Save the state of a network with some tensors changed; returns the path as text."""
     state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()} | changes
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     return str(path)
@@ -46,7 +46,7 @@ def load(arch, pretrained, classes=3, wanted_hash="any", size=SIZE):
 
 
 def refusal(arch, pretrained, **options):
-    """The one line that refuses the file, without its beginning."""
+    """The one-line error that refuses the file, without its prefix."""
     with pytest.raises(UserError) as caught:
         load(arch, pretrained, **options)
     (line,) = caught.value.args
@@ -55,7 +55,7 @@ def refusal(arch, pretrained, **options):
 
 
 @pytest.mark.parametrize("arch", CLASSIFIERS)
-def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
+def test_all_but_the_classifier_is_loaded_and_reported(tmp_path, capsys, arch):
     source = build_model(arch, 10, "x").net
     path = saved(source, tmp_path / "w.safetensors")
     model, heads = load(arch, path), CLASSIFIERS[arch]
@@ -68,8 +68,8 @@ def test_all_but_another_classifier_is_filled_and_said(tmp_path, capsys, arch):
     assert all(not model.net.get_submodule(head).weight.any() for head in heads.split(", "))
 
 
-def test_of_a_new_classifier_of_several_layers_the_last_starts_from_zero():
-    """Norms and hidden layers of zeros would let no gradient through."""
+def test_only_the_last_layer_of_a_new_classifier_starts_from_zero():
+    """Zeros in norms and hidden layers would block the gradient."""
     head = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
     net = torch.nn.Sequential(OrderedDict(body=torch.nn.Linear(2, 4), head=head))
     network = as_network(net, ["head"])
@@ -77,7 +77,7 @@ def test_of_a_new_classifier_of_several_layers_the_last_starts_from_zero():
     assert not head[2].weight.any() and head[1].weight.all() and head[0].weight.all()
 
 
-def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
+def test_a_classifier_that_fits_is_loaded_with_its_bias(tmp_path, capsys):
     source = build_model("timm/test_resnet", 3, "x").net
     model = build_model("timm/test_resnet", 3, "student")
     set_bias(model, torch.full((3,), 9.0))
@@ -90,8 +90,8 @@ def test_a_classifier_that_fits_is_loaded_and_keeps_its_bias(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
-def test_a_saved_state_dict_is_taken_as_training_scripts_write_it(tmp_path, wrap):
-    """Plain or beside other things, from one process or several, with or without BatchNorm's counters."""
+def test_checkpoints_of_training_scripts_are_loaded(tmp_path, wrap):
+    """Plain or nested in a checkpoint, saved from DistributedDataParallel, without BatchNorm's counters."""
     source = build_model("mnasnet0_5", 3, "x").net
     state = {f"module.{name}": t for name, t in source.state_dict().items() if "num_batches" not in name}
     torch.save(wrap(state), tmp_path / "w.pth")
@@ -99,14 +99,14 @@ def test_a_saved_state_dict_is_taken_as_training_scripts_write_it(tmp_path, wrap
     assert torch.equal(model.net.layers[0].weight, source.layers[0].weight)
 
 
-def test_auxiliary_classifiers_are_left_out(tmp_path, capsys):
+def test_auxiliary_classifiers_are_skipped(tmp_path, capsys):
     source = torchvision.models.googlenet(num_classes=3, aux_logits=True, init_weights=False)
     load("googlenet", saved(source, tmp_path / "w.pth"))
     said = capsys.readouterr().out.splitlines()[0]
     assert "left out: aux1.conv.bn, aux1.conv.conv, aux1.fc1" in said and said.endswith("new: none")
 
 
-def test_a_students_own_file_brings_its_mean_and_std(tmp_path, capsys):
+def test_the_file_of_a_student_sets_mean_and_std(tmp_path, capsys):
     source = build_model("timm/test_resnet", 5, "x")
     source.normalize.mean.fill_(0.25)
     facts = Facts("timm/test_resnet", "softmax", tuple("abcde"), 32, 32, (0.25,) * 3, (1,) * 3, "", "", "")
@@ -114,10 +114,10 @@ def test_a_students_own_file_brings_its_mean_and_std(tmp_path, capsys):
     model = load("timm/test_resnet", str(tmp_path / "student.safetensors"))
     assert model.normalize.mean.flatten().tolist() == [0.25] * 3
     assert torch.equal(model.net.conv1[0].weight, source.net.conv1[0].weight)
-    assert "warning" not in capsys.readouterr().out  # its pictures were letterboxed as these are
+    assert "warning" not in capsys.readouterr().out  # it was trained on the same letterboxed pictures
 
 
-def test_other_pictures_than_the_weights_know_are_a_warning(tmp_path, capsys):
+def test_pictures_unlike_those_of_the_weights_are_a_warning(tmp_path, capsys):
     path = saved(build_model("efficientnet_b0", 3, "x").net, tmp_path / "w.safetensors")
     load("efficientnet_b0", path, size=(96, 128))
     _, warning = capsys.readouterr().out.splitlines()
@@ -139,18 +139,18 @@ class Evil:
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_a_pickle_is_refused_and_never_run(tmp_path, name):
+def test_a_pickle_is_refused_and_never_executed(tmp_path, name):
     marker = tmp_path / "marker"
     torch.save({"fc.weight": Evil(marker)}, tmp_path / name)
     assert f"{tmp_path / name}: no plain weights" in refusal("resnet18", str(tmp_path / name))
     assert not marker.exists()
-    torch.load((tmp_path / name).rename(tmp_path / "x.pth"), weights_only=False)  # a careless reader runs it
+    torch.load((tmp_path / name).rename(tmp_path / "x.pth"), weights_only=False)  # an unsafe load executes it
     assert marker.exists()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("damage", ["half", "empty", "text"])
-def test_a_damaged_file_is_named(tmp_path, suffix, damage):
+def test_a_damaged_file_is_reported(tmp_path, suffix, damage):
     path = Path(saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / f"w{suffix}"))
     content = path.read_bytes()
     path.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"weights"}[damage])
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_named(tmp_path, suffix, damage):
     assert refusal("timm/test_resnet", str(path)).startswith(f": {path}: no plain weights, {size} bytes: ")
 
 
-def test_a_file_without_named_tensors(tmp_path):
+def test_a_file_without_named_tensors_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
     torch.save(build_model("timm/test_resnet", 3, "x").net, tmp_path / "module.pth")
@@ -167,13 +167,13 @@ def test_a_file_without_named_tensors(tmp_path):
     assert "no such file" in refusal("resnet18", str(tmp_path))
 
 
-def test_weights_of_another_network_are_one_line(tmp_path):
+def test_weights_of_another_network_are_a_one_line_error(tmp_path):
     path = saved(build_model("resnet50", 1000, "x").net, tmp_path / "resnet50.pth")
     line = refusal("resnet18", path)
     assert "does not fit the network: " in line and "first layer1.0.bn3.bias" in line and len(line) < 300
 
 
-def test_a_missing_tensor_and_one_of_another_shape_are_named(tmp_path):
+def test_missing_tensors_and_wrong_shapes_are_reported(tmp_path):
     source = build_model("timm/test_resnet", 3, "x").net
     path = saved(source, tmp_path / "w.safetensors", **{"bn1.weight": torch.ones(5)})
     assert "1 tensors are missing, unknown or of another shape, first bn1.weight" in refusal(
@@ -185,13 +185,13 @@ def test_a_missing_tensor_and_one_of_another_shape_are_named(tmp_path):
     assert "first bn1.weight" in refusal("timm/test_resnet", path)
 
 
-def test_values_that_are_no_numbers(tmp_path):
+def test_non_finite_values_are_refused(tmp_path):
     source = build_model("timm/test_resnet", 3, "x").net
     path = saved(source, tmp_path / "w.safetensors", **{"fc.bias": torch.tensor([0.0, float("nan"), 0.0])})
     assert "fc.bias holds non-finite values" in refusal("timm/test_resnet", path)
 
 
-def test_a_pinned_file(tmp_path):
+def test_a_pinned_hash_is_checked(tmp_path):
     path = saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / "w.safetensors")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     load("timm/test_resnet", path, wanted_hash=digest)
@@ -200,10 +200,10 @@ def test_a_pinned_file(tmp_path):
     )
 
 
-# the libraries' own weights, as they lie in the libraries' caches
+# the libraries' own weights, placed in the libraries' caches
 
 
-def test_default_is_what_torchvision_downloads(tmp_path, monkeypatch, capsys):
+def test_default_loads_the_weights_of_torchvision(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     url = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url
     (tmp_path / "checkpoints").mkdir()
@@ -217,7 +217,7 @@ def test_default_is_what_torchvision_downloads(tmp_path, monkeypatch, capsys):
     )
 
 
-def test_default_is_what_timm_downloads(tmp_path, monkeypatch, capsys):
+def test_default_loads_the_weights_of_timm(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     source = build_model("timm/test_resnet", 1000, "x").net
@@ -231,7 +231,7 @@ def test_default_is_what_timm_downloads(tmp_path, monkeypatch, capsys):
     assert "left out: fc, new: fc" in capsys.readouterr().out
 
 
-def test_no_library_has_weights_of_a_variant():
+def test_default_is_refused_for_a_variant_without_weights():
     assert "no library has weights of resnest50_fast_2s2x40d" in refusal(
         "resnest50_fast_2s2x40d", "default", size=(32, 32)
     )
@@ -239,8 +239,8 @@ def test_no_library_has_weights_of_a_variant():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet18", "timm/resnet10t"])
-def test_default_without_a_network_is_one_line(tmp_path, arch):
-    """In a process of its own: the libraries read where to look when they are imported."""
+def test_default_without_an_internet_connection_is_a_one_line_error(tmp_path, arch):
+    """In its own process: the libraries read these variables at import."""
     program = (
         "from src.ground.errors import run; from src.networks.models import build_model; "
         "from src.networks.pretrained import fill, load_pretrained; "

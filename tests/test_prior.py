@@ -1,4 +1,4 @@
-"""What an untrained classifier starts from."""
+"""Initial bias and weights of an untrained classifier."""
 
 import pytest
 import torch
@@ -19,13 +19,13 @@ from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set
     ],
 )
 def test_prior_by_hand(base, prior, expected):
-    """With features of 0 the bias alone speaks."""
+    """With features of 0, only the bias matters."""
     model = build_model("resnet18", 3, "x")
     set_bias(model, compute_prior_bias(prior, BASES[base], ("a", "b", "c"), "student"))
     assert BASES[base].probs(model.net.fc.bias[None])[0].tolist() == pytest.approx(expected)
 
 
-def test_priors_that_leave_the_bias_alone():
+def test_priors_that_do_not_set_the_bias():
     assert compute_prior_bias("none", BASES["bce"], ("a", "b"), "x") is None
     assert compute_prior_bias("uniform", BASES["softmax"], ("a", "b"), "x") is None
 
@@ -33,18 +33,18 @@ def test_priors_that_leave_the_bias_alone():
 @pytest.mark.parametrize(
     "arch, redrawn", [("efficientnet_b0", True), ("mnasnet1_0", True), ("resnet18", False), ("swin_t", False)]
 )
-def test_a_classifier_drawn_for_a_thousand_classes_is_drawn_anew_for_ten(arch, redrawn):
+def test_classifiers_initialised_too_large_are_redrawn(arch, redrawn):
     network = build_model(arch, 10, "x")
     head = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     before = head.weight.detach().clone()
     redraw_large_classifiers(network)
     assert torch.equal(head.weight, before) != redrawn
-    if redrawn:  # uniform in +-1 / sqrt(features), of standard deviation 1 / sqrt(3 x features)
+    if redrawn:  # uniform in +-1 / sqrt(features), with standard deviation 1 / sqrt(3 x features)
         expected = (3 * head.in_features) ** -0.5
         assert before.std() > 6 * expected and head.weight.std().item() == pytest.approx(expected, rel=0.05)
 
 
-def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
+def test_every_classifier_gets_the_prior():
     bias = compute_prior_bias("uniform", BASES["bce"], ("a", "b", "c"), "x")
     for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
         model = build_model(arch, 3, "x").eval()
@@ -61,6 +61,6 @@ def test_every_classifier_gets_the_prior_and_squeezenet_can_say_no():
         ({"a": 0.5, "b": 0.4, "c": 0.3}, "student.prior: the probabilities must sum to 1, got 1.2"),
     ],
 )
-def test_priors_that_cannot_be(prior, message):
+def test_invalid_priors_are_refused(prior, message):
     with pytest.raises(UserError, match=f"^params.yaml: {message}"):
         compute_prior_bias(prior, BASES["softmax"], ("a", "b", "c"), "student")

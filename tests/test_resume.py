@@ -1,4 +1,4 @@
-"""A killed training goes on to the same bits; a changed input, damage and a second writer are told."""
+"""A killed training resumes to the same bits; changed inputs, damage and a second writer are reported."""
 
 import os
 import pickle
@@ -32,7 +32,7 @@ def every_epoch_is_saved(monkeypatch):
 
 
 def test_saving_waits_until_it_is_cheap(tmp_path, monkeypatch):
-    """Each save takes 1 s of a clock that goes on by 10 s an epoch: with a cost of 2 % every 50 s."""
+    """A save takes 1 s and an epoch 10 s on a fake clock: at a cost of 2 %, a save every 50 s."""
     monkeypatch.setattr("src.training.state.COST", 0.02)
     clock, saved = [100.0], []
     monkeypatch.setattr("src.training.state.time.monotonic", lambda: clock[0])
@@ -50,11 +50,11 @@ def test_saving_waits_until_it_is_cheap(tmp_path, monkeypatch):
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing of the run may clean up after it."""
+    """Simulates kill -9: nothing in the run may clean up after it."""
 
 
 class KilledAfter(NoCurves):
-    """Curves whose writer dies while it writes an epoch's row, which is not saved then."""
+    """Curves whose writer is killed while it writes a row, which is then not saved."""
 
     def __init__(self, rows):
         super().__init__()
@@ -95,11 +95,11 @@ def assert_same(one, other):
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
         {"patience": 1, "lr": 1e-9},
         {"freeze": 2, "head_lr_mult": 2.0},
-        {"arch": "mnasnet0_5", "ema": 0.9},  # it asks for the version of its layout, which a state lacks
+        {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
     ],
     ids=lambda changes: ",".join(changes) or "plain",
 )
-def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, changes):
+def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, changes):
     quiet = train(pack, State(), NoCurves(), **changes)
     for last in (1, 2):
         if last < len(quiet[2]):
@@ -113,7 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(pack, tmp_path, capsys, chan
     "changes", [{}, {"optimizer": "ranger", "ema": 0.9}, {"accumulate": 3, "batch_size": 2}]
 )
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsys, signum, changes):
+def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys, signum, changes):
     quiet, seen = train(pack, State(), NoCurves(), **changes), []
 
     def in_the_fifth_batch(batch, generator):
@@ -131,14 +131,14 @@ def test_a_signal_ends_after_the_step_and_its_work_is_kept(pack, tmp_path, capsy
     )
     assert_same(resumed, quiet)
     epochs, batches = (4, 15 // 3 * 3) if changes.get("accumulate") else (4, 3)
-    assert len(seen) == epochs * batches  # none was seen twice
+    assert len(seen) == epochs * batches  # none is seen twice
     begun = "epoch 0, batch 6 of the next," if changes.get("accumulate") else "epoch 1, batch 2 of the next,"
     assert f"resuming from {begun} of {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list_optimizers())
-def test_every_optimizer_goes_on_to_the_same_bits(name, tmp_path):
-    """7 steps at once, and 4 steps, saved and loaded, and 3 more."""
+def test_every_optimizer_resumes_to_the_same_bits(name, tmp_path):
+    """7 steps in one go equal 4 steps, save, load and 3 more."""
     from src.training.optim import build_optimizer
 
     def steps(count, model, optimizer):
@@ -179,7 +179,7 @@ def saved_twice(folder):
 
 
 @pytest.mark.parametrize("harm", ["bit", "cut", "empty", "text", "gone"])
-def test_damage_falls_back_to_the_state_before(tmp_path, capsys, harm):
+def test_a_damaged_state_falls_back_to_the_previous_one(tmp_path, capsys, harm):
     state, weights = saved_twice(tmp_path)
     newest = tmp_path / NEWEST
     content = bytearray(newest.read_bytes())
@@ -196,7 +196,7 @@ def test_damage_falls_back_to_the_state_before(tmp_path, capsys, harm):
 
 
 def test_a_state_that_runs_code_is_refused(tmp_path):
-    """A file whose checksum holds, made by somebody else."""
+    """A file with a valid checksum, made by somebody else."""
 
     class Evil:
         def __reduce__(self):
@@ -208,7 +208,7 @@ def test_a_state_that_runs_code_is_refused(tmp_path):
     assert not (tmp_path / "PWNED").exists()
 
 
-def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
+def test_every_type_of_state_survives_a_round_trip(tmp_path):
     state = {
         "floats": torch.rand(3, 4, 5, 6).to(memory_format=torch.channels_last),
         "parts": [
@@ -222,7 +222,7 @@ def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
         7: {"betas": (0.9, 0.999), "none": None, "text": "caf\u00e9", "inf": float("inf"), "big": 2**70},
     }
     writer = SnapshotWriter(tmp_path)
-    for _ in range(4):  # over older files too
+    for _ in range(4):  # overwrites older files too
         writer.write(state)
     found = parse((tmp_path / NEWEST).read_bytes())
     assert found.keys() == state.keys() and found[7] == state[7]
@@ -235,7 +235,7 @@ def test_a_state_comes_back_as_it_was_whatever_is_in_it(tmp_path):
     assert parse((tmp_path / BEFORE).read_bytes()).keys() == state.keys()
 
 
-def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_previous_state(tmp_path, monkeypatch):
     state, weights = saved_twice(tmp_path)
 
     def full(*_):
@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_the_state_before(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_folder(place, monkeypatch):
-    """The files that train_student's fingerprint is made of, small."""
+    """Small versions of the files in train_student's fingerprint."""
     monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
     (place / "dvc.yaml").write_text(
         "stages:\n  train_student:\n    deps: [a.csv, pack.npy, folder]\n    params: [student, seed]\n"
@@ -264,7 +264,7 @@ def run_folder(place, monkeypatch):
     return place
 
 
-def test_inputs_are_what_dvc_yaml_lists(run_folder):
+def test_inputs_are_those_listed_in_dvc_yaml(run_folder):
     inputs = collect_inputs("train_student", "")
     assert {
         "seed",
@@ -284,11 +284,11 @@ def test_inputs_are_what_dvc_yaml_lists(run_folder):
     assert "w.safetensors" in collect_inputs("train_student", "")
 
 
-def test_flat_names_every_leaf():
+def test_flatten_names_every_leaf():
     assert dict(flatten({"b": {"c": 1, "d": [2]}}, "a")) == {"a.b.c": 1, "a.b.d": [2]}
 
 
-def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):
+def test_a_changed_input_restarts_training_and_is_reported(run_folder, capsys):
     with pytest.raises(Killed), resumable("train_student", "", CPU) as state:
         state.track(weights=torch.nn.Linear(1, 1))
         state.save()
@@ -303,14 +303,14 @@ def test_a_changed_key_starts_anew_and_is_named(run_folder, capsys):
         assert other.folder != state.folder and not (other.folder / NEWEST).exists()
     changed = "a.csv, student.lr (0.003, now 0.5) changed since: starting anew"
     assert capsys.readouterr().out == f"{state.folder}: an unfinished run, but {changed}\n"
-    assert not other.folder.exists() and state.folder.exists()  # what ended well is removed
+    assert not other.folder.exists() and state.folder.exists()  # a finished run is removed
 
 
 LOCK_IT = "import sys, time; from pathlib import Path; from src.training.resume import locked\n"
 LOCK_IT += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
 
 
-def test_a_second_writer_is_refused_until_the_first_has_ended(tmp_path, monkeypatch):
+def test_a_second_writer_is_refused_until_the_first_ends(tmp_path, monkeypatch):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", LOCK_IT, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:

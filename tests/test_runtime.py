@@ -1,4 +1,4 @@
-"""What a stage sets before it computes: the CPU's instructions, the device, repeatable draws."""
+"""The runtime set-up of a stage: the CPU's instruction set, the device and the memory."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def machine(device, cpu_isa="auto"):
     return MachineSettings(threads=torch.get_num_threads(), cpu_isa=cpu_isa, device=device, processes=1)
 
 
-def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypatch):
+def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     start(machine("cpu", cpu_isa="avx2"), seed=0)
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
@@ -57,8 +57,8 @@ for _ in range(30):
 """
 
 
-def test_the_memory_of_a_tensor_is_kept_for_the_next(place):
-    """40 MB are 9,766 pages. The first tensors have to be given theirs; then a block of the size is there."""
+def test_the_memory_of_a_freed_tensor_is_reused(place):
+    """40 MB are 9,766 pages. The first tensors cause page faults; later ones reuse a block of that size."""
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("no glibc")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

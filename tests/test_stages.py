@@ -1,4 +1,4 @@
-"""The whole pipeline on tiny pictures, as its user runs it: `dvc repro`, experiments, errors. Slow."""
+"""The whole pipeline on tiny pictures, as a user runs it: `dvc repro`, experiments, errors. Slow."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def stages_run(output):
 
 @pytest.fixture
 def copy(project, tmp_path):
-    """A clone of the finished project with its DVC cache: what a test does there touches no other test."""
+    """A copy of the finished project with its DVC cache, which the test may change."""
     shutil.copytree(project.folder, tmp_path / "dojo")
     clone = object.__new__(Project)
     clone.folder, clone.pictures, clone.origin = tmp_path / "dojo", project.pictures, project.folder
@@ -52,7 +52,7 @@ def test_repro_runs_every_stage_once_and_git_is_clean(project):
     assert 0 <= export["export"]["max_difference"] <= 1e-5
 
 
-def test_lock_is_true_in_a_bare_clone(project, tmp_path):
+def test_lock_matches_in_a_fresh_clone(project, tmp_path):
     project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
     clone = object.__new__(Project)
     clone.folder = tmp_path / "clone"
@@ -63,7 +63,7 @@ def test_lock_is_true_in_a_bare_clone(project, tmp_path):
     assert "error: dvc.lock: does not match these files" in clone.run(*check_lock, code=2)
 
 
-def test_all_again_from_nothing_gives_the_same_bytes(copy):
+def test_rerunning_from_scratch_gives_the_same_bytes(copy):
     before = copy.results()
     for name in (
         ".dvc/cache",
@@ -80,7 +80,7 @@ def test_all_again_from_nothing_gives_the_same_bytes(copy):
     assert copy.results() == before
 
 
-def test_another_loss_runs_the_student_only(copy):
+def test_another_loss_reruns_only_the_student(copy):
     output = copy.run("dvc", "exp", "run", "-S", "loss=ohm", "-n", "hard")
     assert stages_run(output) == STUDENT
     table = copy.run("python", "-m", "tools.experiments")
@@ -93,7 +93,7 @@ def test_another_loss_runs_the_student_only(copy):
     "arch, side",
     [("resnest50_fast_1s4x24d", 32), ("mobilenetv3_small", 32), ("densenet121", 32), ("timm/test_vit", 160)],
 )
-def test_families_of_networks_reach_the_export(copy, arch, side):
+def test_families_of_networks_can_be_exported(copy, arch, side):
     sizes = [f"images.height={side}", f"images.width={side}", "student.epochs=2"]
     overrides = [f"student.arch={arch}", *(sizes if side != 32 else sizes[2:])]
     output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
@@ -104,8 +104,8 @@ def test_families_of_networks_reach_the_export(copy, arch, side):
     assert "red/" in copy.run("python", "demos/classifier.py", str(network), picture)
 
 
-def test_a_student_goes_on_from_pretrained_weights(copy):
-    """From a student's own file: what was loaded is said, and the backbone comes out as it went in."""
+def test_a_student_starts_from_pretrained_weights(copy):
+    """From the file of a student: what is loaded is reported, and a frozen backbone stays unchanged."""
     shutil.copy(copy.folder / "data/models/student.safetensors", copy.folder / "old.safetensors")
     overrides = ["student.pretrained=old.safetensors", "student.freeze=backbone", "student.head_lr_mult=2"]
     output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
@@ -121,7 +121,7 @@ class Evil:
         return os.system, ("touch marker",)
 
 
-def test_weights_that_cannot_be_used_are_one_line_each(copy):
+def test_unusable_weights_are_one_line_errors(copy):
     before, resnet50 = copy.results(), copy.folder / "resnet50.pth"
     torch.save(build_model("resnet50", 1000, "x").net.state_dict(), resnet50)
     (copy.folder / "half.pth").write_bytes(resnet50.read_bytes()[: resnet50.stat().st_size // 2])
@@ -141,7 +141,7 @@ def test_weights_that_cannot_be_used_are_one_line_each(copy):
     assert copy.results() == before
 
 
-def test_without_a_teacher(copy):
+def test_training_without_a_teacher(copy):
     output = copy.run("dvc", "exp", "run", "-S", "knowledge.teachers=[]")
     assert stages_run(output) == [
         "dump_knowledge",
@@ -158,11 +158,11 @@ def test_without_a_teacher(copy):
     assert "teacher" not in figures(copy)[1]["test"]
 
 
-def test_two_processes_see_every_picture_once(copy):
+def test_two_processes_predict_every_picture_once(copy):
     overrides = ["processes=2", "threads=1", "student.freeze=backbone"]
     output = copy.run("dvc", "exp", "run", "-n", "two", *[w for pair in overrides for w in ("-S", pair)])
     assert stages_run(output) == ["train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
-    assert output.count("2 processes\n") == 4 and output.count("epoch 3/3") == 2  # the first alone speaks
+    assert output.count("2 processes\n") == 4 and output.count("epoch 3/3") == 2  # only the first prints
     for name, column in (("data/predictions.csv", 0), ("data/distill/distill_big.txt", 0)):
         lines = [line for line in (copy.folder / name).read_text().splitlines() if not line.startswith("#")]
         paths = [row.split(",")[column] for row in lines[1:]]
@@ -183,14 +183,14 @@ def test_pictures_from_files_give_the_same_student(copy):
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
 
 
-def test_a_margin_to_cut_from(copy):
+def test_packing_with_a_margin(copy):
     copy.run("dvc", "exp", "run", "-S", "images.pack_margin=0.5", "-S", "augment.policy=crop")
     shapes = [np.load(copy.folder / f"data/packed/{split}.npy").shape for split in ("train", "val")]
     assert shapes == [(24, 48, 48, 3), (24, 32, 32, 3)]
     assert (copy.folder / "data/export/student.pt").exists()
 
 
-def test_a_run_in_a_copy_leaves_the_workspace_alone(copy):
+def test_a_temporary_run_leaves_the_workspace_unchanged(copy):
     before = copy.results()
     copy.run("dvc", "exp", "run", "--temp", "-S", "seed=2", "-n", "other")
     assert copy.results() == before
@@ -211,7 +211,7 @@ def test_curriculum_without_distillation(copy):
 
 
 def test_every_strategy_at_once(copy):
-    """One run with all that composes; then the tools draw what it sees and suggest a rate."""
+    """One run with all settings that combine; then preview and lr-range run on the same settings."""
     overrides = [
         "loss=bce+weighted+threshold+ghm+ohm",
         "+weighting.weighted.costs.red.blue=5",
@@ -262,7 +262,7 @@ def test_every_strategy_at_once(copy):
         (["student.ema=0.9", "student.swa=1"], "params.yaml: student: ema and swa: one of them must be 0"),
     ],
 )  # fmt: skip
-def test_strategies_that_cannot_work(copy, overrides, message):
+def test_invalid_strategies_stop_before_training(copy, overrides, message):
     words = [word for pair in overrides for word in ("-S", pair)]
     output = copy.run("dvc", "exp", "run", *words, code=255)
     assert f"error: {message}" in output and "epoch 1/" not in output
@@ -276,7 +276,7 @@ def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
     assert stages_run(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
 
 
-def test_knowledge_from_elsewhere_is_joined(copy):
+def test_external_knowledge_is_added(copy):
     text = (copy.folder / "data/distill/distill_big.txt").read_text()
     (copy.folder / "data/external/distill_x.txt").write_text(text)
     output = copy.run("dvc", "repro", "make_curriculum")
@@ -300,7 +300,7 @@ def test_two_teachers_and_the_labels_are_averaged(copy):
     assert set(figures(copy)[1]["test"]["teacher"]) == {"big", "small"}
 
 
-def test_any_weights_are_measured_without_touching_the_pipeline(copy):
+def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     before = copy.results()
     output = copy.run(
         "make",
@@ -350,7 +350,7 @@ def error_of(output):
         ("export__tolerance", 0.0, "export_jit", "data/export/student.pt: differs from the model by "),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_the_way_back_works(copy, key, value, stage, message):
+def test_an_error_is_one_line_and_its_remedy_works(copy, key, value, stage, message):
     before = copy.results()
     edit_params(copy.folder, **{key: value})
     output = copy.run("dvc", "repro", "-s", *stage.split(), code=255)
@@ -361,7 +361,7 @@ def test_a_mistake_is_one_line_and_the_way_back_works(copy, key, value, stage, m
     assert copy.results() == before and UP_TO_DATE in copy.run("dvc", "repro")
 
 
-def test_a_teacher_that_is_not_described(copy):
+def test_an_unknown_teacher_is_refused(copy):
     edit_params(copy.folder, knowledge__teachers=["bigg"])
     output = copy.run("python", "-m", "stages.check_images", "--preflight", code=1)
     assert (

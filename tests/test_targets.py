@@ -1,4 +1,4 @@
-"""Targets and weights: the label, the teachers' word, the curriculum."""
+"""Targets and weights: labels, the teachers' predictions, the curriculum."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
 TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 
 
-def test_blend_by_hand():
+def test_mix_targets_by_hand():
     targets = mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
     assert np.allclose(targets, [[0.7, 0.18, 0.12], [0.06, 0.12, 0.82]]) and targets.dtype == np.float32
 
@@ -30,13 +30,13 @@ def test_share_zero_and_no_teacher_are_plain(capsys):
     assert "learns from the labels alone" in capsys.readouterr().out
 
 
-def test_curriculum_weight_of_the_first_threshold_reached():
+def test_curriculum_assigns_the_weight_of_the_first_threshold_reached():
     settings = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.1), "teacher", 0)
     probs = np.array([1.0, 0.7, 0.69, 0.5, 0.3, 0.29, 0.0])
     assert assign_weights(probs, settings).tolist() == [1.0, 1.0, 0.7, 0.7, 0.4, 0.1, 0.1]
 
 
-def test_controls_hand_the_same_weights_to_others():
+def test_controls_assign_the_same_weights_to_other_pictures():
     thresholds, weights = (0.7, 0.5, 0.0), (1.0, 0.5, 0.1)
     probs = np.array([0.9, 0.2, 0.6, 0.8])
     teacher, anti, random, other = (
@@ -44,7 +44,7 @@ def test_controls_hand_the_same_weights_to_others():
         for order, seed in (("teacher", 0), ("anti", 0), ("random", 0), ("random", 1))
     )
     assert teacher.tolist() == [1.0, 0.1, 0.5, 1.0]
-    assert anti.tolist() == [0.1, 1.0, 1.0, 0.5]  # the hardest, 0.2, gets what the easiest had
+    assert anti.tolist() == [0.1, 1.0, 1.0, 0.5]  # the hardest, 0.2, gets the weight of the easiest
     assert sorted(random) == sorted(other) == sorted(teacher)
     many = np.linspace(0, 1, 100)
     orders = [assign_weights(many, CurriculumSettings(thresholds, weights, "random", s)) for s in (0, 0, 1)]
@@ -60,14 +60,14 @@ def test_controls_hand_the_same_weights_to_others():
         ([0.7, 0.0], [0, 0], "one of the weights must be over 0, got [0.0, 0.0]"),
     ],
 )
-def test_curricula_that_cannot_work(place, thresholds, weights, message):
+def test_invalid_curricula_are_refused(place, thresholds, weights, message):
     edit_params(place, curriculum__thresholds=thresholds, curriculum__weights=weights)
     with pytest.raises(UserError) as error:
         read(CurriculumSettings, "curriculum")
     assert str(error.value) == f"params.yaml: curriculum: {message}"
 
 
-def test_weights_round_trip_by_path(tmp_path):
+def test_weights_survive_a_round_trip(tmp_path):
     path, names = tmp_path / "curriculum.txt", ["a,b", "c\nd", "e"]
     write_weights(path, names, np.array([1, 0.7, 0.1]))
     assert read_weights(path, names[::-1]).tolist() == [0.1, 0.7, 1]
@@ -75,7 +75,7 @@ def test_weights_round_trip_by_path(tmp_path):
         read_weights(path, ["e", "f"])
 
 
-def test_weights_count_only_if_the_curriculum_is_used():
+def test_weights_have_an_effect_only_with_the_curriculum():
     weights = np.array([0.1, 1.0])
     assert choose_weights(weights, used=True) is weights
     assert choose_weights(weights, used=False).tolist() == [1, 1]

@@ -1,4 +1,4 @@
-"""Data, schedules, models and the loop: by hand, against torch, and by what a small training does."""
+"""Data, schedules, optimizers and the training loop: by hand, against torch, and on small trainings."""
 
 import copy
 import dataclasses
@@ -52,7 +52,7 @@ def train(pack, workers=0, data=None, **changes):
         (85, 5, [0.1] * 5 + [1] * 30 + [0.1] * 20 + [0.01] * 20 + [0.001] * 10),
     ],
 )
-def test_step_schedule_of_every_epoch(epochs, warmup, expected):
+def test_step_schedule_by_hand(epochs, warmup, expected):
     """Boundaries by hand: 2 + 6, 2 + 11, 2 + 15 and 5 + 30, 5 + 50, 5 + 70."""
     factor = build_schedule(settings(schedule="step", epochs=epochs, warmup=warmup, warmup_factor=0.1))
     assert [factor(epoch) for epoch in range(epochs)] == expected
@@ -66,7 +66,7 @@ def test_step_schedule_takes_other_ratios_and_epochs():
     assert step_boundaries(20, 2) == (8, 13, 17)
 
 
-def test_onecycle_is_torch_onecycle():
+def test_onecycle_matches_torch():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     steps, epochs, warmup = 10, 8, 3
     total = steps * epochs + 1
@@ -98,7 +98,7 @@ def test_onecycle_is_torch_onecycle():
         ),
     ],
 )
-def test_settings_that_cannot_work(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         settings(**changes)
 
@@ -106,7 +106,7 @@ def test_settings_that_cannot_work(changes, message):
 # augmentation and batches
 
 
-def test_augmentation_depends_on_seed_epoch_and_picture_alone(pack):
+def test_augmentation_depends_only_on_seed_epoch_and_picture(pack):
     images = pack[0][:4]
     augment = build_augment(LIGHT, 32, 32)
     whole = augment_each(images, augment, 1, 5, [0, 1, 2, 3])
@@ -117,7 +117,7 @@ def test_augmentation_depends_on_seed_epoch_and_picture_alone(pack):
     assert whole.dtype == torch.uint8 and whole.shape == (4, 3, 32, 32)
 
 
-def test_augmentation_leaves_the_generator_alone(pack):
+def test_augmentation_does_not_change_the_global_generator(pack):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -130,7 +130,7 @@ def test_policy_none_changes_nothing(pack):
     assert np.array_equal(same.permute(0, 2, 3, 1).numpy(), pack[0])
 
 
-def test_an_epoch_has_each_picture_at_most_once_and_drops_the_rest(pack):
+def test_an_epoch_has_each_picture_at_most_once_and_drops_the_last_batch(pack):
     images, targets = pack
     numbered = training_set((images, np.eye(30, dtype=np.float32)), NONE, weights=np.arange(30))
     batches = list(numbered.epoch(1))
@@ -145,13 +145,13 @@ def test_an_epoch_has_each_picture_at_most_once_and_drops_the_rest(pack):
     assert numbers == again and numbers != other
 
 
-def test_workers_change_nothing(pack):
+def test_workers_do_not_change_batches(pack):
     alone, helped = (list(training_set(pack, workers=workers).epoch(3)) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_worker_that_dies_is_one_line(pack):
+def test_a_worker_that_dies_is_a_one_line_error(pack):
     def die(pixels):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -159,7 +159,7 @@ def test_a_worker_that_dies_is_one_line(pack):
         list(dataclasses.replace(training_set(pack, workers=1), augment=die).epoch(1))
 
 
-def test_a_batch_on_the_device_is_float_in_unit_range():
+def test_a_batch_on_the_device_is_float_in_0_to_1():
     batch = Batch(
         torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), torch.ones(1, 2), torch.ones(1)
     )
@@ -180,11 +180,11 @@ def test_biases_and_norms_are_not_decayed():
 
 
 def plain_run(model, optimizer, loss, **changes):
-    """A training without any strategy."""
+    """A training without strategies."""
     return Training(model=model, loss=loss, optimizer=optimizer, device=CPU, **changes)
 
 
-def test_an_epoch_takes_the_steps_of_plain_torch(pack):
+def test_an_epoch_matches_plain_torch(pack):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
     reference, data, loss = copy.deepcopy(model), training_set(pack), Loss(BASES["softmax"], [])
     steps = []
@@ -216,7 +216,7 @@ def test_training_learns_and_keeps_the_best_epoch(pack):
     assert (logits.argmax(1).numpy() == pack[1].argmax(1)).mean() == best.accuracy
 
 
-def test_same_seed_same_weights_whatever_the_workers(pack):
+def test_same_seed_gives_same_weights_with_any_workers(pack):
     one, other = (train(pack, epochs=2, workers=workers)[0].state_dict() for workers in (0, 2))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -235,21 +235,21 @@ def test_best_prefers_accuracy_then_lower_loss():
     assert (best.epoch, best.accuracy, best.loss) == (3, 0.6, 2.0)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(pack):
+def test_a_non_finite_loss_stops_the_run(pack):
     with pytest.raises(
         UserError, match=r"^params.yaml: student.lr: the loss became (nan|inf) in step \d of epoch 1 "
     ):
         train(pack, lr=1e38, optimizer="sgd", warmup=0)
 
 
-def test_more_pictures_a_batch_than_there_are(pack):
+def test_a_batch_size_above_the_number_of_pictures_is_refused(pack):
     with pytest.raises(
         UserError, match=r"^params.yaml: student.batch_size: must be at most the 30 training pictures, got 31"
     ):
         train(pack, batch_size=31)
 
 
-def test_a_batch_that_several_processes_cannot_share(monkeypatch):
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
     machine = dataclasses.replace(shipped(MachineSettings), device="cpu")
     check_processes(settings(batch_size=8), dataclasses.replace(machine, processes=4), "student")
     with pytest.raises(UserError, match="student.batch_size: must be a multiple of processes, 3, got 8"):
@@ -270,7 +270,7 @@ def test_batch_norm_needs_two_pictures(pack):
 # weights files
 
 
-def test_weights_and_facts_survive(pack, tmp_path, place):
+def test_weights_and_facts_survive_a_round_trip(pack, tmp_path, place):
     (place / "data/manifest").mkdir(parents=True)
     for split in ("train", "val"):
         (place / f"data/manifest/{split}.csv").write_text("path,class,hash\n")
@@ -287,7 +287,7 @@ def test_weights_and_facts_survive(pack, tmp_path, place):
 
 
 @pytest.mark.parametrize("content", [b"", b"hi", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_files_that_are_no_weights(tmp_path, content):
+def test_files_that_are_not_weights_are_refused(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(
         UserError, match=rf"^{tmp_path}/w.safetensors: (not a safetensors file|weights without)"
@@ -295,7 +295,7 @@ def test_files_that_are_no_weights(tmp_path, content):
         load_model(tmp_path / "w.safetensors")
 
 
-def test_no_weights_file(tmp_path):
+def test_a_missing_weights_file_is_reported(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_model(tmp_path / "none.safetensors")
 
@@ -303,8 +303,8 @@ def test_no_weights_file(tmp_path):
 # strategies of the loop
 
 
-def test_accumulated_batches_take_the_step_of_one_large_batch(pack):
-    """Plain bce is a mean over pictures: 3 batches of 8 make the step of their 24."""
+def test_accumulated_batches_match_one_large_batch(pack):
+    """Plain bce is a mean over pictures: 3 batches of 8 make the same step as one of 24."""
     results = []
     for size, accumulate in ((24, 1), (8, 3)):
         torch.manual_seed(0)
@@ -316,8 +316,8 @@ def test_accumulated_batches_take_the_step_of_one_large_batch(pack):
     assert torch.allclose(*results, atol=1e-6)
 
 
-def test_batches_that_do_not_fill_a_step_wait(pack, monkeypatch):
-    """3 batches of 8, two make a step: the third is not read, its gradient joins no other epoch's."""
+def test_batches_that_do_not_fill_a_step_are_skipped(pack, monkeypatch):
+    """Two of 3 batches make a step: the third is not read, so that no gradient leaks into the next epoch."""
     read = []
     monkeypatch.setattr(
         "src.training.fit.train_epoch",
@@ -340,7 +340,7 @@ def test_clipping_bounds_the_gradient(pack):
     assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
-def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
+def test_with_all_features_off_training_equals_a_plain_loop(pack):
     ours = train(
         pack, epochs=2, data={"transforms": build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0))}
     )[0].state_dict()
@@ -367,7 +367,7 @@ def test_all_off_equals_a_loop_without_the_features_bit_for_bit(pack):
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
-    """On a CPU it is off in `prepare`, but the loop is the same."""
+    """`prepare` turns it off on a CPU, but the loop is the same."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
     seen = []
@@ -382,7 +382,7 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
     assert prepare(asked).precision is torch.float32
 
 
-def test_mixing_changes_the_training_and_is_repeatable(pack):
+def test_mixing_changes_the_training_reproducibly(pack):
     mix = {"transforms": build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15))}
     one, other = (train(pack, epochs=2, data=mix)[0].state_dict() for _ in range(2))
     plain = train(pack, epochs=2)[0].state_dict()
@@ -390,7 +390,7 @@ def test_mixing_changes_the_training_and_is_repeatable(pack):
     assert not torch.equal(one["net.fc.weight"], plain["net.fc.weight"])
 
 
-def test_rows_that_do_not_take_part_are_never_seen(pack):
+def test_only_the_selected_rows_are_seen(pack):
     rows = np.arange(0, 30, 3)
     data = training_set(pack, weights=np.arange(30), rows=rows)
     assert {int(w) for epoch in range(1, 9) for batch in data.epoch(epoch) for w in batch.weights} == set(
@@ -405,7 +405,7 @@ def test_ema_by_hand():
     for value in (1.0, 2.0, 4.0):
         torch.nn.init.constant_(model.weight, value)
         average.after_step()
-    # the first step is copied; then shares 1 - min(0.5, 2/11) and 1 - min(0.5, 3/12) of the new weights
+    # the first step is copied; the next two have weights 1 - min(0.5, 2/11) and 1 - min(0.5, 3/12)
     expected = (1.0 * 2 / 11 + 2.0 * 9 / 11) * 3 / 12 + 4.0 * 9 / 12
     assert average.after_epoch(1, list).weight.item() == pytest.approx(expected)
 
@@ -420,24 +420,24 @@ def test_swa_is_the_mean_of_the_last_epochs():
     assert measured == [1.0, 2.0, 3.0]
 
 
-def test_swa_renews_batch_norm(pack):
+def test_swa_updates_batch_norm(pack):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3072, 3))
     images = torch.rand(16, 3, 32, 32) + 5
     average = build_average(model, settings(swa=1), epochs=1)
     measured = average.after_epoch(1, lambda: [images[:8], images[8:]])
     assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
-    assert torch.equal(model[0].running_mean, torch.zeros(3))  # the one in training is left alone
+    assert torch.equal(model[0].running_mean, torch.zeros(3))  # the model in training is unchanged
 
 
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"swa": 2}])
-def test_averaged_weights_are_what_is_kept(pack, changes):
+def test_averaged_weights_are_kept(pack, changes):
     model, best, rows = train(pack, epochs=6, **changes)
     accuracy, _ = Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model)
     assert accuracy == best.accuracy == max(row.val_accuracy for row in rows)
     plain = train(pack, epochs=6)[2]
     assert rows[5].val_loss != plain[5].val_loss
-    assert [row.train_loss for row in rows] == [row.train_loss for row in plain]  # training does not see it
+    assert [row.train_loss for row in rows] == [row.train_loss for row in plain]  # training is unaffected
 
 
 def test_ema_and_swa_exclude_each_other():
@@ -445,7 +445,7 @@ def test_ema_and_swa_exclude_each_other():
         settings(ema=0.9, swa=2)
 
 
-def test_training_ends_when_patience_does(pack, capsys):
+def test_training_stops_after_patience_epochs(pack, capsys):
     _, best, rows = train(pack, epochs=30, patience=3, lr=1e-9)
     assert len(rows) == best.epoch + 3 < 30
     assert f"no better epoch since {best.epoch}" in capsys.readouterr().out
@@ -472,8 +472,8 @@ def test_slimming_needs_batch_norm(pack):
 # optimizers
 
 
-def test_what_is_measured_of_lookahead_are_its_slow_weights(pack):
-    """timm's slow weights begin at the first epoch's end and move every 6 steps: here 3 + 2 are taken."""
+def test_lookahead_is_evaluated_with_its_slow_weights(pack):
+    """timm's slow weights start at the end of the first epoch and move every 6 steps; here are 3 + 2."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
     run, fast = prepare(job(pack, as_network(model), optimizer="lookahead_sgd", lr=0.1)), []
@@ -502,8 +502,8 @@ def test_every_optimizer_takes_steps(name):
     assert model[2].weight.isfinite().all() and not torch.equal(model[2].weight, before)
 
 
-def test_names_that_are_known_without_torch_are_those_of_timm():
-    """But for aliases of sgd and sgdw, and those that need another package or a second derivative."""
+def test_optimizer_names_match_timm():
+    """Except aliases of sgd and sgdw, and those that need another package or a second derivative."""
     import timm.optim
 
     ours = {name for name in list_optimizers() if not name.startswith("lookahead_")}
@@ -516,7 +516,7 @@ def test_names_that_are_known_without_torch_are_those_of_timm():
     assert set(original) <= set(list_optimizers())
 
 
-def test_layer_decay_lowers_the_rate_from_layer_to_layer():
+def test_layer_decay_lowers_the_rate_layer_by_layer():
     model = build_model("resnet18", 3, "x")
     groups = build_optimizer(model, settings(lr=0.1, weight_decay=0.05, layer_decay=0.5)).param_groups
     net = dict(model.net.named_parameters())

@@ -1,4 +1,4 @@
-"""What tests/test_distributed.py runs in one process and in several: python tests/workers.py CASE FILE."""
+"""Run by tests/test_distributed.py in one process and in several: python tests/workers.py CASE FILE."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, 
 
 
 def compute():
-    """What must not depend on the number of processes, by name."""
+    """Results that must not depend on the number of processes, by name."""
     device = start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     found = {recipe: weights_after_steps(recipe, device) for recipe in RECIPES}
     pictures = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def compute():
 
 
 def weights_after_steps(recipe, device):
-    """All weights of a small network without BatchNorm after STEPS steps, in one row."""
+    """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses."""
     recipe, _, mixed = recipe.partition(", ")
     generator = np.random.default_rng(1)
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
@@ -78,7 +78,7 @@ def with_batch_norm():
 
 
 def work_until_the_end(file):
-    """Wait for each other for ever; FILE gets the process ids, so that the test can harm one of them."""
+    """Synchronise forever; FILE gets the process ids, so that the test can signal one of them."""
     start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
     while True:
