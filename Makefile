@@ -22,6 +22,7 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
 	@python -m stages.check_images --preflight
+	@python -m tools.tidy
 	dvc repro
 
 test: install  ## all tests (about 15 minutes)

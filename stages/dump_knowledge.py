@@ -22,7 +22,14 @@ from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.beliefs import Knowledge
-from src.teaching.knowledge import PATTERN, KnowledgeSettings, check_teacher, read_knowledge, write_knowledge
+from src.teaching.knowledge import (
+    PATTERN,
+    KnowledgeSettings,
+    check_teacher,
+    find_dropped,
+    read_knowledge,
+    write_knowledge,
+)
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")
@@ -37,6 +44,8 @@ def main() -> None:
     train, val = pictures.train, pictures.val
     train_pictures = resize_pictures(pictures.train_pictures, *pictures.size)
     DISTILL.mkdir(parents=True, exist_ok=True)
+    for path in find_dropped(TEACHERS, settings.teachers):
+        print(f"warning: {path}: not in knowledge.teachers, but recorded in dvc.lock (make repro removes it)")
 
     for name in settings.teachers:
         model, facts = load_model(TEACHERS / f"{name}.safetensors")

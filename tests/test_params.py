@@ -9,7 +9,9 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
 from src.ground.errors import UserError
+from src.ground.kinds import within
 from src.ground.params import read, read_params, require
+from src.training.settings import TeacherSettings
 
 LOSS = (
     "must join at most one of softmax, bce and any of weighted, threshold, ghm, ohm by '+' (bce if neither)"
@@ -188,3 +190,55 @@ def test_a_missing_file_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="params.yaml: not found"):
         read_params()
+
+
+# teachers: an entry is laid over teacher_common
+
+
+def teacher(name="big"):
+    return read(TeacherSettings, f"teacher.{name}", over="teacher_common")
+
+
+def test_a_teacher_has_its_entry_over_what_all_share(place):
+    shared, before = load_yaml("params.yaml")["teacher_common"], teacher()
+    assert before.clip == shared["clip"] and before.augment.rotate == shared["augment"]["rotate"]
+    overrides = ["teacher.big.lr=0.5", "+teacher.big.clip=2", "+teacher.big.augment.rotate=3"]
+    apply_overrides(place / "params.yaml", [*overrides, "teacher_common.augment.shift=0.7"])
+    after = teacher()
+    assert (after.lr, after.clip) == (0.5, 2.0)
+    assert (after.augment.rotate, after.augment.shift) == (3.0, 0.7)
+    assert after.augment.policy == before.augment.policy
+    other = teacher("second")
+    assert (other.clip, other.augment.rotate, other.augment.shift) == (0.0, before.augment.rotate, 0.7)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("teacher__big__clipp", 1.0, "teacher.big.clipp: unknown, did you mean clip?"),
+        ("teacher__big__clip", -1.0, "teacher.big.clip: must be a number in [0, inf), got -1.0"),
+        ("teacher__big__augment__rotat", 1, "teacher.big.augment.rotat: unknown, did you mean rotate?"),
+        ("teacher_common__lr", 0.1, "teacher_common.lr: unknown"),  # each teacher has its own
+    ],
+)
+def test_keys_that_no_teacher_has(place, key, value, message):
+    edit_params(place, **{key: value})
+    assert refusal(place).startswith(f"params.yaml: {message}")
+
+
+def test_an_entry_has_the_keys_that_are_set_most_often(place):
+    text = (place / "params.yaml").read_text()
+    (place / "params.yaml").write_text(text.replace("    lr: 0.003\n", "", 1))
+    assert refusal(place).startswith("params.yaml: teacher.big.lr: missing (the peak learning rate")
+
+
+@pytest.mark.parametrize(
+    "interval, keywords",
+    [
+        ("[0, 1]", {"minimum": 0, "maximum": 1}),
+        ("(0, 0.5)", {"exclusiveMinimum": 0, "exclusiveMaximum": 0.5}),
+        ("[1, inf)", {"minimum": 1}),
+    ],
+)
+def test_an_interval_in_the_words_of_json_schema(interval, keywords):
+    assert within(interval).keywords == keywords

@@ -152,10 +152,15 @@ def test_training_without_a_teacher(copy):
     ]
     assert "learns from the labels alone" in output
     assert not list((copy.folder / "data/distill").iterdir())
-    assert not list((copy.folder / "data/models/teachers").glob("*.safetensors"))
+    stale = copy.folder / "data/models/teachers/big.safetensors"
+    assert stale.exists() and "big.safetensors: not in knowledge.teachers" in output
     weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
     assert len(weights) == 24 and all(line.endswith(",1") for line in weights)
     assert "teacher" not in figures(copy)[1]["test"]
+    repeated = copy.run("make", "-o", "install", "repro")  # as in a fresh clone, which never had the file
+    assert "big.safetensors: removed" in repeated and not stale.exists()
+    assert stages_run(repeated) == ["dump_knowledge", "evaluate"]
+    assert copy.run("make", "-o", "install", "repro").splitlines()[-1] == UP_TO_DATE
 
 
 def test_two_processes_predict_every_picture_once(copy):

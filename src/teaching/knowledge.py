@@ -34,6 +34,11 @@ class KnowledgeSettings(Settings):
     batch_size: Count  # pictures at once; changes no more than the last digits
 
 
+def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
+    """Weights of teachers that are no longer listed; they are still part of the folder's hash."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.stem not in teachers]
+
+
 def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
     """A teacher's accuracy by its probabilities (N, C) of val; a UserError if it is below `least`."""
     accuracy = float((probs.argmax(axis=1) == labels).mean())
