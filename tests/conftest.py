@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 
 
-def shipped(kind, key=""):
+def read_shipped(kind, key=""):
     """Settings with the values of the shipped params.yaml; keys that `kind` lacks are ignored."""
     values = YAML(typ="safe").load(ROOT / "params.yaml")
     for word in key.split(".") if key else ():
@@ -38,7 +38,7 @@ def shipped(kind, key=""):
     return convert(kind, {field.name: values[field.name] for field in dataclasses.fields(kind)}, key)
 
 
-LIGHT = dataclasses.replace(shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)
+LIGHT = dataclasses.replace(read_shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)
 
 
 def draw_tiny_images(root, per_class, splits=("train", "val", "test")):
@@ -100,7 +100,7 @@ def pack():
     return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
-def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
+def make_training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
     images, targets = pack
     values = dict(
         pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), transforms=[],
@@ -109,27 +109,27 @@ def training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
     return TrainingSet(**values | changes)
 
 
-def settings(**changes):
+def make_settings(**changes):
     """The shipped settings of the student's training, made fast, with `changes`."""
     quick = dict(
         arch="timm/test_resnet", epochs=4, batch_size=8, optimizer="adam", lr=0.01, schedule="onecycle",
         warmup=1, prior="none",
     )  # fmt: skip
-    return dataclasses.replace(shipped(TrainingSettings, "student"), **quick | changes)
+    return dataclasses.replace(read_shipped(TrainingSettings, "student"), **quick | changes)
 
 
-def as_network(net, classifier_names=()):
+def wrap_network(net, classifier_names=()):
     """Wrap a module as a Network that does not normalise its images."""
     return Network(net, Input((0.0,) * 3, (1.0,) * 3, 32, 32, "bilinear"), classifier_names)
 
 
-def job(pack, network=None, loss=None, data=None, **changes):
+def make_job(pack, network=None, loss=None, data=None, **changes):
     """A training of the three colours, its settings with `changes`."""
-    chosen = settings(**changes)
+    chosen = make_settings(**changes)
     return Job(
         network=network or build_model(chosen.arch, 3, "student"),
         loss=loss or Loss(BASES["softmax"], []),
-        data=data or training_set(pack, batch_size=chosen.batch_size),
+        data=data or make_training_set(pack, batch_size=chosen.batch_size),
         validation=Validation(pack[0], pack[1], BASES["softmax"], 8, CPU),
         classes=tuple(COLOURS),
         settings=chosen,

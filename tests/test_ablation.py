@@ -87,20 +87,20 @@ def test_the_path_of_a_dataset_is_made_absolute(tables, place):
     assert read_table("losses", "own", []).rows[0].overrides["data.root"] == f"data.root={place}/pictures"
 
 
-def one_row(*overrides):
+def make_rows(*overrides):
     return {"rows": {"plain": [], "a": [*overrides]}}
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (one_row("student.arhc=resnet18"), ".rows.a: student.arhc: unknown, did you mean student.arch, "),
-        (one_row("+student.arhc=1"), ".rows.a: student.arhc: unknown, did you mean arch?"),
-        (one_row("student.lr=fast"), ".rows.a: student.lr: must be a number in (0, 100], got 'fast'"),
-        (one_row("loss=bce,ohm"), ".rows.a: loss=bce,ohm: several values"),
-        (one_row("loss=[bce"), ".rows.a: loss=[bce: not in the grammar"),
-        (one_row("seed=3"), ".rows.a: seed: set by the table's seeds (remove it here)"),
-        (one_row("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
+        (make_rows("student.arhc=resnet18"), ".rows.a: student.arhc: unknown, did you mean student.arch, "),
+        (make_rows("+student.arhc=1"), ".rows.a: student.arhc: unknown, did you mean arch?"),
+        (make_rows("student.lr=fast"), ".rows.a: student.lr: must be a number in (0, 100], got 'fast'"),
+        (make_rows("loss=bce,ohm"), ".rows.a: loss=bce,ohm: several values"),
+        (make_rows("loss=[bce"), ".rows.a: loss=[bce: not in the grammar"),
+        (make_rows("seed=3"), ".rows.a: seed: set by the table's seeds (remove it here)"),
+        (make_rows("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
         (
             {"rows": {"plain": [], "+a": ["loss=bce"], "with a": ["loss=ohm"]}},
             ".rows: +a and with a give experiments the same name",
@@ -217,7 +217,7 @@ def test_the_interval_covers_the_true_mean_19_times_out_of_20():
     assert abs(np.mean(inside) - 0.95) < 0.023
 
 
-def small_table(**changes):
+def make_table(**changes):
     rows = [Row(label, "plain", (), {}, {}, math.nan) for label in ("plain", "better", "same")]
     values = dict(
         name="t", data="d", title="T", rows=(*rows,), left_out=(), seeds=(1, 2, 3), metrics=("m",),
@@ -235,33 +235,33 @@ RECORDS = {
 
 
 def test_differences_are_paired_by_seed():
-    lines = compare_rows(small_table(), RECORDS).set_index("row")
+    lines = compare_rows(make_table(), RECORDS).set_index("row")
     assert lines["mean"].tolist() == pytest.approx([0.6, 0.7033333, 0.6])
     assert lines.loc["plain", "sd"] == pytest.approx(0.1)
     assert lines.loc["better", "difference"] == pytest.approx(0.1033333)
     assert lines.loc["better", "low"] > 0 > lines.loc["same", "low"]  # though plain itself varies as much
     lame = {name: value for name, value in RECORDS.items() if name not in ("t-d-plain-1", "t-d-better-2")}
-    better = compare_rows(small_table(), lame).set_index("row").loc["better"]
+    better = compare_rows(make_table(), lame).set_index("row").loc["better"]
     assert (better["n"], better["pairs"], better["seeds"]) == (2, 1, "1 3")
     assert better["difference"] == pytest.approx(0.1) and math.isnan(better["low"])
-    none = compare_rows(small_table(), {}).set_index("row").loc["same"]
+    none = compare_rows(make_table(), {}).set_index("row").loc["same"]
     assert none["n"] == 0 and math.isnan(none["mean"]) and math.isnan(none["difference"])
 
 
 def test_only_clear_differences_are_bold():
-    text = format_table(compare_rows(small_table(published_title="elsewhere"), RECORDS))
+    text = format_table(compare_rows(make_table(published_title="elsewhere"), RECORDS))
     plain, better, same = text.splitlines()[2:]
     assert "| 0.6000 ± 0.1000 | baseline | 10 | - |" in plain
     assert "| **+0.1033** (" in better and "no difference" not in better
     assert "**" not in same and same.endswith("), no difference seen | 10 | - |")
-    one = compare_rows(small_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
+    one = compare_rows(make_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
     assert format_difference(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in format_table(one)
 
 
 def test_a_table_survives_a_round_trip(place):
     rows = tuple(Row(label, "none", (), {}, {}, 89.2) for label in ("none", "better"))
     records = {name.replace("plain", "none"): values for name, values in RECORDS.items()}
-    paths = write_report(small_table(rows=rows), compare_rows(small_table(rows=rows), records))
+    paths = write_report(make_table(rows=rows), compare_rows(make_table(rows=rows), records))
     assert [str(path) for path in paths] == [
         "metrics/ablation/t-d.csv", "metrics/ablation/t-d.md", "plots/ablation/t-d.png",
     ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_table_survives_a_round_trip(place):
 
 def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):
     rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
-    table = small_table(rows=rows, seeds=(1,))
+    table = make_table(rows=rows, seeds=(1,))
     paths = write_report(table, compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
     lines = read_lines(paths[0])
     assert lines["row"].tolist() == ["1", "2"] and lines["values"].tolist() == ["0.500000", "0.750000"]

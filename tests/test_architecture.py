@@ -26,43 +26,43 @@ def root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def tree(path):
+def parse_source(path):
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
-def room(path):
+def find_room(path):
     return path.split("/")[1]
 
 
-def stages():
+def read_stages():
     """Each stage's entry in dvc.yaml by script name; for a foreach, its body."""
     graph = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: entry.get("do", entry) for name, entry in graph.items()}
 
 
-def declared_params(stage):
+def find_params(stage):
     """The keys that a stage's script reads, by its calls read(kind, key) and read_top(kind)."""
     keys, homes = set(), {}
-    for node in ast.walk(tree(f"stages/{stage}.py")):
+    for node in ast.walk(parse_source(f"stages/{stage}.py")):
         if isinstance(node, ast.ImportFrom):
             homes |= {alias.name: node.module for alias in node.names}
-    for node in ast.walk(tree(f"stages/{stage}.py")):
+    for node in ast.walk(parse_source(f"stages/{stage}.py")):
         name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
         if name == "read":
-            keys |= {key_of(key) for key in [node.args[1], *(word.value for word in node.keywords)]}
+            keys |= {format_key(key) for key in [node.args[1], *(word.value for word in node.keywords)]}
         if name == "read_top":
             kind = getattr(importlib.import_module(homes[node.args[0].id]), node.args[0].id)
             keys |= {field.name for field in dataclasses.fields(kind)}
     return keys
 
 
-def key_of(node):
+def format_key(node):
     """A key as written in dvc.yaml, with ${item} for the fields of an f-string."""
     parts = node.values if isinstance(node, ast.JoinedStr) else [node]
     return "".join(part.value if isinstance(part, ast.Constant) else "${item}" for part in parts)
 
 
-def braces(path):
+def expand_braces(path):
     """Expand `a/{b,c}.d` to both paths."""
     head, _, rest = path.replace("${", "$<").partition("{")
     if not rest:
@@ -71,28 +71,28 @@ def braces(path):
     return [f"{head}{choice}{tail}".replace("$<", "${") for choice in choices.split(",")]
 
 
-def contract(stage, word):
+def find_paths(stage, word):
     """The paths after `reads` or `writes` in a stage's docstring, where NAME is the item of a foreach."""
-    docstring = ast.get_docstring(tree(f"stages/{stage}.py"))
+    docstring = ast.get_docstring(parse_source(f"stages/{stage}.py"))
     block = re.search(rf"^{word}\s+(.*(?:\n[ ]+.*)*)", docstring, re.MULTILINE)
     lines = block.group(1).splitlines() if block else []
     paths = [line.split()[0] for line in lines]
-    return {path.replace("NAME", "${item}") for line in paths for path in braces(line)}
+    return {path.replace("NAME", "${item}") for line in paths for path in expand_braces(line)}
 
 
-def paths_of(entries):
+def flatten_paths(entries):
     return {path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)}
 
 
 def test_every_file_is_in_a_room():
-    assert {room(path) for path in SOURCES} == set(ROOMS)
+    assert {find_room(path) for path in SOURCES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_a_file_imports_only_its_own_or_earlier_rooms_without_cycles(path):
-    above = ROOMS[: ROOMS.index(room(path)) + 1]
+    above = ROOMS[: ROOMS.index(find_room(path)) + 1]
     others = list_imported_sources(path)
-    assert [other for other in others if room(other) not in above or path in find_closure(other)] == []
+    assert [other for other in others if find_room(other) not in above or path in find_closure(other)] == []
     assert not [
         name for name in find_imports(path) if name.split(".")[0] in (".", *OURS) and name[:4] != "src."
     ]
@@ -100,7 +100,7 @@ def test_a_file_imports_only_its_own_or_earlier_rooms_without_cycles(path):
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_room_documents_what_enters_what_leaves_and_what_to_touch(name):
-    body = tree(f"src/{name}/__init__.py").body
+    body = parse_source(f"src/{name}/__init__.py").body
     assert len(body) == 1, "must hold only a docstring: no stage depends on it"
     docstring = body[0].value.value
     assert all(word in docstring for word in ("Enters:", "Leaves:", "To touch:"))
@@ -114,36 +114,36 @@ def test_stage_imports_only_from_src_and_libraries(stage):
 
 
 def test_dvc_yaml_has_every_stage():
-    assert sorted(stages()) == STAGES
+    assert sorted(read_stages()) == STAGES
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_sources(stage):
     """All that the script imports, directly or indirectly, except INERT; written by make deps."""
-    listed = [path for path in stages()[stage]["deps"] if path.startswith(("src/", "stages/"))]
+    listed = [path for path in read_stages()[stage]["deps"] if path.startswith(("src/", "stages/"))]
     assert set(listed) == find_closure(f"stages/{stage}.py") - INERT.keys()
     assert listed == list_sources(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_params(stage):
-    assert set(stages()[stage].get("params", [])) == declared_params(stage)
+    assert set(read_stages()[stage].get("params", [])) == find_params(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_docstring_names_the_params(stage):
-    docstring = ast.get_docstring(tree(f"stages/{stage}.py"))
+    docstring = ast.get_docstring(parse_source(f"stages/{stage}.py"))
     words = re.search(r"^params\s+(.*(?:\n[ ]+.*)*)", docstring, re.MULTILINE).group(1)
-    assert {key.replace("NAME", "${item}") for key in re.split(r",\s+", words)} == declared_params(stage)
+    assert {key.replace("NAME", "${item}") for key in re.split(r",\s+", words)} == find_params(stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_docstring_names_what_is_read_and_written(stage):
-    entry = stages()[stage]
+    entry = read_stages()[stage]
     reads = {path for path in entry["deps"] if not path.startswith(("src/", "stages/"))}
-    writes = paths_of(entry.get("outs", []) + entry.get("metrics", []) + entry.get("plots", []))
-    assert reads == contract(stage, "reads")
-    assert writes == contract(stage, "writes")
+    writes = flatten_paths(entry.get("outs", []) + entry.get("metrics", []) + entry.get("plots", []))
+    assert reads == find_paths(stage, "reads")
+    assert writes == find_paths(stage, "writes")
 
 
 @pytest.mark.parametrize("stage", sorted(LIGHT))

@@ -93,25 +93,27 @@ def test_operations_keep_size_and_type_and_have_an_effect(operation, size):
     assert any(not torch.equal(result, image) for result in results)
 
 
-def means(operation, image, count=200):
+def measure_means(operation, image, count=200):
     torch.manual_seed(0)
     return torch.stack([operation(image).float().mean(dim=(1, 2)) for _ in range(count)])  # (count, 3)
 
 
 def test_colour_operations_stay_in_their_ranges():
     grey = torch.full((3, 16, 16), 100, dtype=torch.uint8)
-    bright = means(custom.brightness, grey)
+    bright = measure_means(custom.brightness, grey)
     assert 49 <= bright.min() < 60 and 140 < bright.max() <= 151
-    strong = means(custom.contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
+    strong = measure_means(custom.contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
     assert 88.9 <= strong.min() < 92 and 108 < strong.max() <= 111.1
     apart = (strong.max(dim=1).values - strong.min(dim=1).values) > 0
     assert 0.35 < apart.double().mean() < 0.65  # half of the time, each channel has its own factor
     red = torch.tensor([200, 50, 50], dtype=torch.uint8).view(3, 1, 1).expand(3, 16, 16)
-    vivid = means(custom.saturation, red)  # grey is 94.8, red is 105.2 above it: scaled by 0.5 to 1.5
+    vivid = measure_means(custom.saturation, red)  # grey is 94.8, red is 105.2 above it: scaled by 0.5 to 1.5
     assert 146 < vivid[:, 0].min() < 152 and 247 < vivid[:, 0].max() <= 253
-    turned = means(custom.hue, red)  # a twentieth of the circle: 18 of the 60 degrees to yellow or magenta
+    turned = measure_means(
+        custom.hue, red
+    )  # a twentieth of the circle: 18 of 60 degrees to yellow or magenta
     assert (turned[:, 0] - 200).abs().max() <= 1 and 85 < turned[:, 1:].max() <= 50 + 150 * 18 / 60 + 3
-    assert (means(custom.sharpen, grey, 20) - 100).abs().max() <= 1
+    assert (measure_means(custom.sharpen, grey, 20) - 100).abs().max() <= 1
 
 
 def test_blurs_keep_the_mean_and_lower_the_contrast():

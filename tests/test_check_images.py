@@ -21,19 +21,19 @@ def data(place, tiny_images):
     return tiny_images
 
 
-def refused():
+def read_refused():
     with open("data/bad_images.csv", encoding="utf-8", newline="") as file:
         return {row["path"]: row["reason"] for row in csv.DictReader(file)}
 
 
-def snapshot(root):
+def take_snapshot(root):
     return {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in root.rglob("*")}
 
 
 def test_manifest_and_pack_agree_with_the_files(data):
-    before = snapshot(data)
+    before = take_snapshot(data)
     check_images.main()
-    assert snapshot(data) == before
+    assert take_snapshot(data) == before
     for split in ("train", "val", "test"):
         manifest, pack = read_manifest(split), read_pictures(split, False)
         assert pack.shape == (24, 32, 48, 3) and pack.dtype == np.uint8 and len(manifest.paths) == 24
@@ -69,14 +69,14 @@ def test_bad_files_stop_the_stage_and_are_all_listed(data):
         UserError, match=r"^data/bad_images.csv: 6 pictures refused, first .*train/red/0.png: empty"
     ):
         check_images.main()
-    assert {path: reason[: len(reasons[path])] for path, reason in refused().items()} == reasons
+    assert {path: reason[: len(reasons[path])] for path, reason in read_refused().items()} == reasons
 
 
 def test_bad_files_can_be_skipped(place, data):
     reasons = spoil(data)
     edit_params(place, data__on_bad="skip")
     check_images.main()
-    assert set(refused()) == set(reasons)
+    assert set(read_refused()) == set(reasons)
     assert len(read_manifest("train").paths) == len(read_pictures("train", False)) == 22
 
 
@@ -94,7 +94,7 @@ def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
     Image.open(data / "train/blue/4.png").save(data / "train/blue/twice.bmp")
     edit_params(place, data__on_bad="skip")
     check_images.main()
-    assert refused() == {
+    assert read_refused() == {
         "test/red/leak.png": "the same pixels as train/red/3.png",
         "train/red/relabelled.bmp": "the same pixels as train/blue/3.png",
     }

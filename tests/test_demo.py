@@ -9,7 +9,7 @@ from src.pictures.demo import DemoSettings, corrupt_labels, split_digits, write_
 PLAIN = dict(train=300, val=300, seed=0, imbalance=1.0, label_noise=0.0)
 
 
-def counts(rows):
+def count_digits(rows):
     return np.bincount(load_digits().target[rows]).tolist()
 
 
@@ -17,16 +17,16 @@ def test_splits_are_disjoint_and_balanced():
     splits = split_digits(DemoSettings(**PLAIN))
     assert [len(splits[split]) for split in ("train", "val", "test")] == [300, 300, 1197]
     assert len(set(np.concatenate(list(splits.values())))) == 1797
-    assert max(counts(splits["train"])) - min(counts(splits["train"])) <= 2
+    assert max(count_digits(splits["train"])) - min(count_digits(splits["train"])) <= 2
 
 
 def test_an_imbalanced_train_is_a_subset_and_leaves_val_and_test_unchanged():
     plain, tail = (split_digits(DemoSettings(**PLAIN | {"imbalance": ratio})) for ratio in (1.0, 10.0))
     assert set(tail["train"]) < set(plain["train"])
     assert np.array_equal(tail["val"], plain["val"]) and np.array_equal(tail["test"], plain["test"])
-    sizes = counts(tail["train"])
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] == counts(plain["train"])[0]
-    assert sizes[9] == round(counts(plain["train"])[9] / 10)
+    sizes = count_digits(tail["train"])
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == count_digits(plain["train"])[0]
+    assert sizes[9] == round(count_digits(plain["train"])[9] / 10)
 
 
 def test_a_split_that_leaves_too_little_for_test_is_refused():

@@ -27,14 +27,14 @@ def two(place):
     return place
 
 
-def command(case, file):
+def build_command(case, file):
     return [sys.executable, str(ROOT / "tests/workers.py"), case, str(file)]
 
 
 def begin(folder, case, file, **environment):
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.Popen(
-        command(case, file), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+        build_command(case, file), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
 

@@ -25,23 +25,23 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 @cache
-def text_of(page):
+def read_page(page):
     return page.read_text(encoding="utf-8")
 
 
-def code_of(page):
+def find_code(page):
     """Code blocks and spans, which name commands, keys and paths, and the comments of markers."""
-    return CODE.findall(text_of(page))
+    return CODE.findall(read_page(page))
 
 
 @cache
-def params():
+def read_params():
     return YAML(typ="safe").load((ROOT / "params.yaml").read_text())
 
 
-def value_at(key):
+def get_value(key):
     """The value of a dotted key of params.yaml; raises KeyError if it does not exist."""
-    section = params()
+    section = read_params()
     for word in key.split("."):
         if not isinstance(section, dict) or word not in section:
             raise KeyError(key)
@@ -51,7 +51,7 @@ def value_at(key):
 
 def is_key(key):
     try:
-        value_at(key)
+        get_value(key)
     except KeyError:
         return False
     return True
@@ -65,17 +65,17 @@ def may_be_added(key):
     if words[0] == "teacher":
         return is_key(".".join(words[:2])) and is_key(".".join(["teacher_common", *words[2:]]))
     parents = [".".join(words[:length]) for length in range(1, len(words))]
-    return value_at([parent for parent in parents if is_key(parent)][-1]) == {}
+    return get_value([parent for parent in parents if is_key(parent)][-1]) == {}
 
 
 @cache
-def targets():
+def list_targets():
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def anchors(page):
+def list_anchors(page):
     """The link anchors of a page, made from its headings as GitHub does."""
-    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", read_page(page), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -87,15 +87,15 @@ def test_all_pages_are_listed(monkeypatch):
 @pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
 def test_pages_are_up_to_date_with_make_docs(page, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert fill_blocks(page, text_of(page), find_blocks(text_of(page))) == text_of(page)
+    assert fill_blocks(page, read_page(page), find_blocks(read_page(page))) == read_page(page)
 
 
 def test_every_committed_table_is_shown():
     """Each CSV of make ablation has its block among the tables, and its plot is shown."""
-    shown = set(find_blocks(text_of(ROOT / "docs/tables.md")))
+    shown = set(find_blocks(read_page(ROOT / "docs/tables.md")))
     committed = {path.stem for path in (ROOT / "metrics/ablation").glob("*.csv")}
-    assert shown == committed and "models" in find_blocks(text_of(ROOT / "docs/networks.md"))
-    pictures = re.findall(r"\(\.\./plots/ablation/(.+?)\.png\)", text_of(ROOT / "docs/tables.md"))
+    assert shown == committed and "models" in find_blocks(read_page(ROOT / "docs/networks.md"))
+    pictures = re.findall(r"\(\.\./plots/ablation/(.+?)\.png\)", read_page(ROOT / "docs/tables.md"))
     assert set(pictures) == committed
 
 
@@ -151,25 +151,25 @@ def test_the_title_states_accuracies_and_intervals():
 
 @each_page
 def test_relative_links_resolve(page):
-    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+    for link in re.findall(r"\]\(([^)\s]+)\)", read_page(page)):
         if "://" in link:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+        assert not anchor or anchor in list_anchors(target), link
 
 
 @each_page
 def test_every_make_target_exists(page):
-    named = {name for code in code_of(page) for name in re.findall(r"\bmake ([a-z][a-z-]*)", code)}
-    assert named <= targets()
+    named = {name for code in find_code(page) for name in re.findall(r"\bmake ([a-z][a-z-]*)", code)}
+    assert named <= list_targets()
 
 
 @each_page
 def test_every_override_names_a_key(page):
     """`-S KEY=...` names a key of params.yaml; `+KEY` a new one where that is allowed."""
-    code = "\n".join(code_of(page))
+    code = "\n".join(find_code(page))
     code = re.sub(r'SET="(.*?)"', lambda words: " ".join(f"-S {word}" for word in words[1].split()), code)
     wrong = [
         sign + key
@@ -182,13 +182,13 @@ def test_every_override_names_a_key(page):
 @each_page
 def test_every_key_in_the_text_exists(page):
     """`section.key`, with or without a value, where `section` is one of params.yaml."""
-    spans = re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`", text_of(page))
-    assert [key for key in spans if key.split(".")[0] in params() and not is_key(key)] == []
+    spans = re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`", read_page(page))
+    assert [key for key in spans if key.split(".")[0] in read_params() and not is_key(key)] == []
 
 
 @each_page
 def test_every_source_and_module_exists(page):
-    code = "\n".join(code_of(page))
+    code = "\n".join(find_code(page))
     paths = {path for path in SOURCE.findall(code) if not re.search("NAME|distill_", path)}
     assert [path for path in paths if not (ROOT / path).exists()] == []
     modules = re.findall(r"python -m ((?:stages|tools|benchmarks)\.[a-z_]+)", code)
@@ -197,15 +197,15 @@ def test_every_source_and_module_exists(page):
 
 @each_page
 def test_lines_are_short_outside_of_tables(page):
-    lines = BLOCK.sub("", text_of(page)).splitlines()
+    lines = BLOCK.sub("", read_page(page)).splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
 
 
 def test_readme_stays_short():
-    assert len(text_of(ROOT / "README.md").splitlines()) <= 150
+    assert len(read_page(ROOT / "README.md").splitlines()) <= 150
 
 
 def test_readme_names_every_room():
     rooms = {path.parent.name for path in (ROOT / "src").glob("*/__init__.py")}
     for page in (ROOT / "README.md", ROOT / "docs/architecture.md"):
-        assert rooms <= set(re.findall(r"^(?:    src/|\| `)([a-z]+)[/`]", text_of(page), re.MULTILINE))
+        assert rooms <= set(re.findall(r"^(?:    src/|\| `)([a-z]+)[/`]", read_page(page), re.MULTILINE))

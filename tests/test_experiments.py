@@ -6,7 +6,7 @@ import pytest
 from tools.experiments import add_seed_to_params, average_over_seeds, build_table
 
 
-def run_data(seed, loss, accuracy):
+def make_data(seed, loss, accuracy):
     metrics = {
         "student": {"val": {"accuracy": accuracy}},
         "test": {"accuracy": accuracy, "macro_f1": accuracy},
@@ -17,20 +17,20 @@ def run_data(seed, loss, accuracy):
     }
 
 
-def experiment(name, *data):
-    return {"name": name, "revs": [{"rev": "0123456789", "data": run_data(*data)}]}
+def make_experiment(name, *data):
+    return {"name": name, "revs": [{"rev": "0123456789", "data": make_data(*data)}]}
 
 
 SHOWN = [
-    {"rev": "workspace", "name": None, "data": run_data(1, "softmax", 0.9), "experiments": None},
+    {"rev": "workspace", "name": None, "data": make_data(1, "softmax", 0.9), "experiments": None},
     {
         "rev": "a" * 40,
         "name": "main",
-        "data": run_data(1, "softmax", 0.9),
+        "data": make_data(1, "softmax", 0.9),
         "experiments": [
-            experiment("plain-2", 2, "softmax", 0.8),
-            experiment("ohm-1", 1, "ohm", 0.5),
-            experiment("ohm-2", 2, "ohm", 0.7),
+            make_experiment("plain-2", 2, "softmax", 0.8),
+            make_experiment("ohm-1", 1, "ohm", 0.5),
+            make_experiment("ohm-2", 2, "ohm", 0.7),
             {"name": "failed", "revs": [{"rev": "f" * 40, "data": None}]},
         ],
     },

@@ -43,7 +43,7 @@ def test_a_fresh_process_agrees_with_the_model(shipped):
     assert np.abs(run_demo(network, pictures, CLASSES) - probs).max() < 1e-5
 
 
-def demo(capsys, monkeypatch, *arguments):
+def call_demo(capsys, monkeypatch, *arguments):
     """Run the demo; returns the lines of its stdout and stderr, and its exit code."""
     monkeypatch.setattr("sys.argv", ["classifier.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
@@ -55,7 +55,7 @@ def demo(capsys, monkeypatch, *arguments):
 
 def test_demo_prints_class_and_probability_of_each_picture(shipped, capsys, monkeypatch):
     network, pictures, probs = shipped
-    lines, errors, code = demo(capsys, monkeypatch, network, *pictures)
+    lines, errors, code = call_demo(capsys, monkeypatch, network, *pictures)
     expected = zip(pictures, probs, strict=True)
     assert lines == [f"{path}: {CLASSES[row.argmax()]} {row.max():.4f}" for path, row in expected]
     assert not errors and code == 0
@@ -76,7 +76,7 @@ def test_demo_reports_a_bad_picture_and_continues(shipped, tmp_path, capsys, mon
     network, pictures, _ = shipped
     (tmp_path / "bad.jpg").write_text("no picture")
     bad = [tmp_path / "bad.jpg", tmp_path, tmp_path / "none.png"]
-    lines, errors, code = demo(capsys, monkeypatch, network, *bad, pictures[0])
+    lines, errors, code = call_demo(capsys, monkeypatch, network, *bad, pictures[0])
     assert code == 1 and len(lines) == 1
     assert [line.split(": ")[:2] for line in errors] == [["error", str(path)] for path in bad]
 
@@ -86,7 +86,7 @@ def test_demo_refuses_a_file_that_is_not_a_network(tmp_path, capsys, monkeypatch
     network = tmp_path / "x.pt"
     if content is not None:
         network.write_bytes(content)
-    lines, errors, code = demo(capsys, monkeypatch, network, "y.png")
+    lines, errors, code = call_demo(capsys, monkeypatch, network, "y.png")
     assert code == 1 and not lines and len(errors) == 1
     assert errors[0].startswith(f"error: {network}: not an exported network")
 

@@ -26,11 +26,11 @@ def sources(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion_mnist, "VAL_OF_CLASS", 3)
     generator = torch.Generator().manual_seed(0)
 
-    def source(number):
+    def make_source(number):
         data = torch.randint(1, 256, (number, 28, 28), generator=generator, dtype=torch.uint8)
         return Source(data=data, targets=torch.arange(number) % 2, classes=["T-shirt/top", "Bag"])
 
-    parts = {True: source(20), False: source(6)}
+    parts = {True: make_source(20), False: make_source(6)}
     monkeypatch.setattr(fashion_mnist, "fetch", lambda train: parts[train])
     return parts
 
@@ -54,11 +54,11 @@ def test_pictures_are_padded_and_in_one_split_each(sources, tmp_path, capsys):
 
 
 def test_an_interrupted_run_leaves_no_dataset(sources, tmp_path, monkeypatch):
-    def full(*_):
+    def raise_full(*_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(Image.Image, "save", full)
+        patch.setattr(Image.Image, "save", raise_full)
         fashion_mnist.main()
     assert not (tmp_path / "data/fashion-mnist").exists()
     fashion_mnist.main()
@@ -66,12 +66,12 @@ def test_an_interrupted_run_leaves_no_dataset(sources, tmp_path, monkeypatch):
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
-    def offline(*_, **__):
+    def raise_offline(*_, **__):
         raise urllib.error.URLError("no route")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "nowhere")
-    monkeypatch.setattr(fashion_mnist, "FashionMNIST", offline)
+    monkeypatch.setattr(fashion_mnist, "FashionMNIST", raise_offline)
     with pytest.raises(
         UserError, match="^data/fashion-mnist: cannot download Fashion-MNIST: .*apt-get install"
     ):

@@ -30,7 +30,7 @@ def test_hash_ignores_the_order_of_keys():
     assert sha256_of({"a": 1, "b": 2}) == sha256_of({"b": 2, "a": 1}) != sha256_of({"a": 1, "b": 3})
 
 
-def failing(error):
+def make_main(error):
     def main():
         raise error
 
@@ -50,14 +50,14 @@ def test_an_error_that_a_user_can_fix_is_one_line(error, line, code, capsys, mon
     monkeypatch.setattr("sys.argv", ["x"])
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
-        run(failing(error))
+        run(make_main(error))
     assert ended.value.code == code and capsys.readouterr().err.startswith(line)
 
 
 def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):
-        run(failing(UserError("a: wrong (mend it)")))
+        run(make_main(UserError("a: wrong (mend it)")))
     hint = "; the outs of before come back with: git checkout metrics plots && dvc checkout\n"
     assert capsys.readouterr().err == f"error: a: wrong (mend it){hint}"
 
@@ -65,10 +65,10 @@ def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
 def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["x"])
     with pytest.raises(ZeroDivisionError):
-        run(failing(ZeroDivisionError()))
+        run(make_main(ZeroDivisionError()))
     monkeypatch.setattr("sys.argv", ["x", "--debug"])
     with pytest.raises(UserError):
-        run(failing(UserError("a: wrong")))
+        run(make_main(UserError("a: wrong")))
 
 
 def test_another_interpreter_is_pointed_to_the_venv(tmp_path):

@@ -34,47 +34,55 @@ def test_a_class_missing_in_val_is_a_warning(tiny_images):
     assert warnings == [f"{tiny_images}/val: class 'red' of train has no folder here, nothing measures it"]
 
 
-def unknown_class(root):
+def add_unknown_class(root):
     (root / "test/zebra").mkdir()
     return "test/zebra: train has no class 'zebra'"
 
 
-def missing_split(root):
+def remove_split(root):
     shutil.rmtree(root / "val")
     return "val: no such folder"
 
 
-def missing_root(root):
+def remove_root(root):
     shutil.rmtree(root)
     return ": no such folder (set data.root"
 
 
-def empty_class(root):
+def add_empty_class(root):
     (root / "train/zebra").mkdir()
     return "train/zebra: no pictures"
 
 
-def no_classes(root):
+def remove_classes(root):
     shutil.rmtree(root / "train")
     (root / "train").mkdir()
     return "train: 0 class folders"
 
 
-def no_pictures(root):
+def remove_pictures(root):
     for folder in (root / "test").iterdir():
         shutil.rmtree(folder)
         folder.mkdir()
     return "test: no pictures"
 
 
-def name_that_is_not_utf8(root):
+def add_non_utf8_name(root):
     Image.new("RGB", (9, 9)).save(os.fsencode(root / "train/red") + b"/l\xe9.png", "PNG")
     return r"train/red: the name b'l\xe9.png' is not UTF-8"
 
 
 @pytest.mark.parametrize(
     "damage",
-    [unknown_class, missing_split, missing_root, empty_class, no_classes, no_pictures, name_that_is_not_utf8],
+    [
+        add_unknown_class,
+        remove_split,
+        remove_root,
+        add_empty_class,
+        remove_classes,
+        remove_pictures,
+        add_non_utf8_name,
+    ],
 )
 def test_invalid_folders_are_refused(tiny_images, damage):
     expected = damage(tiny_images)

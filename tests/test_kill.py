@@ -30,15 +30,15 @@ def demo(tmp_path_factory):
         student__batch_size=50, student__warmup=12,
     )  # fmt: skip
     project.run("dvc", "repro", "train_student")
-    project.quiet = hashes(project)
+    project.quiet = hash_outs(project)
     return project
 
 
-def hashes(project):
+def hash_outs(project):
     return {name: sha256(project.folder / name) for name in OUTS}
 
 
-def trainer_of(dvc):
+def find_trainer(dvc):
     """The process of the stage itself, a descendant of dvc."""
     children = psutil.Process(dvc.pid).children(recursive=True)
     return next(p for p in children if {"stages.train_student", "stages.train_teacher"} & {*p.cmdline()})
@@ -54,7 +54,7 @@ def begin(project, command=REPRO):
 
 def hit(dvc, way):
     """Stop a run in one of the WAYS; returns its output."""
-    trainer = trainer_of(dvc)
+    trainer = find_trainer(dvc)
     if way == "Ctrl-C":
         os.killpg(dvc.pid, signal.SIGINT)
     else:
@@ -94,7 +94,7 @@ def test_a_training_killed_ten_times_ends_with_the_same_bits(demo):
             assert "Traceback" not in output
     output = demo.run(*REPRO)
     assert re.search(r"resuming from epoch [1-9]", output)
-    assert hashes(demo) == demo.quiet
+    assert hash_outs(demo) == demo.quiet
     assert not list((demo.folder / ".scratch/train_student").iterdir())
 
 
@@ -110,11 +110,11 @@ def test_a_changed_param_restarts_training_and_is_reported(demo):
     second = demo.run("dvc", "repro", "-s", "train_student", code=255)  # DVC's own lock
     assert "is busy" in second or "Unable to acquire lock" in second, second
     by_hand = demo.run("python", "-m", "stages.train_student", code=1)
-    assert f"another training (process {trainer_of(dvc).pid}) is writing this run" in by_hand
+    assert f"another training (process {find_trainer(dvc).pid}) is writing this run" in by_hand
     hit(dvc, "TERM trainer")
     edit_params(demo.folder, student__lr=0.01, student__epochs=100)
     assert re.search(r"resuming from epoch [1-9]", demo.run(*REPRO))
-    assert hashes(demo) == demo.quiet
+    assert hash_outs(demo) == demo.quiet
 
 
 def test_a_teacher_resumes_too(demo):

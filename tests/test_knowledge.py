@@ -44,7 +44,7 @@ def test_rows_of_unknown_pictures_are_skipped_and_counted(file, capsys):
     assert "2 rows of pictures that are not in train were left out" in capsys.readouterr().out
 
 
-def replaced(old, new):
+def make_replacer(old, new):
     return lambda text: text.replace(old, new)
 
 
@@ -53,15 +53,15 @@ def replaced(old, new):
     [
         (lambda text: text[:-9], r"line\\nbreak.png: a softmax row must sum to 1"),
         (lambda text: text[: text.index('"train/a/""q')], "2 of 3 training pictures are missing"),
-        (replaced("0.25", "nan"), r"line 4: .*a probability must be in \[0, 1\], got 'nan'"),
-        (replaced("0.25", "-0.25"), r"line 4: .*a probability must be in \[0, 1\], got '-0.25'"),
-        (replaced("0.25", "1.7"), r"line 4: .*a probability must be in \[0, 1\], got '1.7'"),
-        (replaced("0.25", "x"), r"line 4: .*a probability must be in \[0, 1\], got 'x'"),
-        (replaced("0.25,0.75", "0.25"), r"line 4: 1 of 2 values"),
-        (replaced("0.25,0.75", "0.25,0.5"), r"a softmax row must sum to 1 within 0.001, got 0.75"),
-        (replaced("base=softmax", "base=sotfmax"), r"line 1: must be '# base=softmax' or '# base=bce'"),
-        (replaced('p_a,"p_b,c"', '"p_b,c",p_a'), r"line 2: probabilities of 2 classes \(b,c, a"),
-        (replaced(',"p_b,c"', ""), r"line 2: probabilities of 1 classes"),
+        (make_replacer("0.25", "nan"), r"line 4: .*a probability must be in \[0, 1\], got 'nan'"),
+        (make_replacer("0.25", "-0.25"), r"line 4: .*a probability must be in \[0, 1\], got '-0.25'"),
+        (make_replacer("0.25", "1.7"), r"line 4: .*a probability must be in \[0, 1\], got '1.7'"),
+        (make_replacer("0.25", "x"), r"line 4: .*a probability must be in \[0, 1\], got 'x'"),
+        (make_replacer("0.25,0.75", "0.25"), r"line 4: 1 of 2 values"),
+        (make_replacer("0.25,0.75", "0.25,0.5"), r"a softmax row must sum to 1 within 0.001, got 0.75"),
+        (make_replacer("base=softmax", "base=sotfmax"), r"line 1: must be '# base=softmax' or '# base=bce'"),
+        (make_replacer('p_a,"p_b,c"', '"p_b,c",p_a'), r"line 2: probabilities of 2 classes \(b,c, a"),
+        (make_replacer(',"p_b,c"', ""), r"line 2: probabilities of 1 classes"),
         (lambda text: text + '"train/a/co,mma.png",0.9,0.1\n', r"line 7: .* is listed twice"),
     ],
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_recipe_without_a_base_uses_bce():
     assert split_recipe("ohm") == ("bce", ["ohm"]) and split_recipe("ohm+softmax") == ("softmax", ["ohm"])
 
 
-def kept(base, ratio, logits, targets, weights):
+def find_kept(base, ratio, logits, targets, weights):
     """Which elements of a batch get a gradient."""
     logits = torch.tensor(logits, requires_grad=True)
     Loss(BASES[base], [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
@@ -70,21 +70,25 @@ def kept(base, ratio, logits, targets, weights):
 
 def test_ohm_keeps_the_hardest_row_of_softmax():
     """Row 0 is right (loss 0.13), row 1 wrong (loss 2.13): half of two rows is row 1."""
-    rows = kept("softmax", 0.5, [[2.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0])
+    rows = find_kept("softmax", 0.5, [[2.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [1.0, 1.0])
     assert rows == [[False, False], [True, True]]
 
 
 def test_ohm_keeps_the_hardest_elements_of_bce():
     """Losses 0.13, 0.69 and 2.13, 0.05: half of four elements are 2.13 and 0.69."""
-    elements = kept("bce", 0.5, [[2.0, 0.0], [2.0, -3.0]], [[1.0, 0.0], [0.0, 0.0]], [1.0, 1.0])
+    elements = find_kept("bce", 0.5, [[2.0, 0.0], [2.0, -3.0]], [[1.0, 0.0], [0.0, 0.0]], [1.0, 1.0])
     assert elements == [[False, True], [True, False]]
 
 
 def test_ohm_ignores_rows_of_weight_zero():
     """The hardest row has weight 0: of the other two, half is the harder one."""
     logits, targets = [[0.0, 9.0], [2.0, 0.0], [3.0, 0.0]], [[1.0, 0.0]] * 3
-    assert kept("softmax", 0.5, logits, targets, [0.0, 1.0, 1.0]) == [[False] * 2, [True] * 2, [False] * 2]
-    assert kept("softmax", 0.5, logits, targets, [0.0, 0.0, 0.0]) == [[False] * 2] * 3
+    assert find_kept("softmax", 0.5, logits, targets, [0.0, 1.0, 1.0]) == [
+        [False] * 2,
+        [True] * 2,
+        [False] * 2,
+    ]
+    assert find_kept("softmax", 0.5, logits, targets, [0.0, 0.0, 0.0]) == [[False] * 2] * 3
 
 
 def test_ohm_value_by_hand():
@@ -97,11 +101,11 @@ def test_ohm_value_by_hand():
 
 
 def test_ohm_keeps_at_least_one_row_and_all_ties():
-    assert kept("softmax", 0.01, [[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0]] * 2, [1.0, 1.0]) == [
+    assert find_kept("softmax", 0.01, [[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0]] * 2, [1.0, 1.0]) == [
         [False] * 2,
         [True] * 2,
     ]
-    assert kept("softmax", 0.5, [[1.0, 0.0]] * 2, [[1.0, 0.0]] * 2, [1.0, 1.0]) == [[True] * 2] * 2
+    assert find_kept("softmax", 0.5, [[1.0, 0.0]] * 2, [[1.0, 0.0]] * 2, [1.0, 1.0]) == [[True] * 2] * 2
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -203,7 +207,7 @@ def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
     assert value.item() == pytest.approx(LN2 / 2)
 
 
-def logit(p):
+def find_logit(p):
     return math.log(p / (1 - p))
 
 
@@ -214,7 +218,7 @@ def test_ghm_by_hand():
     (0.75 x 0.25 x 3 + 0.25 x 4) / (1 - 0.75^2) = 3.5714, the one bin in use gets 4 / 3.5714.
     """
     loss = build("ghm", "ab")
-    logits = torch.tensor([[logit(0.2), logit(0.3)], [logit(0.4), logit(0.1)]])
+    logits = torch.tensor([[find_logit(0.2), find_logit(0.3)], [find_logit(0.4), find_logit(0.1)]])
     first = loss(logits, torch.tensor([[0.0, 0], [0, 1]]), torch.ones(2)).item()
     easy = -math.log(0.8) - math.log(0.7) - math.log(0.6)
     assert first == pytest.approx((2 / 3 * easy - 2 * math.log(0.1)) / 2, rel=1e-5)
@@ -222,7 +226,7 @@ def test_ghm_by_hand():
     assert second == pytest.approx(1.12 * (easy - math.log(0.9)) / 2, rel=1e-5)
 
 
-def slow_ghm(norms, bins, momentum, average, moves):
+def run_slow_ghm(norms, bins, momentum, average, moves):
     """The paper's formula bin by bin, times bins / bins in use; changes the last two arguments in place."""
     inside, factors = {}, [0.0] * len(norms)
     for number in range(bins):
@@ -251,7 +255,7 @@ def test_ghm_matches_the_formula_of_the_paper_over_several_steps(base):
         if base == "softmax":
             norms = 1 - probs[targets.bool()][:, None]  # for hard targets
         ours = ghm(Outcome(probs, targets, probs, torch.ones(40), BASES[base].per_sample))
-        slow = slow_ghm(norms.flatten().tolist(), 30, 0.6, average, moves)
+        slow = run_slow_ghm(norms.flatten().tolist(), 30, 0.6, average, moves)
         assert torch.allclose(ours, torch.tensor(slow).view_as(ours), rtol=1e-5)
 
 

@@ -11,7 +11,7 @@ from src.losses.bases import BASES
 from src.losses.loss import Loss
 
 
-def random_batch(pictures=6, weights=None):
+def make_batch(pictures=6, weights=None):
     torch.manual_seed(0)
     return Batch(
         torch.rand(pictures, 3, 20, 30),
@@ -36,7 +36,7 @@ def test_a_row_whose_weights_are_both_zero_stays_zero():
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
-    batch, loss = random_batch(), Loss(BASES[base], [])
+    batch, loss = make_batch(), Loss(BASES[base], [])
     partner, logits = torch.tensor([3, 2, 0, 5, 1, 4]), torch.randn(6, 4)
     mixed = blend(batch, batch.rows(partner), 0.3, batch.images)
     own = loss(logits, batch.targets, batch.weights)
@@ -46,7 +46,7 @@ def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
 
 
 def test_mixup_blends_every_picture_with_its_partner():
-    batch = random_batch()
+    batch = make_batch()
     mixed = mixup(batch, np.random.default_rng(5), alpha=1.0)
     generator = np.random.default_rng(5)
     share, partner = generator.beta(1, 1), generator.permutation(6)
@@ -71,7 +71,7 @@ def test_targets_of_cutmix_are_the_shares_of_pixels():
 
 
 def test_multi_scale_keeps_the_ratio_and_stays_in_range():
-    batch = random_batch()
+    batch = make_batch()
     widths = []
     for seed in range(200):
         height, width = multi_scale(batch, np.random.default_rng(seed), most=0.15).images.shape[-2:]
@@ -92,7 +92,7 @@ def test_each_batch_gets_either_mixup_or_cutmix(monkeypatch):
         )
     (transform,) = build_transforms(MixSettings(mixup=0.2, cutmix=1.0, multi_scale=0))
     for seed in range(40):
-        transform(random_batch(), np.random.default_rng(seed))
+        transform(make_batch(), np.random.default_rng(seed))
     assert set(called) == {("mixup", 0.2), ("cutmix", 1.0)}
     assert 10 < called.count(("mixup", 0.2)) < 30
 
@@ -106,7 +106,7 @@ def test_the_same_generator_gives_the_same_batch():
     settings = MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15)
     results = []
     for _ in range(2):
-        batch, generator = random_batch(), np.random.default_rng([1, 2, 3])
+        batch, generator = make_batch(), np.random.default_rng([1, 2, 3])
         for transform in build_transforms(settings):
             batch = transform(batch, generator)
         results.append(batch)

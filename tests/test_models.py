@@ -81,13 +81,13 @@ HUGE = 60e6  # parameters; larger networks are built, but take no step
 SIZES = range(32, 545, 32)  # pixels per side, multiples of most networks' stride
 
 
-def millions(net):
+def count_millions(net):
     return sum(parameter.numel() for parameter in net.parameters()) / 1e6
 
 
 @pytest.mark.parametrize("arch", RESNEST_FAST)
 def test_resnest_fast_has_the_published_number_of_parameters(arch):
-    assert millions(build_without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
+    assert count_millions(build_without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
 
 
 def test_aliases_build_their_networks():
@@ -99,7 +99,7 @@ def test_aliases_build_their_networks():
     ):
         one, two = build_without_values(alias, 1000), build_without_values(other, 1000)
         assert one.state_dict().keys() == two.state_dict().keys()
-        assert millions(one) == pytest.approx(wanted, abs=0.05)
+        assert count_millions(one) == pytest.approx(wanted, abs=0.05)
 
 
 def test_mean_and_std_match_the_weights():
@@ -128,7 +128,7 @@ def test_inception_normalises_as_torchvision_does():
     assert (one - two).abs().max() < 1e-5 * two.abs().max()
 
 
-def smallest_size(net):
+def find_smallest_size(net):
     """The first of SIZES that the network takes, tried on the meta device."""
     for size in SIZES:
         try:
@@ -140,7 +140,7 @@ def smallest_size(net):
     raise AssertionError(f"takes no size up to {size}")
 
 
-def file_of(model):
+def collect_tensors(model):
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
@@ -155,7 +155,7 @@ def test_every_network_takes_a_step(capsys):
     lines = [""]
     for arch in names:
         net = build_without_values(arch, 6)
-        size, count = smallest_size(net), millions(net)
+        size, count = find_smallest_size(net), count_millions(net)
         if count * 1e6 < HUGE:
             model = build_model(arch, 6, "x").train()
             before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -171,7 +171,7 @@ def test_every_network_takes_a_step(capsys):
             assert all(parameter.grad is not None for parameter in after.values()), arch
             assert any(not torch.equal(after[name], before[name]) for name in before), arch
             build_model(arch, 6, "x").load_state_dict(
-                safetensors.torch.load(safetensors.torch.save(file_of(model)))
+                safetensors.torch.load(safetensors.torch.save(collect_tensors(model)))
             )
         did = "a step" if count * 1e6 < HUGE else "built"
         lines.append(f"{arch:28} {count:7.2f} M parameters, {size:3} x {size:3} pixels: {did}")

@@ -1,4 +1,4 @@
-"""A network knows itself: its classifier, its input, its last map of features."""
+"""What a network knows about itself: its classifier, its last feature map, the names of its state."""
 
 import copy
 
@@ -18,8 +18,8 @@ from src.networks.models import build_model
         ("timm/test_vit", ("head",), None, None),
     ],
 )
-def test_classifier_and_map_of_features(arch, classifier, feature_map, channels):
-    """The map is what the classifier's features are the mean of; a vision transformer ends in tokens."""
+def test_classifier_and_feature_map(arch, classifier, feature_map, channels):
+    """The classifier's features are the mean of this map; a vision transformer ends in tokens."""
     network = build_model(arch, 3, "x").train()
     found = network.feature_map_name()
     assert network.training and network.classifier_names == classifier
@@ -34,7 +34,7 @@ def test_classifier_and_map_of_features(arch, classifier, feature_map, channels)
     assert maps[0].ndim == 4 and maps[0].shape[1] == channels
 
 
-def test_what_belongs_to_the_classifier():
+def test_layers_of_the_classifier():
     network = build_model("mobilenetv3_small", 3, "x")
     assert network.is_in_classifier("classifier.3.weight") and not network.is_in_classifier(
         "classifier.0.weight"
@@ -43,8 +43,8 @@ def test_what_belongs_to_the_classifier():
     assert copy.deepcopy(network).classifier_names == network.classifier_names
 
 
-def test_the_state_is_named_as_ever():
-    """Files of weights name their tensors so."""
+def test_names_of_the_state_are_stable():
+    """Existing weights files use these names."""
     names = list(build_model("timm/test_resnet", 3, "x").state_dict())
     assert names[:2] == ["normalize.mean", "normalize.std"]
     assert all(name.startswith("net.") for name in names[2:])

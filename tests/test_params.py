@@ -19,7 +19,7 @@ LOSS = (
 TEACHERS = "must be a list of different entries of teacher, or []"
 
 
-def refusal(place):
+def catch_refusal(place):
     with pytest.raises(UserError) as error:
         read_params()
     return str(error.value)
@@ -134,7 +134,7 @@ def test_every_list_can_be_overridden(place, key, value):
 )  # fmt: skip
 def test_invalid_values_are_refused(place, key, value, message):
     edit_params(place, **{key: value})
-    assert refusal(place) == f"params.yaml: {message}"
+    assert catch_refusal(place) == f"params.yaml: {message}"
 
 
 def test_a_missing_key_is_reported_with_its_meaning(place):
@@ -143,12 +143,12 @@ def test_a_missing_key_is_reported_with_its_meaning(place):
         "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
     )
     meaning = "of the first weights, the order of the pictures and their augmentation"
-    assert refusal(place) == f"params.yaml: seed: missing ({meaning})"
+    assert catch_refusal(place) == f"params.yaml: seed: missing ({meaning})"
 
 
 def test_all_problems_are_reported_at_once(place):
     edit_params(place, seed=-1, loss="x", student__lr=0)
-    assert len(refusal(place).splitlines()) == 3
+    assert len(catch_refusal(place).splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_all_problems_are_reported_at_once(place):
 )
 def test_a_broken_file_is_reported(place, text, message):
     (place / "params.yaml").write_text(text)
-    assert refusal(place) == f"params.yaml: {message}"
+    assert catch_refusal(place) == f"params.yaml: {message}"
 
 
 @dataclass(frozen=True)
@@ -192,23 +192,23 @@ def test_a_missing_file_is_reported(tmp_path, monkeypatch):
         read_params()
 
 
-# teachers: an entry is laid over teacher_common
+# teachers: an entry overrides teacher_common
 
 
-def teacher(name="big"):
+def read_teacher(name="big"):
     return read(TeacherSettings, f"teacher.{name}", over="teacher_common")
 
 
-def test_a_teacher_has_its_entry_over_what_all_share(place):
-    shared, before = load_yaml("params.yaml")["teacher_common"], teacher()
+def test_an_entry_of_teacher_overrides_teacher_common(place):
+    shared, before = load_yaml("params.yaml")["teacher_common"], read_teacher()
     assert before.clip == shared["clip"] and before.augment.rotate == shared["augment"]["rotate"]
     overrides = ["teacher.big.lr=0.5", "+teacher.big.clip=2", "+teacher.big.augment.rotate=3"]
     apply_overrides(place / "params.yaml", [*overrides, "teacher_common.augment.shift=0.7"])
-    after = teacher()
+    after = read_teacher()
     assert (after.lr, after.clip) == (0.5, 2.0)
     assert (after.augment.rotate, after.augment.shift) == (3.0, 0.7)
     assert after.augment.policy == before.augment.policy
-    other = teacher("second")
+    other = read_teacher("second")
     assert (other.clip, other.augment.rotate, other.augment.shift) == (0.0, before.augment.rotate, 0.7)
 
 
@@ -221,15 +221,15 @@ def test_a_teacher_has_its_entry_over_what_all_share(place):
         ("teacher_common__lr", 0.1, "teacher_common.lr: unknown"),  # each teacher has its own
     ],
 )
-def test_keys_that_no_teacher_has(place, key, value, message):
+def test_invalid_keys_of_teachers_are_refused(place, key, value, message):
     edit_params(place, **{key: value})
-    assert refusal(place).startswith(f"params.yaml: {message}")
+    assert catch_refusal(place).startswith(f"params.yaml: {message}")
 
 
-def test_an_entry_has_the_keys_that_are_set_most_often(place):
+def test_an_entry_of_teacher_needs_its_own_keys(place):
     text = (place / "params.yaml").read_text()
     (place / "params.yaml").write_text(text.replace("    lr: 0.003\n", "", 1))
-    assert refusal(place).startswith("params.yaml: teacher.big.lr: missing (the peak learning rate")
+    assert catch_refusal(place).startswith("params.yaml: teacher.big.lr: missing (the peak learning rate")
 
 
 @pytest.mark.parametrize(
@@ -240,5 +240,5 @@ def test_an_entry_has_the_keys_that_are_set_most_often(place):
         ("[1, inf)", {"minimum": 1}),
     ],
 )
-def test_an_interval_in_the_words_of_json_schema(interval, keywords):
+def test_intervals_become_keywords_of_json_schema(interval, keywords):
     assert within(interval).keywords == keywords

@@ -18,13 +18,13 @@ PHOTOS = ROOT.parent / "shared/data/clothing/test"
 @pytest.fixture
 def checked(place, tiny_images):
     """The working folder after check_images on tiny pictures and one photo with an odd name, packed."""
-    photo(700, 500).save(tiny_images / "train/red/caf\u00e9, 1.jpg", quality=90, exif=turned(6))
+    make_photo(700, 500).save(tiny_images / "train/red/caf\u00e9, 1.jpg", quality=90, exif=make_exif(6))
     edit_params(place, data__root=str(tiny_images), images__height=32, images__width=48)
     check_images.main()
     return place
 
 
-def photo(width, height, seed=0):
+def make_photo(width, height, seed=0):
     """Smooth colours with some noise, like a photograph."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8))
@@ -32,7 +32,7 @@ def photo(width, height, seed=0):
     return Image.fromarray((smooth + generator.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8))
 
 
-def turned(orientation):
+def make_exif(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
@@ -93,7 +93,7 @@ def test_a_margin_packs_the_training_pictures_larger(checked):
 def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
     """Equal bytes at full size; nearly equal at half size, 151 x 100, whose last pixels are half covered."""
     path = tmp_path / "x.jpg"
-    photo(301, 199).convert(mode).save(path, quality=90, exif=turned(orientation))
+    make_photo(301, 199).convert(mode).save(path, quality=90, exif=make_exif(orientation))
     content = path.read_bytes()
     full = decode(content, 8, 10**8)
     same = decode_sound(content, 64, 48, dct_scaling=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import ROOT, as_network
+from conftest import ROOT, wrap_network
 from safetensors.torch import load_file, save_file
 
 from src.ground.errors import UserError
@@ -32,7 +32,7 @@ CLASSIFIERS = {
 SIZE = (160, 160)
 
 
-def saved(net, path, **changes):
+def save(net, path, **changes):
     """Save the state of a network with some tensors changed; returns the path as text."""
     state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()} | changes
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
@@ -45,7 +45,7 @@ def load(arch, pretrained, classes=3, wanted_hash="any", size=SIZE):
     return model
 
 
-def refusal(arch, pretrained, **options):
+def catch_refusal(arch, pretrained, **options):
     """The one-line error that refuses the file, without its prefix."""
     with pytest.raises(UserError) as caught:
         load(arch, pretrained, **options)
@@ -57,7 +57,7 @@ def refusal(arch, pretrained, **options):
 @pytest.mark.parametrize("arch", CLASSIFIERS)
 def test_all_but_the_classifier_is_loaded_and_reported(tmp_path, capsys, arch):
     source = build_model(arch, 10, "x").net
-    path = saved(source, tmp_path / "w.safetensors")
+    path = save(source, tmp_path / "w.safetensors")
     model, heads = load(arch, path), CLASSIFIERS[arch]
     said = capsys.readouterr().out.splitlines()[0]
     assert said.endswith(f"tensors loaded, left out: {heads}, new: {heads}"), said
@@ -72,7 +72,7 @@ def test_only_the_last_layer_of_a_new_classifier_starts_from_zero():
     """Zeros in norms and hidden layers would block the gradient."""
     head = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
     net = torch.nn.Sequential(OrderedDict(body=torch.nn.Linear(2, 4), head=head))
-    network = as_network(net, ["head"])
+    network = wrap_network(net, ["head"])
     fill(network, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w")
     assert not head[2].weight.any() and head[1].weight.all() and head[0].weight.all()
 
@@ -81,7 +81,7 @@ def test_a_classifier_that_fits_is_loaded_with_its_bias(tmp_path, capsys):
     source = build_model("timm/test_resnet", 3, "x").net
     model = build_model("timm/test_resnet", 3, "student")
     set_bias(model, torch.full((3,), 9.0))
-    path = saved(source, tmp_path / "w.safetensors")
+    path = save(source, tmp_path / "w.safetensors")
     load_pretrained(model, "timm/test_resnet", path, "any", SIZE, "student")
     assert torch.equal(model.net.fc.bias, source.fc.bias) and torch.equal(
         model.net.fc.weight, source.fc.weight
@@ -101,7 +101,7 @@ def test_checkpoints_of_training_scripts_are_loaded(tmp_path, wrap):
 
 def test_auxiliary_classifiers_are_skipped(tmp_path, capsys):
     source = torchvision.models.googlenet(num_classes=3, aux_logits=True, init_weights=False)
-    load("googlenet", saved(source, tmp_path / "w.pth"))
+    load("googlenet", save(source, tmp_path / "w.pth"))
     said = capsys.readouterr().out.splitlines()[0]
     assert "left out: aux1.conv.bn, aux1.conv.conv, aux1.fc1" in said and said.endswith("new: none")
 
@@ -118,14 +118,14 @@ def test_the_file_of_a_student_sets_mean_and_std(tmp_path, capsys):
 
 
 def test_pictures_unlike_those_of_the_weights_are_a_warning(tmp_path, capsys):
-    path = saved(build_model("efficientnet_b0", 3, "x").net, tmp_path / "w.safetensors")
+    path = save(build_model("efficientnet_b0", 3, "x").net, tmp_path / "w.safetensors")
     load("efficientnet_b0", path, size=(96, 128))
     _, warning = capsys.readouterr().out.splitlines()
     assert warning == (
         "warning: params.yaml: student.pretrained: these weights were trained on pictures of 224 x 224, "
         "bicubic, and get 96 x 128, bilinear (accuracy may suffer)"
     )
-    path = saved(build_model("resnet18", 3, "x").net, tmp_path / "r.safetensors")
+    path = save(build_model("resnet18", 3, "x").net, tmp_path / "r.safetensors")
     load("resnet18", path, size=(224, 224))
     assert "warning" not in capsys.readouterr().out
 
@@ -142,7 +142,7 @@ class Evil:
 def test_a_pickle_is_refused_and_never_executed(tmp_path, name):
     marker = tmp_path / "marker"
     torch.save({"fc.weight": Evil(marker)}, tmp_path / name)
-    assert f"{tmp_path / name}: no plain weights" in refusal("resnet18", str(tmp_path / name))
+    assert f"{tmp_path / name}: no plain weights" in catch_refusal("resnet18", str(tmp_path / name))
     assert not marker.exists()
     torch.load((tmp_path / name).rename(tmp_path / "x.pth"), weights_only=False)  # an unsafe load executes it
     assert marker.exists()
@@ -151,11 +151,13 @@ def test_a_pickle_is_refused_and_never_executed(tmp_path, name):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("damage", ["half", "empty", "text"])
 def test_a_damaged_file_is_reported(tmp_path, suffix, damage):
-    path = Path(saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / f"w{suffix}"))
+    path = Path(save(build_model("timm/test_resnet", 3, "x").net, tmp_path / f"w{suffix}"))
     content = path.read_bytes()
     path.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"weights"}[damage])
     size = path.stat().st_size
-    assert refusal("timm/test_resnet", str(path)).startswith(f": {path}: no plain weights, {size} bytes: ")
+    assert catch_refusal("timm/test_resnet", str(path)).startswith(
+        f": {path}: no plain weights, {size} bytes: "
+    )
 
 
 def test_a_file_without_named_tensors_is_refused(tmp_path):
@@ -163,39 +165,39 @@ def test_a_file_without_named_tensors_is_refused(tmp_path):
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
     torch.save(build_model("timm/test_resnet", 3, "x").net, tmp_path / "module.pth")
     for name in ("list.pth", "numbers.pth", "module.pth"):
-        assert "no plain weights" in refusal("resnet18", str(tmp_path / name))
-    assert "no such file" in refusal("resnet18", str(tmp_path))
+        assert "no plain weights" in catch_refusal("resnet18", str(tmp_path / name))
+    assert "no such file" in catch_refusal("resnet18", str(tmp_path))
 
 
 def test_weights_of_another_network_are_a_one_line_error(tmp_path):
-    path = saved(build_model("resnet50", 1000, "x").net, tmp_path / "resnet50.pth")
-    line = refusal("resnet18", path)
+    path = save(build_model("resnet50", 1000, "x").net, tmp_path / "resnet50.pth")
+    line = catch_refusal("resnet18", path)
     assert "does not fit the network: " in line and "first layer1.0.bn3.bias" in line and len(line) < 300
 
 
 def test_missing_tensors_and_wrong_shapes_are_reported(tmp_path):
     source = build_model("timm/test_resnet", 3, "x").net
-    path = saved(source, tmp_path / "w.safetensors", **{"bn1.weight": torch.ones(5)})
-    assert "1 tensors are missing, unknown or of another shape, first bn1.weight" in refusal(
+    path = save(source, tmp_path / "w.safetensors", **{"bn1.weight": torch.ones(5)})
+    assert "1 tensors are missing, unknown or of another shape, first bn1.weight" in catch_refusal(
         "timm/test_resnet", path
     )
     state = load_file(path)
     del state["bn1.weight"]
     save_file(state, path)
-    assert "first bn1.weight" in refusal("timm/test_resnet", path)
+    assert "first bn1.weight" in catch_refusal("timm/test_resnet", path)
 
 
 def test_non_finite_values_are_refused(tmp_path):
     source = build_model("timm/test_resnet", 3, "x").net
-    path = saved(source, tmp_path / "w.safetensors", **{"fc.bias": torch.tensor([0.0, float("nan"), 0.0])})
-    assert "fc.bias holds non-finite values" in refusal("timm/test_resnet", path)
+    path = save(source, tmp_path / "w.safetensors", **{"fc.bias": torch.tensor([0.0, float("nan"), 0.0])})
+    assert "fc.bias holds non-finite values" in catch_refusal("timm/test_resnet", path)
 
 
 def test_a_pinned_hash_is_checked(tmp_path):
-    path = saved(build_model("timm/test_resnet", 3, "x").net, tmp_path / "w.safetensors")
+    path = save(build_model("timm/test_resnet", 3, "x").net, tmp_path / "w.safetensors")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     load("timm/test_resnet", path, wanted_hash=digest)
-    assert refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
+    assert catch_refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
         f"_sha256: {path} has {digest} (another file, or any)"
     )
 
@@ -225,14 +227,14 @@ def test_default_loads_the_weights_of_timm(tmp_path, monkeypatch, capsys):
     (cache / "refs").mkdir(parents=True)
     (cache / "refs/main").write_text("abc")
     (cache / "snapshots/abc").mkdir(parents=True)
-    saved(source, cache / "snapshots/abc/model.safetensors")
+    save(source, cache / "snapshots/abc/model.safetensors")
     model = load("timm/test_resnet", "default")
     assert torch.equal(model.net.conv1[0].weight, source.conv1[0].weight)
     assert "left out: fc, new: fc" in capsys.readouterr().out
 
 
 def test_default_is_refused_for_a_variant_without_weights():
-    assert "no library has weights of resnest50_fast_2s2x40d" in refusal(
+    assert "no library has weights of resnest50_fast_2s2x40d" in catch_refusal(
         "resnest50_fast_2s2x40d", "default", size=(32, 32)
     )
 

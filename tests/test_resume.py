@@ -9,7 +9,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, ROOT, NoCurves, as_network, edit_params, job, settings, training_set
+from conftest import (
+    CPU,
+    ROOT,
+    NoCurves,
+    edit_params,
+    make_job,
+    make_settings,
+    make_training_set,
+    wrap_network,
+)
 
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
@@ -27,7 +36,7 @@ from src.training.state import Saved, State
 
 
 @pytest.fixture(autouse=True)
-def every_epoch_is_saved(monkeypatch):
+def save_every_epoch(monkeypatch):
     monkeypatch.setattr("src.training.state.COST", float("inf"))
 
 
@@ -68,14 +77,16 @@ class KilledAfter(NoCurves):
 
 def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):
     torch.manual_seed(0)
-    chosen = settings(**changes)
+    chosen = make_settings(**changes)
     model = build_model(chosen.arch, 3, "student")
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
     mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
-    data = training_set(pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size)
-    best = fit(job(pack, model, loss, data, **changes), curves, state)
+    data = make_training_set(
+        pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size
+    )
+    best = fit(make_job(pack, model, loss, data, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
 
 
@@ -141,35 +152,35 @@ def test_every_optimizer_resumes_to_the_same_bits(name, tmp_path):
     """7 steps in one go equal 4 steps, save, load and 3 more."""
     from src.training.optim import build_optimizer
 
-    def steps(count, model, optimizer):
+    def take_steps(count, model, optimizer):
         for number in range(count):
             torch.manual_seed(number)
             optimizer.zero_grad()
             torch.nn.functional.mse_loss(model(torch.rand(4, 5)), torch.zeros(4, 3)).backward()
             optimizer.step()
 
-    def new():
+    def build():
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(5, 3))
-        chosen = settings(optimizer=name, lr=1e-3, weight_decay=0.01)
-        return model, build_optimizer(as_network(model), chosen)
+        chosen = make_settings(optimizer=name, lr=1e-3, weight_decay=0.01)
+        return model, build_optimizer(wrap_network(model), chosen)
 
-    quiet = new()
-    steps(4, *quiet)
-    steps(3, *quiet)
+    quiet = build()
+    take_steps(4, *quiet)
+    take_steps(3, *quiet)
     state = Saved(tmp_path)
-    first = new()
-    steps(4, *first)
+    first = build()
+    take_steps(4, *first)
     state.track(model=first[0], optimizer=first[1])
     state.save()
-    second = new()
+    second = build()
     state.track(model=second[0], optimizer=second[1])
     assert state.restore(CPU) == tmp_path
-    steps(3, *second)
+    take_steps(3, *second)
     assert torch.equal(quiet[0][0].weight, second[0][0].weight)
 
 
-def saved_twice(folder):
+def save_twice(folder):
     state, weights = Saved(folder), torch.nn.Linear(1000, 3)
     state.track(weights=weights)
     for value in (1.0, 2.0):
@@ -180,7 +191,7 @@ def saved_twice(folder):
 
 @pytest.mark.parametrize("harm", ["bit", "cut", "empty", "text", "gone"])
 def test_a_damaged_state_falls_back_to_the_previous_one(tmp_path, capsys, harm):
-    state, weights = saved_twice(tmp_path)
+    state, weights = save_twice(tmp_path)
     newest = tmp_path / NEWEST
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -236,12 +247,12 @@ def test_every_type_of_state_survives_a_round_trip(tmp_path):
 
 
 def test_a_full_disk_keeps_the_previous_state(tmp_path, monkeypatch):
-    state, weights = saved_twice(tmp_path)
+    state, weights = save_twice(tmp_path)
 
-    def full(*_):
+    def raise_full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", raise_full)
     with pytest.raises(OSError, match="No space left") as error:
         state.save()
     assert error.value.filename == str(tmp_path / SPARE)

@@ -16,7 +16,7 @@ from src.machine.runtime import MachineSettings, start
 SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
 
 
-def capability(folder, **environment):
+def read_capability(folder, **environment):
     command = [sys.executable, "-c", SHOW]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return subprocess.run(
@@ -26,22 +26,22 @@ def capability(folder, **environment):
 
 def test_cpu_isa_is_set_before_torch_is_imported(place):
     edit_params(place, cpu_isa="auto")
-    best = capability(place, ATEN_CPU_CAPABILITY="")
+    best = read_capability(place, ATEN_CPU_CAPABILITY="")
     if not best.startswith("AVX"):
         pytest.skip(f"this CPU has no AVX2: {best}")
     edit_params(place, cpu_isa="avx2")
-    assert capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
+    assert read_capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
 
 
-def machine(device, cpu_isa="auto"):
+def make_machine(device, cpu_isa="auto"):
     return MachineSettings(threads=torch.get_num_threads(), cpu_isa=cpu_isa, device=device, processes=1)
 
 
 def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    start(machine("cpu", cpu_isa="avx2"), seed=0)
+    start(make_machine("cpu", cpu_isa="avx2"), seed=0)
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
-    start(machine("cpu", cpu_isa="auto"), seed=0)
+    start(make_machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
 
 
@@ -72,4 +72,4 @@ def test_cuda_without_a_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="device: cuda, but torch sees no GPU here"):
-        start(machine("cuda"), seed=0)
+        start(make_machine("cuda"), seed=0)

@@ -23,7 +23,7 @@ CHAIN = ["make_demo", "check_images", "train_teacher@big", "dump_knowledge", "ma
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-def stages_run(output):
+def list_stages(output):
     return re.findall(r"Running stage '(.+?)'", output)
 
 
@@ -36,16 +36,16 @@ def copy(project, tmp_path):
     return clone
 
 
-def figures(project):
+def read_metrics(project):
     files = [project.folder / "metrics" / name for name in ("student.json", "test.json", "export.json")]
     return [json.loads(file.read_text()) for file in files]
 
 
 def test_repro_runs_every_stage_once_and_git_is_clean(project):
-    assert stages_run(project.output) == CHAIN
+    assert list_stages(project.output) == CHAIN
     assert UP_TO_DATE in project.run("dvc", "repro")
     assert project.run("git", "status", "--porcelain") == ""
-    student, test, export = figures(project)
+    student, test, export = read_metrics(project)
     assert set(student["student"]["val"]) == {"accuracy", "loss"}
     names = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss"}
     assert set(test["test"]) == names | {"teacher"} and set(test["test"]["teacher"]["big"]) == names
@@ -76,13 +76,13 @@ def test_rerunning_from_scratch_gives_the_same_bytes(copy):
     ):
         shutil.rmtree(copy.folder / name)
     output = copy.run("dvc", "repro", "--force", "--no-run-cache")
-    assert stages_run(output) == CHAIN
+    assert list_stages(output) == CHAIN
     assert copy.results() == before
 
 
 def test_another_loss_reruns_only_the_student(copy):
     output = copy.run("dvc", "exp", "run", "-S", "loss=ohm", "-n", "hard")
-    assert stages_run(output) == STUDENT
+    assert list_stages(output) == STUDENT
     table = copy.run("python", "-m", "tools.experiments")
     assert re.search(r"hard +loss=ohm +\d\.\d+ +\d\.\d+ +\d\.\d+", table), table
     assert "loss" in copy.run("dvc", "params", "diff")
@@ -97,8 +97,8 @@ def test_families_of_networks_can_be_exported(copy, arch, side):
     sizes = [f"images.height={side}", f"images.width={side}", "student.epochs=2"]
     overrides = [f"student.arch={arch}", *(sizes if side != 32 else sizes[2:])]
     output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
-    assert stages_run(output)[-3:] == STUDENT
-    assert figures(copy)[2]["export"]["max_difference"] <= 1e-5
+    assert list_stages(output)[-3:] == STUDENT
+    assert read_metrics(copy)[2]["export"]["max_difference"] <= 1e-5
     network = copy.folder / "data/export/student.pt"
     picture = str(next(copy.pictures.glob("test/red/*.png")))
     assert "red/" in copy.run("python", "demos/classifier.py", str(network), picture)
@@ -132,7 +132,7 @@ def test_unusable_weights_are_one_line_errors(copy):
         ("evil.pth", "evil.pth: no plain weights, "),
     ):
         edit_params(copy.folder, student__arch="resnet18", student__pretrained=name)
-        error = error_of(copy.run("dvc", "repro", "-s", "train_student", code=255))
+        error = find_errors(copy.run("dvc", "repro", "-s", "train_student", code=255))
         assert error.startswith(f"error: params.yaml: student.pretrained: {message}")
         assert len(error.splitlines()) == 1
     assert not (copy.folder / "marker").exists()
@@ -143,7 +143,7 @@ def test_unusable_weights_are_one_line_errors(copy):
 
 def test_training_without_a_teacher(copy):
     output = copy.run("dvc", "exp", "run", "-S", "knowledge.teachers=[]")
-    assert stages_run(output) == [
+    assert list_stages(output) == [
         "dump_knowledge",
         "make_curriculum",
         "train_student",
@@ -156,17 +156,17 @@ def test_training_without_a_teacher(copy):
     assert stale.exists() and "big.safetensors: not in knowledge.teachers" in output
     weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
     assert len(weights) == 24 and all(line.endswith(",1") for line in weights)
-    assert "teacher" not in figures(copy)[1]["test"]
-    repeated = copy.run("make", "-o", "install", "repro")  # as in a fresh clone, which never had the file
+    assert "teacher" not in read_metrics(copy)[1]["test"]
+    repeated = copy.run("make", "-o", "install", "repro")  # as a fresh clone does, which never had the file
     assert "big.safetensors: removed" in repeated and not stale.exists()
-    assert stages_run(repeated) == ["dump_knowledge", "evaluate"]
+    assert list_stages(repeated) == ["dump_knowledge", "evaluate"]
     assert copy.run("make", "-o", "install", "repro").splitlines()[-1] == UP_TO_DATE
 
 
 def test_two_processes_predict_every_picture_once(copy):
     overrides = ["processes=2", "threads=1", "student.freeze=backbone"]
     output = copy.run("dvc", "exp", "run", "-n", "two", *[w for pair in overrides for w in ("-S", pair)])
-    assert stages_run(output) == ["train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
+    assert list_stages(output) == ["train_teacher@big", "dump_knowledge", "make_curriculum", *STUDENT]
     assert output.count("2 processes\n") == 4 and output.count("epoch 3/3") == 2  # only the first prints
     for name, column in (("data/predictions.csv", 0), ("data/distill/distill_big.txt", 0)):
         lines = [line for line in (copy.folder / name).read_text().splitlines() if not line.startswith("#")]
@@ -179,11 +179,11 @@ def test_two_processes_predict_every_picture_once(copy):
 
 
 def test_pictures_from_files_give_the_same_student(copy):
-    before = figures(copy)
+    before = read_metrics(copy)
     output = copy.run("dvc", "exp", "run", "-S", "images.pack=false")
-    assert stages_run(output)[:2] == ["check_images", "train_teacher@big"]
+    assert list_stages(output)[:2] == ["check_images", "train_teacher@big"]
     assert (copy.folder / "data/packed/train.npy").stat().st_size == 128  # a header
-    assert figures(copy) == before
+    assert read_metrics(copy) == before
     weights = [load_file(folder / "data/models/student.safetensors") for folder in (copy.folder, copy.origin)]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
 
@@ -210,7 +210,7 @@ def test_curriculum_without_distillation(copy):
         "curriculum.weights=[1,0.1]",
     ]
     output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
-    assert stages_run(output) == ["make_curriculum", *STUDENT]
+    assert list_stages(output) == ["make_curriculum", *STUDENT]
     weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]
     assert {line.rpartition(",")[2] for line in weights} <= {"1", "0.1"}
 
@@ -244,7 +244,7 @@ def test_every_strategy_at_once(copy):
         "student.patience=2",
     ]
     words = [word for pair in overrides for word in ("-S", pair)]
-    assert stages_run(copy.run("dvc", "exp", "run", *words)) == STUDENT
+    assert list_stages(copy.run("dvc", "exp", "run", *words)) == STUDENT
     student = json.loads((copy.folder / "metrics/student.json").read_text())["student"]
     assert 0 <= student["small_gammas"] <= 1 and 0 <= student["val"]["accuracy"] <= 1
     assert "plots/preview.png" in copy.run("make", "-o", "install", "preview")
@@ -278,14 +278,14 @@ def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
     edit_params(copy.folder, data__root=str(pictures))
     copy.run("dvc", "repro")
     Image.new("RGB", (40, 24), (9, 200, 9)).save(pictures / "test/green/0.png")
-    assert stages_run(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
 
 
 def test_external_knowledge_is_added(copy):
     text = (copy.folder / "data/distill/distill_big.txt").read_text()
     (copy.folder / "data/external/distill_x.txt").write_text(text)
     output = copy.run("dvc", "repro", "make_curriculum")
-    assert stages_run(output) == ["dump_knowledge", "make_curriculum"]
+    assert list_stages(output) == ["dump_knowledge", "make_curriculum"]
     names = sorted(path.name for path in (copy.folder / "data/distill").iterdir())
     assert names == ["distill_big.txt", "distill_external_distill_x.txt"]
 
@@ -298,11 +298,11 @@ def test_two_teachers_and_the_labels_are_averaged(copy):
     yaml.dump(params, path)
     shutil.copy(copy.folder / "data/label.txt", copy.folder / "data/external/distill_label.txt")
     output = copy.run("dvc", "repro")
-    assert stages_run(output) == ["train_teacher@small", "dump_knowledge", "make_curriculum", *STUDENT]
+    assert list_stages(output) == ["train_teacher@small", "dump_knowledge", "make_curriculum", *STUDENT]
     files = sorted(file.name for file in (copy.folder / "data/distill").iterdir())
     assert files == ["distill_big.txt", "distill_external_distill_label.txt", "distill_small.txt"]
     assert (copy.folder / "data/distill/distill_small.txt").read_text().startswith("# base=bce")
-    assert set(figures(copy)[1]["test"]["teacher"]) == {"big", "small"}
+    assert set(read_metrics(copy)[1]["test"]["teacher"]) == {"big", "small"}
 
 
 def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
@@ -332,7 +332,7 @@ def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     assert copy.results() == before and copy.run("git", "status", "--porcelain") == ""
 
 
-def error_of(output):
+def find_errors(output):
     lines = [line for line in output.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in output
     return "\n".join(lines)
@@ -359,8 +359,8 @@ def test_an_error_is_one_line_and_its_remedy_works(copy, key, value, stage, mess
     before = copy.results()
     edit_params(copy.folder, **{key: value})
     output = copy.run("dvc", "repro", "-s", *stage.split(), code=255)
-    assert error_of(output).startswith(f"error: {message}") and len(error_of(output).splitlines()) == 1
-    assert error_of(output).endswith("git checkout metrics plots && dvc checkout")
+    assert find_errors(output).startswith(f"error: {message}") and len(find_errors(output).splitlines()) == 1
+    assert find_errors(output).endswith("git checkout metrics plots && dvc checkout")
     copy.run("git", "checkout", "params.yaml", "dvc.lock", "metrics", "plots")
     copy.run("dvc", "checkout")
     assert copy.results() == before and UP_TO_DATE in copy.run("dvc", "repro")
@@ -370,5 +370,6 @@ def test_an_unknown_teacher_is_refused(copy):
     edit_params(copy.folder, knowledge__teachers=["bigg"])
     output = copy.run("python", "-m", "stages.check_images", "--preflight", code=1)
     assert (
-        error_of(output) == "error: params.yaml: knowledge.teachers: no entry teacher.bigg, did you mean big?"
+        find_errors(output)
+        == "error: params.yaml: knowledge.teachers: no entry teacher.bigg, did you mean big?"
     )

@@ -8,7 +8,16 @@ import signal
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, LIGHT, NoCurves, as_network, job, settings, shipped, training_set
+from conftest import (
+    CPU,
+    LIGHT,
+    NoCurves,
+    make_job,
+    make_settings,
+    make_training_set,
+    read_shipped,
+    wrap_network,
+)
 
 from src.batches.augment import augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
@@ -36,7 +45,9 @@ NONE = dataclasses.replace(LIGHT, policy="none")
 def train(pack, workers=0, data=None, **changes):
     torch.manual_seed(0)
     chosen = {"batch_size": changes["batch_size"]} if "batch_size" in changes else {}
-    training = job(pack, data=training_set(pack, workers=workers, **chosen | (data or {})), **changes)
+    training = make_job(
+        pack, data=make_training_set(pack, workers=workers, **chosen | (data or {})), **changes
+    )
     curves = NoCurves()
     best = fit(training, curves, State())
     return training.network, best, curves.rows
@@ -54,14 +65,14 @@ def train(pack, workers=0, data=None, **changes):
 )
 def test_step_schedule_by_hand(epochs, warmup, expected):
     """Boundaries by hand: 2 + 6, 2 + 11, 2 + 15 and 5 + 30, 5 + 50, 5 + 70."""
-    factor = build_schedule(settings(schedule="step", epochs=epochs, warmup=warmup, warmup_factor=0.1))
+    factor = build_schedule(make_settings(schedule="step", epochs=epochs, warmup=warmup, warmup_factor=0.1))
     assert [factor(epoch) for epoch in range(epochs)] == expected
     assert [factor(epoch + 0.99) for epoch in range(epochs)] == expected
 
 
 def test_step_schedule_takes_other_ratios_and_epochs():
     changes = {"warmup_factor": 0.5, "step_factors": (1, 0.2), "step_epochs": (4,)}
-    factor = build_schedule(settings(schedule="step", epochs=6, warmup=1, **changes))
+    factor = build_schedule(make_settings(schedule="step", epochs=6, warmup=1, **changes))
     assert [factor(epoch) for epoch in range(6)] == [0.5, 1, 1, 1, 0.2, 0.2]
     assert step_boundaries(20, 2) == (8, 13, 17)
 
@@ -100,7 +111,7 @@ def test_onecycle_matches_torch():
 )
 def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        settings(**changes)
+        make_settings(**changes)
 
 
 # augmentation and batches
@@ -132,7 +143,7 @@ def test_policy_none_changes_nothing(pack):
 
 def test_an_epoch_has_each_picture_at_most_once_and_drops_the_last_batch(pack):
     images, targets = pack
-    numbered = training_set((images, np.eye(30, dtype=np.float32)), NONE, weights=np.arange(30))
+    numbered = make_training_set((images, np.eye(30, dtype=np.float32)), NONE, weights=np.arange(30))
     batches = list(numbered.epoch(1))
     assert [len(batch.images) for batch in batches] == [8, 8, 8]
     numbers = torch.cat([batch.weights for batch in batches]).int().tolist()
@@ -146,7 +157,7 @@ def test_an_epoch_has_each_picture_at_most_once_and_drops_the_last_batch(pack):
 
 
 def test_workers_do_not_change_batches(pack):
-    alone, helped = (list(training_set(pack, workers=workers).epoch(3)) for workers in (0, 2))
+    alone, helped = (list(make_training_set(pack, workers=workers).epoch(3)) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -156,7 +167,7 @@ def test_a_worker_that_dies_is_a_one_line_error(pack):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
-        list(dataclasses.replace(training_set(pack, workers=1), augment=die).epoch(1))
+        list(dataclasses.replace(make_training_set(pack, workers=1), augment=die).epoch(1))
 
 
 def test_a_batch_on_the_device_is_float_in_0_to_1():
@@ -170,7 +181,7 @@ def test_a_batch_on_the_device_is_float_in_0_to_1():
 
 
 def test_biases_and_norms_are_not_decayed():
-    chosen = settings(optimizer="adamw", weight_decay=0.05)
+    chosen = make_settings(optimizer="adamw", weight_decay=0.05)
     groups = build_optimizer(build_model("timm/test_resnet", 3, "x"), chosen).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
@@ -179,16 +190,16 @@ def test_biases_and_norms_are_not_decayed():
 # the loop
 
 
-def plain_run(model, optimizer, loss, **changes):
+def make_training(model, optimizer, loss, **changes):
     """A training without strategies."""
     return Training(model=model, loss=loss, optimizer=optimizer, device=CPU, **changes)
 
 
 def test_an_epoch_matches_plain_torch(pack):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
-    reference, data, loss = copy.deepcopy(model), training_set(pack), Loss(BASES["softmax"], [])
+    reference, data, loss = copy.deepcopy(model), make_training_set(pack), Loss(BASES["softmax"], [])
     steps = []
-    run = plain_run(
+    run = make_training(
         model, torch.optim.SGD(model.parameters(), lr=0.1), loss, after_step=[lambda: steps.append(1)]
     )
     losses = train_epoch(run, data.epoch(1), (1, 1))
@@ -250,14 +261,16 @@ def test_a_batch_size_above_the_number_of_pictures_is_refused(pack):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
-    machine = dataclasses.replace(shipped(MachineSettings), device="cpu")
-    check_processes(settings(batch_size=8), dataclasses.replace(machine, processes=4), "student")
+    machine = dataclasses.replace(read_shipped(MachineSettings), device="cpu")
+    check_processes(make_settings(batch_size=8), dataclasses.replace(machine, processes=4), "student")
     with pytest.raises(UserError, match="student.batch_size: must be a multiple of processes, 3, got 8"):
-        check_processes(settings(batch_size=8), dataclasses.replace(machine, processes=3), "student")
+        check_processes(make_settings(batch_size=8), dataclasses.replace(machine, processes=3), "student")
     with pytest.raises(UserError, match="student.sync_batchnorm: true, but it runs on GPUs only"):
-        check_processes(settings(sync_batchnorm=True), machine, "student")
+        check_processes(make_settings(sync_batchnorm=True), machine, "student")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    check_processes(settings(sync_batchnorm=True), dataclasses.replace(machine, device="cuda"), "student")
+    check_processes(
+        make_settings(sync_batchnorm=True), dataclasses.replace(machine, device="cuda"), "student"
+    )
 
 
 def test_batch_norm_needs_two_pictures(pack):
@@ -275,7 +288,7 @@ def test_weights_and_facts_survive_a_round_trip(pack, tmp_path, place):
     for split in ("train", "val"):
         (place / f"data/manifest/{split}.csv").write_text("path,class,hash\n")
     model = train(pack, epochs=2)[0]
-    trained = dataclasses.replace(job(pack, network=model), classes=("a", "b,c", "\u732b"))
+    trained = dataclasses.replace(make_job(pack, network=model), classes=("a", "b,c", "\u732b"))
     facts = trained.facts({"lr": 0.1})
     assert (facts.height, facts.width, facts.base, facts.pretrained) == (32, 32, "softmax", "none")
     save_weights(tmp_path / "one.safetensors", model, facts)
@@ -310,8 +323,8 @@ def test_accumulated_batches_match_one_large_batch(pack):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        run = plain_run(model, optimizer, Loss(BASES["bce"], []), accumulate=accumulate)
-        train_epoch(run, training_set(pack, batch_size=size).epoch(1), (1, 1))
+        run = make_training(model, optimizer, Loss(BASES["bce"], []), accumulate=accumulate)
+        train_epoch(run, make_training_set(pack, batch_size=size).epoch(1), (1, 1))
         results.append(model[1].weight.detach())
     assert torch.allclose(*results, atol=1e-6)
 
@@ -331,10 +344,10 @@ def test_batches_that_do_not_fill_a_step_are_skipped(pack, monkeypatch):
 
 def test_clipping_bounds_the_gradient(pack):
     torch.manual_seed(0)
-    model = as_network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3)))
+    model = wrap_network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3)))
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    run = prepare(job(pack, model, Loss(BASES["bce"], []), optimizer="sgd", lr=1.0, clip=0.01))
-    batches = list(training_set(pack).epoch(1))[:1]
+    run = prepare(make_job(pack, model, Loss(BASES["bce"], []), optimizer="sgd", lr=1.0, clip=0.01))
+    batches = list(make_training_set(pack).epoch(1))[:1]
     train_epoch(run, batches, (1, 1))
     change = torch.cat([(b - a).flatten() for a, b in zip(before, model.parameters(), strict=True)])
     assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -350,10 +363,10 @@ def test_with_all_features_off_training_equals_a_plain_loop(pack):
         Loss(BASES["softmax"], []),
         Best(),
     )
-    optimizer, step = build_optimizer(model, settings()), 0
+    optimizer, step = build_optimizer(model, make_settings()), 0
     for epoch in (1, 2):
         model.train()
-        for batch in training_set(pack).epoch(epoch):
+        for batch in make_training_set(pack).epoch(epoch):
             for group in optimizer.param_groups:
                 group["lr"] = 0.01 * onecycle_factor(step / 3, 2, 1)
             step += 1
@@ -374,11 +387,11 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
     model.register_forward_hook(lambda module, inputs, logits: seen.append(logits.dtype))
     before = model[1].weight.detach().clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    run = plain_run(model, optimizer, Loss(BASES["softmax"], []), precision=precision)
-    losses = train_epoch(run, training_set(pack).epoch(1), (1, 1))
+    run = make_training(model, optimizer, Loss(BASES["softmax"], []), precision=precision)
+    losses = train_epoch(run, make_training_set(pack).epoch(1), (1, 1))
     assert set(seen) == {precision} and losses.dtype == torch.float32 and losses.isfinite().all()
     assert model[1].weight.dtype == torch.float32 and not torch.equal(model[1].weight, before)
-    asked = job(pack, as_network(model), run.loss, precision=str(precision).removeprefix("torch."))
+    asked = make_job(pack, wrap_network(model), run.loss, precision=str(precision).removeprefix("torch."))
     assert prepare(asked).precision is torch.float32
 
 
@@ -392,7 +405,7 @@ def test_mixing_changes_the_training_reproducibly(pack):
 
 def test_only_the_selected_rows_are_seen(pack):
     rows = np.arange(0, 30, 3)
-    data = training_set(pack, weights=np.arange(30), rows=rows)
+    data = make_training_set(pack, weights=np.arange(30), rows=rows)
     assert {int(w) for epoch in range(1, 9) for batch in data.epoch(epoch) for w in batch.weights} == set(
         rows
     )
@@ -401,7 +414,7 @@ def test_only_the_selected_rows_are_seen(pack):
 def test_ema_by_hand():
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(model.weight, 0.0)
-    average = build_average(model, settings(ema=0.5), epochs=3)
+    average = build_average(model, make_settings(ema=0.5), epochs=3)
     for value in (1.0, 2.0, 4.0):
         torch.nn.init.constant_(model.weight, value)
         average.after_step()
@@ -412,7 +425,7 @@ def test_ema_by_hand():
 
 def test_swa_is_the_mean_of_the_last_epochs():
     model = torch.nn.Linear(1, 1, bias=False)
-    average = build_average(model, settings(swa=2), epochs=3)
+    average = build_average(model, make_settings(swa=2), epochs=3)
     measured = []
     for epoch, value in enumerate((1.0, 2.0, 4.0), 1):
         torch.nn.init.constant_(model.weight, value)
@@ -424,7 +437,7 @@ def test_swa_updates_batch_norm(pack):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(3072, 3))
     images = torch.rand(16, 3, 32, 32) + 5
-    average = build_average(model, settings(swa=1), epochs=1)
+    average = build_average(model, make_settings(swa=1), epochs=1)
     measured = average.after_epoch(1, lambda: [images[:8], images[8:]])
     assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the model in training is unchanged
@@ -442,7 +455,7 @@ def test_averaged_weights_are_kept(pack, changes):
 
 def test_ema_and_swa_exclude_each_other():
     with pytest.raises(ValueError, match="ema and swa: one of them must be 0, got 0.9 and 2"):
-        settings(ema=0.9, swa=2)
+        make_settings(ema=0.9, swa=2)
 
 
 def test_training_stops_after_patience_epochs(pack, capsys):
@@ -476,9 +489,9 @@ def test_lookahead_is_evaluated_with_its_slow_weights(pack):
     """timm's slow weights start at the end of the first epoch and move every 6 steps; here are 3 + 2."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
-    run, fast = prepare(job(pack, as_network(model), optimizer="lookahead_sgd", lr=0.1)), []
+    run, fast = prepare(make_job(pack, wrap_network(model), optimizer="lookahead_sgd", lr=0.1)), []
     run.after_step.append(lambda: fast.append(model[1].weight.detach().clone()))
-    batches = list(training_set(pack).epoch(1))
+    batches = list(make_training_set(pack).epoch(1))
     train_epoch(run, batches, (1, 1))
     train_epoch(run, batches[:2], (1, 2))
     expected = fast[2] + (fast[4] - fast[2]) / 2  # half way, timm's alpha
@@ -490,8 +503,8 @@ def test_every_optimizer_takes_steps(name):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))
     images, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
-    chosen = settings(optimizer=name, lr=1e-3, weight_decay=0.01)
-    optimizer = build_optimizer(as_network(model), chosen)
+    chosen = make_settings(optimizer=name, lr=1e-3, weight_decay=0.01)
+    optimizer = build_optimizer(wrap_network(model), chosen)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5)
     before = model[2].weight.detach().clone()
     for _ in range(7):
@@ -518,7 +531,7 @@ def test_optimizer_names_match_timm():
 
 def test_layer_decay_lowers_the_rate_layer_by_layer():
     model = build_model("resnet18", 3, "x")
-    groups = build_optimizer(model, settings(lr=0.1, weight_decay=0.05, layer_decay=0.5)).param_groups
+    groups = build_optimizer(model, make_settings(lr=0.1, weight_decay=0.05, layer_decay=0.5)).param_groups
     net = dict(model.net.named_parameters())
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     order = ["conv1.weight", "layer2.0.conv1.weight", "layer4.1.conv2.weight", "fc.weight"]
@@ -529,6 +542,6 @@ def test_layer_decay_lowers_the_rate_layer_by_layer():
 
 def test_cosine_by_hand():
     """Warm-up 0.1, 0.55, then 1, 1/2 + cos(pi/4)/2, 1/2, ... down to 0 at the end."""
-    factor = build_schedule(settings(schedule="cosine", epochs=6, warmup=2, warmup_factor=0.1))
+    factor = build_schedule(make_settings(schedule="cosine", epochs=6, warmup=2, warmup_factor=0.1))
     expected = [0.1, 0.55, 1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0]
     assert [factor(epoch) for epoch in range(7)] == pytest.approx(expected)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import LIGHT, as_network
+from conftest import LIGHT, wrap_network
 from torch import nn
 
 from src.batches.augment import build_augment
@@ -34,11 +34,11 @@ RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, 
 def compute():
     """Results that must not depend on the number of processes, by name."""
     device = start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
-    found = {recipe: weights_after_steps(recipe, device) for recipe in RECIPES}
+    found = {recipe: compute_weights(recipe, device) for recipe in RECIPES}
     pictures = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
     torch.manual_seed(0)
-    found["7 rows in batches of 2"] = predict_logits(with_batch_norm(), pictures, 2, device)
-    found["7 rows in one batch"] = predict_logits(with_batch_norm(), pictures, 256, device)
+    found["7 rows in batches of 2"] = predict_logits(build_network(), pictures, 2, device)
+    found["7 rows in one batch"] = predict_logits(build_network(), pictures, 256, device)
     shared = nn.BatchNorm2d(3)
     shared.running_mean.fill_(rank())
     share_buffers(shared)
@@ -46,7 +46,7 @@ def compute():
     return found
 
 
-def weights_after_steps(recipe, device):
+def compute_weights(recipe, device):
     """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses."""
     recipe, _, mixed = recipe.partition(", ")
     generator = np.random.default_rng(1)
@@ -64,7 +64,7 @@ def weights_after_steps(recipe, device):
     loss = build_loss(recipe, read(WeightingSettings, "weighting"), 0, "abcd", "weighting")
     values = {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
     job = Job(
-        network=as_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
+        network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
         settings=replace(read(StudentSettings, "student"), **values), device=device, key="student",
     )  # fmt: skip
     training = prepare(job)
@@ -73,7 +73,7 @@ def weights_after_steps(recipe, device):
     return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
 
 
-def with_batch_norm():
+def build_network():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 14 * 14, 3))
 
 

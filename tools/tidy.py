@@ -1,7 +1,7 @@
 """Remove the weights of teachers that were dropped from knowledge.teachers; DVC keeps them in its cache.
 
-DVC leaves the output of a stage that is gone where it is. There it would be part of the folder that
-dump_knowledge and evaluate depend on, and so of dvc.lock, which then is true in this copy only.
+DVC does not delete the outputs of a stage that no longer exists. They would stay in the folder that
+dump_knowledge and evaluate depend on, and dvc.lock would then be valid in this copy only.
 
 params  knowledge.teachers
 writes  data/models/teachers
