@@ -57,9 +57,9 @@ def test_an_error_that_a_user_can_fix_is_one_line(error, line, code, capsys, mon
 def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):
-        run(make_main(UserError("a: wrong (mend it)")))
+        run(make_main(UserError("a: wrong (fix it)")))
     hint = "; the outs of before come back with: git checkout metrics plots && dvc checkout\n"
-    assert capsys.readouterr().err == f"error: a: wrong (mend it){hint}"
+    assert capsys.readouterr().err == f"error: a: wrong (fix it){hint}"
 
 
 def test_bugs_keep_their_traceback(monkeypatch):
