@@ -155,8 +155,8 @@ def test_all_problems_at_once(place):
         ("a: [1\n", "line 2, column 1: did not find expected ',' or ']'"),
         ("\ta: 1\n", "line 1, column 1: found character that cannot start any token"),
         ("a: 1\na: 2\n", 'line 2, column 1: found duplicate key "a" with value "2" (original value: "1")'),
-        ("", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
-        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
+        ("", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
     ],
 )
 def test_broken_files(place, text, message):

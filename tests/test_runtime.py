@@ -40,7 +40,7 @@ def machine(device, cpu_isa="auto"):
 def test_another_instruction_set_than_the_one_asked_for_is_said(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     start(machine("cpu", cpu_isa="avx2"), seed=0)
-    assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
+    assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 requested, torch uses DEFAULT")
     start(machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
 
