@@ -30,7 +30,7 @@ def test_an_imbalanced_train_is_part_of_the_plain_one_and_leaves_val_and_test_al
 
 
 def test_a_split_that_leaves_too_little_to_test():
-    with pytest.raises(ValueError, match="must leave 10 of the 1797 digits .*, got 1000 and 790"):
+    with pytest.raises(ValueError, match="must leave at least 10 of the 1797 digits .*, got 1000 and 790"):
         DemoSettings(**PLAIN | {"train": 1000, "val": 790})
 
 
