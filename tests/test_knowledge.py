@@ -41,7 +41,7 @@ def test_a_file_without_its_first_line_is_softmax_if_rows_sum_to_one(file):
 
 def test_rows_of_unknown_pictures_are_left_out_and_counted(file, capsys):
     assert len(read_knowledge(file, PATHS[:1], CLASSES).probs) == 1
-    assert "2 rows of pictures that are not in train were left out" in capsys.readouterr().out
+    assert "ignored 2 rows of pictures that are not in train" in capsys.readouterr().out
 
 
 def replaced(old, new):
