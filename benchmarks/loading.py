@@ -31,7 +31,7 @@ from src.ground.params import read
 from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split
-from src.pictures.reading import Files, Pictures
+from src.pictures.reading import FilePictures, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
@@ -106,7 +106,7 @@ def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[],
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)
-    files = Files(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
+    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
     crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))

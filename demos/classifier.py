@@ -31,7 +31,7 @@ def to_rgb(image):
     if image.mode.startswith("I;16"):
         return image.convert("I").point(GREY16, "L").convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of 32 bits ({image.mode}) have no known range")
+        raise ValueError(f"32-bit pixels ({image.mode}) have no known range")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")

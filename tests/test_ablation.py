@@ -387,7 +387,7 @@ def test_a_terminated_table_stops_its_training_and_resumes(laboratory):
     wait_until(lambda: log.exists() and "epoch 1/" in log.read_text())
     process.terminate()
     errors = process.communicate(timeout=60)[1]
-    assert b"error: stopped by SIGTERM (the same command goes on from here)" in errors
+    assert b"error: stopped by SIGTERM (run the same command to continue)" in errors
     assert process.returncode == 128 + signal.SIGTERM
     assert "stopped by" in log.read_text()
     output = run_ablation(laboratory, "losses", *longer)

@@ -56,8 +56,8 @@ def spoil(root):
     return {
         "train/red/0.png": "empty file",
         "train/red/1.png": "broken",
-        "train/red/folder.jpg": "not a file; pictures lie directly in the class folder",
-        "train/red/gone.png": "a link to nothing",
+        "train/red/folder.jpg": "not a file; pictures must be directly in the class folder",
+        "train/red/gone.png": "a broken link",
         "train/red/notes.txt": "not a picture",
         "train/red/tiny.png": "too small: 3 x 3 pixels, data.min_side is 8",
     }

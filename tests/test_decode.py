@@ -86,7 +86,7 @@ JPEG, PNG = encode(PICTURE, "JPEG", quality=90), encode(PICTURE, "PNG")
         (encode(PICTURE, "WEBP")[:-200], "broken|not a picture"),
         (encode(Image.new("L", (7, 100)), "PNG"), r"too small: 7 x 100 pixels, data.min_side is 8"),
         (encode(Image.new("1", (500, 500)), "PNG"), "too large: 500 x 500 pixels, data.max_pixels is 10000"),
-        (encode(Image.new("F", (20, 20)), "TIFF"), "pixels of 32 bits"),
+        (encode(Image.new("F", (20, 20)), "TIFF"), "32-bit pixels"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
     ],
 )  # fmt: skip

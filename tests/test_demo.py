@@ -30,7 +30,7 @@ def test_an_imbalanced_train_is_a_subset_and_leaves_val_and_test_unchanged():
 
 
 def test_a_split_that_leaves_too_little_for_test_is_refused():
-    with pytest.raises(ValueError, match="must leave 10 of the 1797 digits .*, got 1000 and 790"):
+    with pytest.raises(ValueError, match="must leave at least 10 of the 1797 digits .*, got 1000 and 790"):
         DemoSettings(**PLAIN | {"train": 1000, "val": 790})
 
 

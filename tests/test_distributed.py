@@ -106,8 +106,8 @@ def test_two_machines_match_two_processes(two):
 @pytest.mark.parametrize(
     "signum, cause",
     [
-        (signal.SIGKILL, "process 1: killed by SIGKILL (the same command"),
-        (signal.SIGSTOP, "process 0: no word of another process for distributed.timeout"),
+        (signal.SIGKILL, "process 1: killed by SIGKILL (run the same command"),
+        (signal.SIGSTOP, "process 0: no response from another process within distributed.timeout"),
     ],
 )
 def test_a_lost_process_stops_the_others(two, signum, cause):
@@ -145,6 +145,6 @@ def test_a_port_in_use_is_one_line(two):
         edit_params(two, distributed__nodes=2, distributed__rendezvous=f"localhost:{port}")
         code, errors = end(begin(two, "compute", two / "x"))
     expected = (
-        f"params.yaml: distributed.rendezvous: localhost:{port}: the port is in use here (choose another)"
+        f"params.yaml: distributed.rendezvous: localhost:{port}: the port is already in use (choose another)"
     )
     assert code == 1 and errors == [f"error: {expected}"]

@@ -42,8 +42,8 @@ def make_main(error):
     [
         (UserError("a: wrong", "b: wrong\ntoo"), "error: a: wrong\nerror: b: wrong\\ntoo\n", 1),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (", 1),
-        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "error: x: not there (make repro makes ", 1),
-        (KeyboardInterrupt(), "error: stopped by Ctrl-C (the same command starts again)\n", 130),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "error: x: not found (make repro creates ", 1),
+        (KeyboardInterrupt(), "error: stopped by Ctrl-C (run the same command to start again)\n", 130),
     ],
 )  # fmt: skip
 def test_an_error_that_a_user_can_fix_is_one_line(error, line, code, capsys, monkeypatch):
@@ -58,7 +58,7 @@ def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):
         run(make_main(UserError("a: wrong (fix it)")))
-    hint = "; the outs of before come back with: git checkout metrics plots && dvc checkout\n"
+    hint = "; to restore the previous outputs: git checkout metrics plots && dvc checkout\n"
     assert capsys.readouterr().err == f"error: a: wrong (fix it){hint}"
 
 

@@ -31,7 +31,7 @@ def test_a_class_missing_in_val_is_a_warning(tiny_images):
     shutil.rmtree(tiny_images / "val/red")
     _, classes, warnings = scan(tiny_images)
     assert classes == ("blue", "green", "red")
-    assert warnings == [f"{tiny_images}/val: class 'red' of train has no folder here, nothing measures it"]
+    assert warnings == [f"{tiny_images}/val: no folder for class 'red' of train, it is not measured here"]
 
 
 def add_unknown_class(root):

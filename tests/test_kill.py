@@ -89,7 +89,7 @@ def test_a_training_killed_ten_times_ends_with_the_same_bits(demo):
         assert "epoch 100/100" not in output, "too fast: nothing is left to kill"
         if way in ("TERM trainer", "Ctrl-C"):
             name, codes = ("SIGTERM", "143") if way == "TERM trainer" else ("SIGINT", "130|-2")  # dash's: -2
-            assert f"error: stopped by {name} (the same command goes on from here)" in output, output
+            assert f"error: stopped by {name} (run the same command to continue)" in output, output
             assert re.search(f"exited with ({codes})$", output, re.M), output
             assert "Traceback" not in output
     output = demo.run(*REPRO)

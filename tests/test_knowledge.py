@@ -41,7 +41,7 @@ def test_without_a_first_line_rows_that_sum_to_one_are_softmax(file):
 
 def test_rows_of_unknown_pictures_are_skipped_and_counted(file, capsys):
     assert len(read_knowledge(file, PATHS[:1], CLASSES).probs) == 1
-    assert "2 rows of pictures that are not in train were left out" in capsys.readouterr().out
+    assert "ignored 2 rows of pictures that are not in train" in capsys.readouterr().out
 
 
 def make_replacer(old, new):

@@ -334,8 +334,8 @@ def test_focal_combines_with_every_recipe(batch, recipe):
         ("weighted", {"weighted": losses.WeightedSettings({"a": {"x": 2.0}})},
          "weighting.weighted.costs.a.x: no such class (5 classes: a, b, c, d, e)"),
         ("weighted", {"weighted": losses.WeightedSettings({"a": {"a": 2.0}})},
-         "weighting.weighted.costs.a.a: a class is not mistaken for itself "
-         "(class_weights weighs whole classes)"),
+         "weighting.weighted.costs.a.a: a class cannot be mistaken for itself "
+         "(use class_weights to weight whole classes)"),
         ("threshold", {"threshold": losses.ThresholdSettings(0.1, 0.9, {}, {"f": 0.8})},
          "weighting.threshold.high_of.f: no such class (5 classes: a, b, c, d, e)"),
     ],

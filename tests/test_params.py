@@ -14,9 +14,10 @@ from src.ground.params import read, read_params, require
 from src.training.settings import TeacherSettings
 
 LOSS = (
-    "must join at most one of softmax, bce and any of weighted, threshold, ghm, ohm by '+' (bce if neither)"
+    "must be at most one of softmax, bce (default bce) and any of weighted, threshold, ghm, ohm, joined by "
+    "'+'"
 )
-TEACHERS = "must be a list of different entries of teacher, or []"
+TEACHERS = "must be a list of distinct entries of teacher, or []"
 
 
 def catch_refusal(place):
@@ -114,9 +115,9 @@ def test_every_list_can_be_overridden(place, key, value):
         ("weighting__ohm__hardratio", 0.5, "weighting.ohm.hardratio: unknown, did you mean hard_ratio?"),
         ("teacher__b.g", {}, "teacher.b.g: unknown"),
         ("student__class_weights", "balancd",
-         "student.class_weights: must be none, balanced, or a weight not below 0 by class, got 'balancd'"),
+         "student.class_weights: must be none, balanced, or a non-negative weight per class, got 'balancd'"),
         ("student__class_weights", {3: -1},
-         "student.class_weights: must be none, balanced, or a weight not below 0 by class, got {'3': -1}"),
+         "student.class_weights: must be none, balanced, or a non-negative weight per class, got {'3': -1}"),
         ("student__prior", {3: 1.0},
          "student.prior: must be none, uniform, or a probability in (0, 1) by class, got {'3': 1.0}"),
         ("weighting__weighted__costs", {3: {8: "x"}},
@@ -157,8 +158,8 @@ def test_all_problems_are_reported_at_once(place):
         ("a: [1\n", "line 2, column 1: did not find expected ',' or ']'"),
         ("\ta: 1\n", "line 1, column 1: found character that cannot start any token"),
         ("a: 1\na: 2\n", 'line 2, column 1: found duplicate key "a" with value "2" (original value: "1")'),
-        ("", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
-        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"),
+        ("", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
     ],
 )
 def test_a_broken_file_is_reported(place, text, message):

@@ -9,7 +9,7 @@ from src.ground.errors import UserError
 from src.pictures.decode import decode, decode_sound
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path
-from src.pictures.reading import Files, read_pictures, resize_pictures
+from src.pictures.reading import FilePictures, read_pictures, resize_pictures
 from stages import check_images
 
 PHOTOS = ROOT.parent / "shared/data/clothing/test"
@@ -45,7 +45,7 @@ def test_files_give_the_bytes_of_the_pack(checked, capsys):
     assert np.load(pack_path("train")).shape == (0, 32, 48, 3)
     for split, pack in packed.items():
         files = read_pictures(split, False)
-        assert isinstance(files, Files) and len(files) == len(pack) and files.shape == pack.shape
+        assert isinstance(files, FilePictures) and len(files) == len(pack) and files.shape == pack.shape
         assert np.array_equal(files[:], pack) and np.array_equal(files[3:7], pack[3:7])
         assert np.array_equal(files[[5, 0, 5]], pack[[5, 0, 5]]) and files[20:20].shape == (0, 32, 48, 3)
     scaled = read_pictures("train", True)[:].astype(int)
@@ -53,14 +53,14 @@ def test_files_give_the_bytes_of_the_pack(checked, capsys):
     edit_params(checked, images__pack="auto", images__pack_limit=1e-6)
     check_images.main()
     assert (
-        "images.pack: auto: the pictures are read from their files each time, 0.00031"
+        "images.pack: auto: the pictures are read from their files each time (0.00031"
         in capsys.readouterr().out
     )
     assert len(np.load(pack_path("val"))) == 0
 
 
 def test_the_index_consists_of_arrays(checked):
-    files = Files(checked, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
+    files = FilePictures(checked, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
     assert not any(isinstance(value, list) for value in vars(files).values())
     assert files.names.nbytes + files.ends.nbytes < 25 * 1000
 
@@ -72,7 +72,7 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
     (tiny_images / "val/red/1.png").write_text("no picture")
     pictures = read_pictures("val", False)
     for row, why in ((16, "No such file or directory"), (17, "not a picture")):
-        message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but it was sound when it was checked"
+        message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but check_images accepted it"
         with pytest.raises(UserError, match=message):
             pictures[[row]]
 

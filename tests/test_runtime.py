@@ -40,7 +40,7 @@ def make_machine(device, cpu_isa="auto"):
 def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     start(make_machine("cpu", cpu_isa="avx2"), seed=0)
-    assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 asked for, torch uses DEFAULT")
+    assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 requested, torch uses DEFAULT")
     start(make_machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
 

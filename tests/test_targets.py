@@ -27,7 +27,7 @@ def test_share_one_with_a_teacher_that_repeats_the_labels_is_plain():
 def test_share_zero_and_no_teacher_are_plain(capsys):
     assert mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(0, 2)) is TRUTH
     assert mix_targets(TRUTH, [], "softmax", DistillSettings(0.7, 2)) is TRUTH
-    assert "learns from the labels alone" in capsys.readouterr().out
+    assert "learns from the labels only" in capsys.readouterr().out
 
 
 def test_curriculum_assigns_the_weight_of_the_first_threshold_reached():
@@ -55,9 +55,9 @@ def test_controls_assign_the_same_weights_to_other_pictures():
     "thresholds, weights, message",
     [
         ([0.7, 0.0], [1.0], "thresholds and weights must have the same length, got 2 and 1"),
-        ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must fall and end at 0, got [0.5, 0.7, 0.0]"),
-        ([0.7, 0.5], [1, 1], "thresholds must fall and end at 0, got [0.7, 0.5]"),
-        ([0.7, 0.0], [0, 0], "one of the weights must be over 0, got [0.0, 0.0]"),
+        ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must decrease and end at 0, got [0.5, 0.7, 0.0]"),
+        ([0.7, 0.5], [1, 1], "thresholds must decrease and end at 0, got [0.7, 0.5]"),
+        ([0.7, 0.0], [0, 0], "at least one weight must be positive, got [0.0, 0.0]"),
     ],
 )
 def test_invalid_curricula_are_refused(place, thresholds, weights, message):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and hashes of what is in them."""
+"""Files written whole or not at all, and hashes of their contents."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 @contextmanager
 def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
-    """An open file that becomes `path` when the block ends well; after an error `path` is as it was."""
+    """An open file that replaces `path` when the block succeeds; after an error `path` is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
@@ -23,14 +23,14 @@ def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk's error names no file
+        error.filename = error.filename or str(path)  # the error of a full disk names no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the folder's list of names on disk: without it a renamed file may be gone after a power cut."""
+    """Flush the folder's entries to disk: otherwise a renamed file may be lost in a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -39,14 +39,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, indented, keys in the order given."""
+    """Write `value` as indented JSON, keys in the given order."""
     with open_atomically(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds."""
+    """The value in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -57,5 +57,5 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of(value: Any) -> str:
-    """The SHA-256 of a value's JSON text with sorted keys, as 64 hexadecimal digits."""
+    """The SHA-256 of a value's JSON with sorted keys, as 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,22 +1,22 @@
-"""Kinds of values in params.yaml: a type, and in the words of JSON Schema what else must hold.
+"""Types of the values in params.yaml, with their constraints as JSON Schema keywords.
 
-The fields of settings are annotated with them, and `make schema` writes params.schema.json from there.
-Besides JSON Schema's own keywords there are two of ours: `rule`, what a message says where type and range do
-not say it, and `keysOf`, the section whose keys the items of a list must be.
+The fields of settings are annotated with them; `make schema` writes params.schema.json from the annotations.
+Two keywords are ours: `rule`, the text of the error message where type and range are not enough, and
+`keysOf`, the section whose keys the items of a list must be.
 """
 
 from typing import Annotated, Any
 
 
 class Rule:
-    """Keywords of JSON Schema that stand beside a type."""
+    """JSON Schema keywords that constrain a type."""
 
     def __init__(self, **keywords: Any):
         self.keywords = keywords
 
 
 def within(interval: str) -> Rule:
-    """The range of a number as mathematics writes it: [0, 1) holds 0 and not 1, inf is no bound."""
+    """A number's range in interval notation: [0, 1) includes 0 and excludes 1, inf means unbounded."""
     low, high = (float(end) for end in interval[1:-1].split(","))
     ends = {
         "minimum" if interval[0] == "[" else "exclusiveMinimum": low,

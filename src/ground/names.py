@@ -1,7 +1,7 @@
-"""The names of all networks and optimizers that can be built, known without importing torch.
+"""The names of all networks and optimizers that can be built, found without importing torch.
 
-Networks of torchvision have their own name, timm's are `timm/NAME` or `timm/NAME.TAG`, and a few of either
-have another name besides. Importing the two libraries takes over 6 s of CPU; reading the names in their
+Networks of torchvision keep their names, those of timm are `timm/NAME` or `timm/NAME.TAG`, and a few of
+either have an alias. Importing the two libraries takes over 6 s of CPU time; reading the names from their
 sources takes 0.02 s.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 RESNEST_FAST = ((1, 1, 64), (2, 1, 64), (4, 1, 64), (1, 2, 40), (2, 2, 40))  # radix, cardinality, width
-ALIASES: dict[str, tuple[str, dict[str, Any]]] = {  # names of elsewhere -> ours, and what its builder is told
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {  # alias -> our name, arguments of its builder
     "mobilenetv3_small": ("mobilenet_v3_small", {}),
     "mobilenetv3_large": ("mobilenet_v3_large", {}),
     "efficientnet_b8": ("timm/tf_efficientnet_b8", {}),
@@ -37,47 +37,47 @@ ALIASES: dict[str, tuple[str, dict[str, Any]]] = {  # names of elsewhere -> ours
 REGISTERED = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
 
 OPTIMIZER = re.compile(r"OptimInfo\(\s*name='(\w+)'")
-ELSEWHERE = re.compile(r"bnb|fused|kron|adahessian")  # need other packages, or a second derivative
-OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {  # built otherwise than as timm's of this name
-    "adam": ("torch.Adam", {"fused": True}),  # fused takes a third of the time
+ELSEWHERE = re.compile(r"bnb|fused|kron|adahessian")  # need other packages or second derivatives
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {  # not built as timm's of the same name
+    "adam": ("torch.Adam", {"fused": True}),  # the fused version takes a third of the time
     "adamw": ("torch.AdamW", {"fused": True}),
     "sgd": ("torch.SGD", {"momentum": 0.9, "fused": True}),
     "asgd": ("torch.ASGD", {}),
     "ranger": ("lookahead_radam", {}),
-    "ralamb": ("lamb", {}),  # RAdam's rectified start is what the warm-up does
+    "ralamb": ("lamb", {}),  # the warm-up does what RAdam's rectification does
     "rangerlars": ("lookahead_lamb", {}),
 }
 
 
 @cache
 def list_architectures() -> tuple[str, ...]:
-    """Every name that `build_model` takes, but for timm's tags of pretrained weights."""
+    """Every name that `build_model` accepts, without timm's tags for pretrained weights."""
     return (*find_registered("torchvision"), *ALIASES, *(f"timm/{name}" for name in find_registered("timm")))
 
 
 def find_library(name: str) -> Path:
-    """Where a library's sources lie; it is not imported."""
+    """The folder of a library's sources, found without importing it."""
     spec = find_spec(name)
     assert spec and spec.origin
     return Path(spec.origin).parent
 
 
 def find_registered(library: str) -> list[str]:
-    """The classification networks that a library registers in the files of its `models` folder."""
+    """The classification networks that are registered in the files of a library's `models` folder."""
     folder = find_library(library) / "models"
     sources = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
     return [name for source in sources for name in REGISTERED.findall(source)]
 
 
 def is_known(arch: str) -> bool:
-    """Whether the network can be built; a timm name may end with `.TAG`, the weights' own name."""
+    """Whether the network can be built; a timm name may end with `.TAG`, the name of its weights."""
     name = arch.partition(".")[0] if arch.startswith("timm/") else arch
     return name in list_architectures()
 
 
 @cache
 def list_optimizers() -> tuple[str, ...]:
-    """timm's names, which include torch's, a few others, and `lookahead_` before any of timm's."""
+    """timm's names, which include torch's, a few aliases, and any of timm's with the prefix `lookahead_`."""
     factory = find_library("timm") / "optim" / "_optim_factory.py"
     names = [n for n in OPTIMIZER.findall(factory.read_text(encoding="utf-8")) if not ELSEWHERE.match(n)]
     return (*dict.fromkeys([*OPTIMIZERS, *names, *(f"lookahead_{name}" for name in names)]),)

@@ -1,8 +1,8 @@
-"""Typed values out of params.yaml, after the whole file was checked against params.schema.json.
+"""Typed values from params.yaml, after the whole file was checked against params.schema.json.
 
-The file is read by ruamel.yaml as DVC reads it, so that both see one value; every stage checks all of it
-before it touches data, and names all problems at once. Rules within one field stand in the schema, which
-`make schema` writes from the settings' dataclasses; rules across fields in their `check`.
+The file is read with ruamel.yaml, as DVC does, so that both see the same values. Every stage checks all of it
+before it touches any data, and reports all problems at once. Rules for single fields are in the schema, which
+`make schema` writes from the settings' dataclasses; rules across fields are in their `check`.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 def require(holds: bool, rule: str, got: Any) -> None:
-    """Refuse settings that break a rule across their fields; `read` adds file and key to the message."""
+    """Refuse settings that break a rule across fields; `read` adds file and key to the message."""
     if not holds:
         raise ValueError(f"{rule}, got {got}")
 
 
 class Settings:
-    """A section of params.yaml as a frozen dataclass, possibly put together from several by inheritance."""
+    """A section of params.yaml as a frozen dataclass, possibly combined from several by inheritance."""
 
     def __post_init__(self) -> None:
         for kind in type(self).__mro__:
@@ -39,32 +39,32 @@ class Settings:
                 vars(kind)["check"](self)
 
     def check(self) -> None:
-        """Refuse by `require` what breaks a rule across fields; each class checks its own."""
+        """Refuse, with `require`, what breaks a rule across fields; each class checks its own rules."""
 
 
 def read(kind: type[T], key: str, over: str | None = None) -> T:
-    """The value at `key`, words joined by dots, as bool, int, float, str, tuple[X, ...] or a dataclass.
+    """The value at a dotted `key` as bool, int, float, str, tuple[X, ...] or a dataclass.
 
-    With `over` the value at `key` is laid over the one at `over`, key by key.
+    With `over`, the mapping at `key` overrides the one at `over`, key by key.
     """
     value = find_value(key)
     return convert(kind, merge(find_value(over), value) if over else value, key)
 
 
 def read_top(kind: type[T]) -> T:
-    """A dataclass whose fields stand at the top level of the file."""
+    """A dataclass whose fields are top-level keys of the file."""
     return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")  # type: ignore[arg-type]
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Two nested mappings as one; where both have a value, that of `above`."""
+    """Two nested mappings merged; where both have a value, that of `above` is taken."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return below | {name: merge(below.get(name), value) for name, value in above.items()}
 
 
 def find_value(key: str) -> Any:
-    """The value at `key`, words joined by dots, as the file has it."""
+    """The value at a dotted `key`, unconverted."""
     value: Any = read_params()
     for word in key.split("."):
         if word not in value:
@@ -74,7 +74,7 @@ def find_value(key: str) -> Any:
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of nested mappings with its key, words joined by dots."""
+    """Every leaf of nested mappings with its dotted key."""
     if not isinstance(value, dict):
         yield key, value
         return
@@ -97,12 +97,12 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     if get_origin(kind) is dict:
         return {name: convert(get_args(kind)[1], item, f"{key}.{name}") for name, item in value.items()}
     if not isinstance(kind, type):
-        return value  # one of several types, which the schema has told apart
-    return kind(value)  # an epochs: 3.0 is the integer 3, a lr: 1 the float 1.0
+        return value  # of a union: the schema has checked its type
+    return kind(value)  # epochs: 3.0 becomes 3, lr: 1 becomes 1.0
 
 
 def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
-    """The values by the number of their class instead of its name; UserError where there is no such class."""
+    """The values by class index instead of class name; a UserError for an unknown class."""
     for name in values:
         if name not in classes:
             known = (
@@ -113,7 +113,7 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
 
 
 def read_params() -> dict[str, Any]:
-    """All of params.yaml; a UserError lists everything that is wrong with it, a line each."""
+    """All of params.yaml; a UserError lists all problems, one per line."""
     if not PARAMS.exists():
         raise UserError(f"{PARAMS}: not found (run from the project's root)")
     return parse(PARAMS.read_text(encoding="utf-8"), SCHEMA.read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def read_params() -> dict[str, Any]:
 
 @cache
 def parse(text: str, schema: str) -> dict[str, Any]:
-    """The mapping that `text` holds, checked against `schema`; parsed once, however many keys are read."""
+    """The mapping in `text`, checked against `schema`; parsed once, however many keys are read."""
     try:
         params = stringify_keys(YAML(typ="safe").load(text))
     except MarkedYAMLError as error:
@@ -136,11 +136,11 @@ def parse(text: str, schema: str) -> dict[str, Any]:
 
 
 def stringify_keys(value: Any) -> Any:
-    """The same with every key of a mapping as text: a class may be called 3."""
+    """The same value with all keys of mappings as text: a class may be named 3."""
     if isinstance(value, dict):
         return {str(name): stringify_keys(item) for name, item in value.items()}
     return value
 
 
 if __name__ == "__main__":
-    run(lambda: print(f"{PARAMS}: {len(dict(flatten(read_params())))} keys, all sound"))
+    run(lambda: print(f"{PARAMS}: {len(dict(flatten(read_params())))} keys, all valid"))

@@ -1,6 +1,6 @@
-"""What is wrong with a file of settings: every breach of its JSON schema, in words.
+"""Check a settings file against its JSON schema, with readable messages.
 
-Besides JSON Schema's own keywords a schema may have `rule`, what a value must be in words, and `keysOf`, the
+Besides JSON Schema's own keywords, a schema may have `rule`, what a value must be in words, and `keysOf`, the
 section whose keys the items of a list must be. Formats are names of networks and optimizers.
 """
 
@@ -21,9 +21,9 @@ FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]
 
 
 def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
-    """Every breach of the schema in file order, as `key: rule, got value`."""
+    """Every violation of the schema in file order, as `key: rule, got value`."""
     if not isinstance(params, dict):
-        yield "empty or not a mapping of keys (git checkout params.yaml brings the shipped one back)"
+        yield "empty or not a mapping of keys (git checkout params.yaml restores it)"
         return
     base = jsonschema.Draft202012Validator
     finite = base.TYPE_CHECKER.redefine(
@@ -37,7 +37,7 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
         formats.checks(name)(lambda value, is_sound=is_sound: not isinstance(value, str) or is_sound(value))
 
     def keys_of(_, section, names, __) -> Iterator[jsonschema.ValidationError]:
-        """Our keyword: every item of a list is a key of the section named."""
+        """Our keyword `keysOf`: every item of the list is a key of `section`."""
         known = list(params[section]) if isinstance(params.get(section), dict) else []
         for name in names if isinstance(names, list) else []:
             if name not in known:
@@ -50,7 +50,7 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
 
 
 def describe(error: jsonschema.ValidationError) -> Iterator[str]:
-    """One breach of the schema in words; several where several keys of one mapping are missing or unknown."""
+    """One violation in words; one message per key if several keys of a mapping are missing or unknown."""
     rule: Any = error.schema
     given: Any = error.validator_value
     value: Any = error.instance
@@ -66,7 +66,7 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
         for name in given:
             if name not in value and f"'{name}'" in error.message:
                 known = rule["properties"][name]
-                meaning = known.get("description") or known.get("rule") or "git diff shows what went"
+                meaning = known.get("description") or known.get("rule") or "git diff shows what was removed"
                 yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
         yield f"{key}: must be {join_choices(given)}, got {value!r}{suggest(str(value), given)}"
@@ -80,7 +80,7 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
 
 
 def spell_rule(rule: dict[str, Any]) -> str:
-    """What a value must be: the schema's own words where it has them, else type and range."""
+    """What a value must be: the schema's `rule` if it has one, else type and range."""
     if "rule" in rule:
         return rule["rule"]
     kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
@@ -101,6 +101,6 @@ def join_choices(choices: list[str]) -> str:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """A question that names the known words nearest to `word`, or nothing."""
+    """A question that offers the known words closest to `word`, or an empty text."""
     names = difflib.get_close_matches(word, list(map(str, known)), n=3, cutoff=0.6)
     return f", did you mean {join_choices(names)}?" if names else ""

@@ -1,4 +1,4 @@
-"""Losses: bases say how logits are read, weightings say which terms count, and any of them combine.
+"""Losses: bases define how logits are read, weightings which terms count; any of them can be combined.
 
 Enters: logits (N, C), targets (N, C), weights (N,). Leaves: a scalar. To touch: a new base is a row of
 `bases.BASES`; a new weighting is its settings, its class and a row of `weightings.WEIGHTINGS`.

@@ -1,4 +1,4 @@
-"""Bases: how a network's logits are read, as probabilities and as loss terms.
+"""Bases: how a network's logits become probabilities and loss terms.
 
 N pictures, C classes.
 """
@@ -12,22 +12,22 @@ from torch import Tensor
 
 
 class Base(NamedTuple):
-    """How a network's logits are read."""
+    """How a network's logits are interpreted."""
 
     name: str
     probs: Callable[[Tensor], Tensor]  # logits (N, C) -> probabilities (N, C)
-    logits: Callable[[Tensor], Tensor]  # the way back, where rows sum to 1 if per_sample
+    logits: Callable[[Tensor], Tensor]  # the inverse, for rows that sum to 1 if per_sample
     terms: Callable[[Tensor, Tensor], Tensor]  # logits, targets (N, C) -> loss terms (N, C)
-    per_sample: bool  # one decision a row (softmax) or one an element (bce)
+    per_sample: bool  # one decision per row (softmax) or per element (bce)
 
 
 def softmax_terms(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy, term by term: the sum of a row is the row's loss."""
+    """The terms of cross entropy: the sum of a row is its loss."""
     return -targets * F.log_softmax(logits, dim=1)
 
 
 def bce_terms(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy of each class on its own."""
+    """Binary cross entropy of each class separately."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 

@@ -1,7 +1,7 @@
 """Losses by recipe: a base and any weightings, joined by `+`.
 
-A recipe such as `bce+ghm+ohm` names at most one base and any weightings; their order does not matter, and no
-base means bce. N pictures in the batch, C classes.
+A recipe such as `bce+ghm+ohm` names at most one base, by default bce, and any weightings, in any order.
+N pictures in the batch, C classes.
 """
 
 from collections.abc import Sequence
@@ -20,24 +20,25 @@ from src.losses.weightings import TINY, WEIGHTINGS, Outcome, WeightingSettings
 WORD = "|".join((*BASES, *WEIGHTINGS))
 RECIPE = Rule(
     pattern=rf"^(?!.*\b(\w+)\b.*\b\1\b)(?!(.*\b({'|'.join(BASES)})\b){{2}})({WORD})(\+({WORD}))*$",
-    rule=f"must join at most one of {', '.join(BASES)} and any of {', '.join(WEIGHTINGS)} by '+' "
-    "(bce if neither)",
+    rule=f"must be at most one of {', '.join(BASES)} (default bce) and any of {', '.join(WEIGHTINGS)}, "
+    "joined by '+'",
 )
 Recipe = Annotated[str, RECIPE]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings(Settings):
-    """What changes the terms of a base."""
+    """What modifies the terms of a base."""
 
-    focal_gamma: Annotated[float, within("[0, 10]")]  # power of |target - probability| in each term; 0 = off
+    focal_gamma: Annotated[float, within("[0, 10]")]  # exponent of |target - probability|; 0 = off
 
 
 def apply_focal(base: Base, gamma: float) -> Base:
-    """The base with every term times |target - probability|^gamma; gamma 0 is the base itself.
+    """The base with every term multiplied by |target - probability|^gamma; gamma 0 gives the base itself.
 
-    T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002, for hard targets; for
-    soft ones the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a gradient.
+    For hard targets, T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002; for
+    soft targets, the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a
+    gradient.
     """
     return base if gamma == 0 else base._replace(terms=partial(focal_terms, base=base, gamma=gamma))
 
@@ -50,8 +51,8 @@ def focal_terms(logits: Tensor, targets: Tensor, base: Base, gamma: float) -> Te
 class Loss(nn.Module):
     """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
 
-    Every weighting looks at the same outcome, so their order does not matter; but for rounding, since the
-    factors are multiplied in the order of the table.
+    All weightings see the same outcome, so their order does not matter, except for rounding: the factors are
+    multiplied in the order of the table.
     """
 
     def __init__(self, base: Base, weightings: Sequence[nn.Module]):
@@ -59,10 +60,10 @@ class Loss(nn.Module):
         self.base, self.weightings = base, nn.ModuleList(weightings)
 
     def forward(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The loss of logits (N, C) against targets (N, C), as a scalar."""
+        """The scalar loss of logits (N, C) against targets (N, C)."""
         terms = self.base.terms(logits, targets)
         factors = weights[:, None]
-        with torch.no_grad():  # a weighting chooses what to learn from; it is not learnt itself
+        with torch.no_grad():  # a weighting selects what to learn from; it is not trained
             outcome = Outcome(self.base.probs(logits), targets, terms.detach(), weights, self.base.per_sample)
             for weighting in self.weightings:
                 factors = factors * weighting(outcome)
@@ -70,7 +71,7 @@ class Loss(nn.Module):
 
 
 def split_recipe(recipe: str) -> tuple[str, list[str]]:
-    """The base and the weightings that a recipe names, the latter in the table's order."""
+    """The base and the weightings in a recipe, the weightings in the order of the table."""
     words = recipe.split("+")
     bases = [word for word in words if word in BASES]
     return (bases or ["bce"])[0], [word for word in WEIGHTINGS if word in words]
@@ -81,7 +82,7 @@ def build_loss(
 ) -> Loss:
     """The loss that a recipe describes; params.schema.json has checked its words.
 
-    `key` is the section of params.yaml that holds the weightings; a UserError names an unknown class.
+    `key` is the section of params.yaml with the weightings' settings, for the error about an unknown class.
     """
     base, names = split_recipe(recipe)
     weightings = [WEIGHTINGS[name](getattr(settings, name), classes, f"{key}.{name}") for name in names]

@@ -1,6 +1,6 @@
 """Weightings: which terms of a loss count, and how much.
 
-Each maps an Outcome to factors (N, C), or (N, 1) where a row is one decision. N pictures in the batch, C
+Each maps an Outcome to factors (N, C), or (N, 1) if a row is one decision. N pictures in the batch, C
 classes.
 """
 
@@ -16,11 +16,11 @@ from src.ground.kinds import Factor, Share, within
 from src.ground.params import Settings, index_by_class
 from src.machine.collectives import all_rows, all_sum
 
-TINY = 1e-7  # where a difference of probabilities is 0, its power has no gradient
+TINY = 1e-7  # a power of a difference of probabilities may have no gradient at 0
 
 
 class Outcome(NamedTuple):
-    """What a weighting may look at; nothing in it carries a gradient."""
+    """What a weighting may use; nothing in it carries a gradient."""
 
     probs: Tensor  # (N, C)
     targets: Tensor  # (N, C)
@@ -33,58 +33,58 @@ class Outcome(NamedTuple):
 class WeightedSettings(Settings):
     """Costs of mistakes."""
 
-    costs: dict[str, dict[str, Factor]]  # true class -> mistaken for -> cost; 1 for the rest
+    costs: dict[str, dict[str, Factor]]  # true class -> class it is mistaken for -> cost; 1 for the rest
 
 
 class Weighted(nn.Module):
-    """Some mistakes cost more: factors from a matrix, cost[a, b] of mistaking class a for class b.
+    """Some mistakes cost more: factors from a matrix, where cost[a, b] is that of mistaking class a for b.
 
-    The term of class b in a bce loss gets the cost of mistaking the target's class for b. A softmax loss has
-    one term that counts, so its row gets the mean cost of the mistakes it is about to make: over the wrong
-    classes, by their probabilities. Soft targets blend their classes' costs; costs of 1 give factors of 1.
+    In a bce loss, the term of class b gets the cost of mistaking the target's class for b. In a softmax loss
+    only the target's class has a term, so the row gets the mean cost of the wrong classes, weighted by their
+    probabilities. Soft targets blend the costs of their classes; costs of 1 give factors of 1.
     """
 
     extra: Tensor  # (C, C)
 
     def __init__(self, settings: WeightedSettings, classes: Sequence[str], key: str):
         super().__init__()
-        extra = torch.zeros(len(classes), len(classes))  # what a mistake costs over 1
+        extra = torch.zeros(len(classes), len(classes))  # what a mistake costs above 1
         for true, row in index_by_class(settings.costs, classes, f"{key}.costs").items():
             for other, cost in index_by_class(row, classes, f"{key}.costs.{classes[true]}").items():
                 if other == true:
                     raise UserError(
-                        f"params.yaml: {key}.costs.{classes[true]}.{classes[true]}: a class is not mistaken "
-                        "for itself (class_weights weighs whole classes)"
+                        f"params.yaml: {key}.costs.{classes[true]}.{classes[true]}: a class cannot be "
+                        "mistaken for itself (use class_weights to weight whole classes)"
                     )
                 extra[true, other] = cost - 1
         self.register_buffer("extra", extra)
 
     def forward(self, outcome: Outcome) -> Tensor:
-        """Factors (N, 1) or (N, C), not below 0."""
-        sums = outcome.targets.sum(dim=1, keepdim=True)  # over 1 where a bce teacher is sure of several
+        """Factors (N, 1) or (N, C), non-negative."""
+        sums = outcome.targets.sum(dim=1, keepdim=True)  # above 1 if a bce teacher is sure of several classes
         true = outcome.targets / sums.clamp(min=1)
         if not outcome.per_sample:
             return 1 + true @ self.extra
-        mistakes = (1 - outcome.probs).clamp(min=TINY)  # (N, C): their probability if class c were true
+        mistakes = (1 - outcome.probs).clamp(min=TINY)  # (N, C): their probability if class c is true
         expected = outcome.probs @ self.extra.T / mistakes
-        return (1 + (true * expected).sum(dim=1, keepdim=True)).clamp(min=0)  # rounding may pass 0
+        return (1 + (true * expected).sum(dim=1, keepdim=True)).clamp(min=0)  # rounding may go below 0
 
 
 @dataclass(frozen=True)
 class ThresholdSettings(Settings):
-    """From which probability on a decision is good enough and weighs nothing."""
+    """Probability bounds past which a decision is good enough and is ignored."""
 
-    low: Share  # for a wrong class: at or below it
-    high: Share  # for the true class: at or above it
-    low_of: dict[str, dict[str, Share]]  # true class -> wrong class -> its own low bound
-    high_of: dict[str, Share]  # true class -> its own high bound
+    low: Share  # a wrong class is good enough at or below it
+    high: Share  # the true class is good enough at or above it
+    low_of: dict[str, dict[str, Share]]  # true class -> wrong class -> bound in place of low
+    high_of: dict[str, Share]  # true class -> bound in place of high
 
 
 class Threshold(nn.Module):
-    """Leave alone what is good enough: factor 0 past the probability bounds of the target's class.
+    """Ignore what is good enough: factor 0 past the probability bounds of the target's class.
 
-    A target of at least 1/2 wants a high probability, another a low one. The unit is an element for bce and a
-    row for softmax: there the true class decides, since no other has a term.
+    A target of at least 1/2 requires a high probability, a smaller one a low probability. The unit is an
+    element for bce and a row for softmax, where the true class decides, since no other class has a term.
     """
 
     low: Tensor  # (C, C)
@@ -115,23 +115,24 @@ class Threshold(nn.Module):
 
 @dataclass(frozen=True)
 class GhmSettings(Settings):
-    """Gradient harmonising."""
+    """Gradient harmonising mechanism."""
 
     bins: Annotated[int, within("[1, 10000]")]  # of the gradient norm, over [0, 1]
-    momentum: Annotated[float, within("[0, 1)")]  # share of the old histogram that is kept at each step
+    momentum: Annotated[float, within("[0, 1)")]  # share of the old histogram kept at each step
 
 
 class Ghm(nn.Module):
-    """Equal say for every gradient norm: the rarer it is in the batch, the larger the factor.
+    """Equal influence for every gradient norm: the rarer it is in the batch, the larger the factor.
 
     B. Li, Y. Liu, X. Wang, Gradient Harmonized Single-stage Detector, 2018, arXiv:1811.05181: the factor is
-    N / GD(g), GD the number of examples in the bin of g over its width, the histogram a moving average. As in
-    its authors' code a bin that is empty in a batch keeps its average, and the factor is divided by the share
-    of bins that are not: its mean is about 1. Each bin's average is corrected for its start at 0, else the
-    first steps weigh 1 / (1 - momentum) times as much.
-    The norm is |probability - target| for an element of bce, and half the sum of a row of them for softmax,
-    which for a hard target is 1 minus the true class's probability. Rows of weight 0 do not count; those of
-    all processes do.
+    N / GD(g), where GD(g) is the number of examples in the bin of g divided by its width, from a moving
+    average of the histogram. As in the authors' code, a bin that is empty in a batch keeps its average, and
+    the factor is divided by the share of non-empty bins, so that its mean is about 1. Each bin's average is
+    corrected for its start at 0; otherwise the first steps would weigh 1 / (1 - momentum) times as much.
+
+    The norm is |probability - target| for an element of bce. For softmax it is half the sum of these over a
+    row, which for a hard target is 1 minus the probability of the true class. Rows of weight 0 are ignored;
+    the rows of all processes are counted.
     """
 
     average: Tensor  # (bins,)
@@ -140,11 +141,11 @@ class Ghm(nn.Module):
     def __init__(self, settings: GhmSettings, classes: Sequence[str], key: str):
         super().__init__()
         self.bins, self.momentum = settings.bins, settings.momentum
-        self.register_buffer("average", torch.zeros(settings.bins))  # of each bin's count
-        self.register_buffer("mass", torch.zeros(settings.bins))  # what the weights in it sum to
+        self.register_buffer("average", torch.zeros(settings.bins))  # of the count of each bin
+        self.register_buffer("mass", torch.zeros(settings.bins))  # sum of the weights in each average
 
     def forward(self, outcome: Outcome) -> Tensor:
-        """Factors (N, 1) or (N, C), over 0."""
+        """Factors (N, 1) or (N, C), positive; 0 for rows of weight 0."""
         norms = (outcome.probs - outcome.targets).abs()
         if outcome.per_sample:
             norms = norms.sum(dim=1, keepdim=True) / 2
@@ -158,7 +159,7 @@ class Ghm(nn.Module):
         self.average.lerp_(counts, (1 - self.momentum) * used)
         self.mass.lerp_(used, (1 - self.momentum) * used)
         smooth = self.average / self.mass.clamp(min=TINY)
-        factors = counts.sum() / (used.sum().clamp(min=1) * smooth.clamp(min=TINY))  # of each bin
+        factors = counts.sum() / (used.sum().clamp(min=1) * smooth.clamp(min=TINY))  # per bin
         return factors[bins] * counted
 
 
@@ -166,15 +167,15 @@ class Ghm(nn.Module):
 class OhmSettings(Settings):
     """Online hard example mining."""
 
-    hard_ratio: Annotated[float, within("(0, 1]")]  # share of the hardest that is kept
+    hard_ratio: Annotated[float, within("(0, 1]")]  # share of the batch that is kept
 
 
 class Ohm(nn.Module):
-    """Learn from the hardest alone: factor 1 for the share of largest losses, 0 for the rest of the batch.
+    """Learn only from the hardest: factor 1 for the share `hard_ratio` of largest losses, 0 for the rest.
 
     A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
-    Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0 do
-    not count; those of all processes do.
+    Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0
+    are ignored; the rows of all processes are counted.
     """
 
     def __init__(self, settings: OhmSettings, classes: Sequence[str], key: str):
@@ -182,7 +183,7 @@ class Ohm(nn.Module):
         self.hard_ratio = settings.hard_ratio
 
     def forward(self, outcome: Outcome) -> Tensor:
-        """Factors (N, 1) or (N, C): 1 where at least as hard as the last one kept, so ties stay together."""
+        """Factors (N, 1) or (N, C): 1 if at least as hard as the last one kept, so ties are kept together."""
         counted = (outcome.weights > 0)[:, None]  # (N, 1)
         losses = outcome.terms.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.terms
         candidates = all_rows(losses).masked_select(all_rows(counted))

@@ -1,4 +1,4 @@
-"""What several processes do together: share out rows and pool what they find; right for one process too.
+"""Collective operations: split rows over processes and combine results; with one process, no-ops.
 
 N rows of this process, M rows of all processes together.
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The index of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -19,26 +19,26 @@ def world() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes files and speaks."""
+    """Whether this is the process that writes files and prints."""
     return rank() == 0
 
 
 def all_sum(values: Tensor) -> Tensor:
-    """The sum over all processes, element by element; `values` itself is changed."""
+    """The elementwise sum over all processes; changes `values` in place."""
     if world() > 1:
         dist.all_reduce(values)
     return values
 
 
 def all_max(values: Tensor) -> Tensor:
-    """The largest over all processes, element by element; `values` itself is changed."""
+    """The elementwise maximum over all processes; changes `values` in place."""
     if world() > 1:
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
 def all_rows(rows: Tensor) -> Tensor:
-    """The rows (M, ...) of all processes in their order; each has equally many (N, ...)."""
+    """The rows (M, ...) of all processes, in rank order; each must have the same number N."""
     if world() == 1:
         return rows
     whole = rows.new_empty(world() * len(rows), *rows.shape[1:])
@@ -47,20 +47,20 @@ def all_rows(rows: Tensor) -> Tensor:
 
 
 def own_slice(count: int) -> slice:
-    """Which of `count` rows of all processes are this one's; `count` is a multiple of the processes."""
+    """This process's part of `count` rows; `count` must be a multiple of the number of processes."""
     share = count // world()
     return slice(rank() * share, (rank() + 1) * share)
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Give every process the buffers of the first, BatchNorm's averages, before the model is measured."""
+    """Copy the first process's buffers, BatchNorm's averages, to all before the model is measured."""
     if world() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def broadcast_from_main(content: bytes) -> bytes:
-    """The bytes that the first process holds."""
+    """The first process's `content`, in every process."""
     if world() == 1:
         return content
     size = all_max(torch.tensor(len(content) if is_main() else 0))

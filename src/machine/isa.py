@@ -1,4 +1,4 @@
-"""The instructions of the CPU that torch may use: environment variables, to be set before it is imported."""
+"""The CPU instructions that torch may use: environment variables, to be set before torch is imported."""
 
 import os
 
@@ -13,5 +13,5 @@ CPU_ISA = {
 
 
 def limit_instructions(cpu_isa: str) -> None:
-    """Let torch and its libraries use these alone; auto leaves them as they are."""
+    """Restrict torch and its libraries to these instructions; auto sets no limit."""
     os.environ.update(CPU_ISA[cpu_isa])

@@ -1,4 +1,4 @@
-"""One stage as several processes: started by torchrun, joined into a group, and what ended one of them."""
+"""One stage as several processes: start them with torchrun, join them, report which one failed and why."""
 
 import atexit
 import logging
@@ -24,19 +24,19 @@ from src.ground.params import PARAMS, Settings, read
 from src.machine.collectives import is_main
 
 LOOPBACK = "127.0.0.1"
-NODE_RANK = "NODE_RANK"  # environment variable: 0 on the first machine, which writes, 1 on the next
-WAITED, LOST = "no word of another process for distributed.timeout", "lost another process"
-CULPRIT_FIRST = 1.0  # seconds that a process which lost another one waits, for that one to be reported
+NODE_RANK = "NODE_RANK"  # environment variable: 0 on the first machine, which writes files, 1 on the next
+WAITED, LOST = "no response from another process within distributed.timeout", "lost another process"
+CULPRIT_FIRST = 1.0  # seconds that a process waits after losing another, so that the lost one is reported
 HOST_AND_PORT = Rule(pattern=r"^[^\s:/]+:[0-9]{1,5}$", rule="must be host:port of the first machine")
 
 
 @dataclass(frozen=True)
 class DistributedSettings(Settings):
-    """How processes find each other; it changes no result, so no stage lists it among its params."""
+    """How processes find each other; has no effect on results, so no stage lists it in its params."""
 
     nodes: Annotated[int, within("[1, 4096]")]  # machines that the processes are spread over
-    rendezvous: Annotated[str, HOST_AND_PORT]  # host:port of the first machine, where several meet
-    timeout: Annotated[float, within("(0, 86400]")]  # seconds after which a process gives up another one
+    rendezvous: Annotated[str, HOST_AND_PORT]  # host:port of the first machine; used if nodes > 1
+    timeout: Annotated[float, within("(0, 86400]")]  # seconds that a process waits for another one
 
 
 def is_launched() -> bool:
@@ -45,12 +45,12 @@ def is_launched() -> bool:
 
 
 def join(processes: int, device: torch.device) -> torch.device:
-    """Become one of the processes: NCCL between GPUs, gloo between CPUs. Returns the device of this one."""
+    """Join the process group: NCCL for GPUs, gloo for CPUs. Returns the device of this process."""
     settings = read(DistributedSettings, "distributed")
     if int(os.environ["WORLD_SIZE"]) != processes:
         raise UserError(
             f"{PARAMS}: processes: {processes}, but torchrun started {os.environ['WORLD_SIZE']} (make them "
-            "equal, or leave torchrun to the stage)"
+            "equal, or let the stage start torchrun)"
         )
     sys.excepthook = report
     check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]), device)
@@ -66,7 +66,7 @@ def join(processes: int, device: torch.device) -> torch.device:
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tell torchrun what ended this process; the one that only lost another process lets that one speak."""
+    """Tell torchrun what ended this process; if it only lost another one, let that one report first."""
     text = " ".join(str(error).split())
     if isinstance(error, dist.DistError) or "gloo" in text:
         time.sleep(CULPRIT_FIRST)
@@ -77,16 +77,16 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def check_gpus(here: int, device: torch.device) -> None:
-    """Refuse more processes on this machine than it has GPUs, where they run on GPUs."""
+    """Refuse more processes on this machine than it has GPUs, if they run on GPUs."""
     if device.type == "cuda" and here > torch.cuda.device_count():
         raise UserError(
-            f"{PARAMS}: processes: {here} on this machine, but it has {torch.cuda.device_count()} GPUs (at "
-            "most one a GPU, or device: cpu)"
+            f"{PARAMS}: processes: {here} on this machine, but it has {torch.cuda.device_count()} GPUs (use "
+            "at most one process per GPU, or device: cpu)"
         )
 
 
 def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
-    """Run this very command in every process of this machine under torchrun; end as they end."""
+    """Run this same command under torchrun in every process of this machine; exit as they do."""
     settings = read(DistributedSettings, "distributed")
     if processes % settings.nodes:
         raise UserError(
@@ -99,7 +99,7 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
         print(f"warning: {here} processes x {threads} threads on {os.cpu_count()} cores (fewer are faster)")
     print(f"{processes} processes" + (f" on {settings.nodes} machines" if settings.nodes > 1 else ""))
     sys.stdout.flush()
-    logging.disable(logging.CRITICAL)  # torchrun's pages; what matters is said below
+    logging.disable(logging.CRITICAL)  # hide torchrun's long report; the cause is printed below
     try:
         with TemporaryDirectory() as folder:
             elastic_launch(launch_config(settings, here, folder), sys.executable)(*sys.orig_argv[1:])
@@ -107,19 +107,22 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
         number, text = find_culprit(error.failures)
         fail(f"process {number}: {text}", code=1)
     except SignalException as error:
-        fail(f"stopped by {error.sigval.name} (the same command goes on)", code=KILLED_BY + error.sigval)
+        fail(
+            f"stopped by {error.sigval.name} (run the same command to continue)",
+            code=KILLED_BY + error.sigval,
+        )
     except (dist.DistError, RuntimeError, OSError) as error:
         text = " ".join(str(error).split())[:200]
         in_use = "EADDRINUSE" in text or "already in use" in text
         raise UserError(
             f"{PARAMS}: distributed.rendezvous: {settings.rendezvous}: "
-            + ("the port is in use here (choose another)" if in_use else f"the machines cannot meet: {text}")
+            + ("the port is already in use (choose another)" if in_use else f"cannot connect: {text}")
         ) from None
     sys.exit(0)
 
 
 def launch_config(settings: DistributedSettings, here: int, folder: str) -> LaunchConfig:
-    """torchrun's settings: `here` processes on this machine, which leave word in `folder` why they end."""
+    """torchrun's settings: `here` processes on this machine, which write why they ended to `folder`."""
     if settings.nodes == 1:
         meeting: dict[str, Any] = {
             "rdzv_backend": "c10d",
@@ -143,9 +146,9 @@ def launch_config(settings: DistributedSettings, here: int, folder: str) -> Laun
 
 
 def find_culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
-    """The number of the process that ended the others, and what ended it, in one line.
+    """The index of the process that failed first, and the cause, in one line.
 
-    torchrun ends the others by SIGTERM, and by SIGKILL one that does not answer.
+    torchrun ends the others with SIGTERM, and with SIGKILL any that does not respond.
     """
     causes = {number: describe_end(failure) for number, failure in failures.items()}
 
@@ -158,9 +161,11 @@ def find_culprit(failures: dict[int, ProcessFailure]) -> tuple[int, str]:
 
 
 def describe_end(failure: ProcessFailure) -> str:
-    """What ended a process: its own word, or a signal, or an exit code."""
+    """What ended a process: its own message, a signal, or an exit code."""
     if "timestamp" in failure.error_file_data:
         return failure.message
     if failure.exitcode < 0:
-        return f"killed by {failure.signal_name()} (the same command goes on from the last finished epoch)"
+        return (
+            f"killed by {failure.signal_name()} (run the same command to continue from the last saved state)"
+        )
     return f"exit code {failure.exitcode}"

@@ -1,4 +1,4 @@
-"""The device and the threads of this process, and what makes its results repeatable."""
+"""The device and threads of this process, and what makes its results reproducible."""
 
 import os
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from src.machine.launching import is_launched, join, launch
 class MachineSettings(Settings):
     """Where and how a stage computes; top-level keys of params.yaml."""
 
-    threads: Count  # CPU threads of torch in each process; another number changes the last digits
-    cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # instructions of torch; decides the last digits
+    threads: Count  # CPU threads of torch in each process; their number affects the last digits
+    cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # instructions torch may use; affects the last digits
     device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
-    processes: Annotated[int, within("[1, 4096]")]  # of a training, over all machines
+    processes: Annotated[int, within("[1, 4096]")]  # number per stage, over all machines
 
 
 def start(machine: MachineSettings, seed: int) -> torch.device:
-    """Choose the device, set threads and seed; `auto` says what it took, `cuda` is never silently the CPU.
+    """Choose the device, set threads and seed; `auto` prints its choice, `cuda` never falls back to the CPU.
 
-    With several processes the first call starts them all and never returns: each comes here again.
+    With several processes, the first call starts them all and never returns: each of them calls this again.
     """
     chosen = choose_device(machine.device)
     if machine.processes > 1 and not is_launched():
@@ -40,10 +40,10 @@ def start(machine: MachineSettings, seed: int) -> torch.device:
     capability = torch.backends.cpu.get_cpu_capability()
     wanted = machine.cpu_isa
     if wanted not in ("auto", capability.lower()):
-        print(f"warning: cpu_isa: {wanted} asked for, torch uses {capability}: last digits may differ")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS has no repeatable products
+        print(f"warning: cpu_isa: {wanted} requested, torch uses {capability}: the last digits may differ")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it cost 14 % of a step
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling takes 14 % of a step
     keep_memory()
     torch.set_num_threads(machine.threads)
     torch.manual_seed(seed)
@@ -51,7 +51,7 @@ def start(machine: MachineSettings, seed: int) -> torch.device:
 
 
 def choose_device(device: str) -> torch.device:
-    """What auto, cpu or cuda means here."""
+    """The device that auto, cpu or cuda stands for on this machine."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: device: cuda, but torch sees no GPU here (set device: cpu or auto)")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

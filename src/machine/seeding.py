@@ -1,13 +1,13 @@
-"""Random numbers from several seeds at once."""
+"""Seeding from several numbers at once."""
 
 import numpy as np
 import torch
 
 
 def seed_generators(device: torch.device, *key: int) -> None:
-    """Seed torch's generators, the CPU's and that of `device`, from several numbers.
+    """Seed torch's generators for the CPU and for `device` from several numbers.
 
-    torch.manual_seed would take 0.4 ms: it formats a traceback for CUDA at every call, and keeps it.
+    torch.manual_seed would take 0.4 ms: on every call it formats a traceback for CUDA, and keeps it.
     """
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     torch.default_generator.manual_seed(seed)

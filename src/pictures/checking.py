@@ -1,4 +1,4 @@
-"""Open every picture once, with all cores: hash, letterbox and pack the sound ones, name the others."""
+"""Open every picture once, on all cores: hash, letterbox and pack it, or record why it is refused."""
 
 import math
 import os
@@ -21,62 +21,62 @@ from src.pictures.folders import Split
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import PackWriter, start_manifest
 
-FOLDER = Rule(minLength=1, rule="must be the folder that holds train, val and test")
+FOLDER = Rule(minLength=1, rule="must be the folder that contains train, val and test")
 
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """Where the pictures are and which of them are taken."""
+    """Where the pictures are and which of them are accepted."""
 
-    root: Annotated[str, FOLDER]  # the folder that holds train, val and test
-    on_bad: Literal["stop", "skip"]  # whether a bad picture ends the stage or is left out
+    root: Annotated[str, FOLDER]  # the folder that contains train, val and test
+    on_bad: Literal["stop", "skip"]  # whether a bad picture stops the stage or is left out
     min_side: Count  # pixels; smaller pictures are refused
-    max_pixels: Count  # height x width; larger pictures are refused undecoded
+    max_pixels: Count  # height x width; larger pictures are refused without decoding
 
 
 @dataclass(frozen=True)
 class ImageSettings(Settings):
-    """The input of every network."""
+    """The input size of every network, and how pictures are stored."""
 
-    height: Pixels  # of the input
-    width: Pixels  # of the input
-    pack: Literal["auto", True, False]  # whether the letterboxed pictures are written into one file
-    pack_limit: Factor  # GiB of all packs together, up to which auto packs
-    pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, for crops
-    dct_scaling: bool  # of files that are not packed: decode a large JPEG at a part of its size
+    height: Pixels  # of every network's input, in pixels
+    width: Pixels  # of every network's input, in pixels
+    pack: Literal["auto", True, False]  # whether letterboxed pictures are stored, one file per split
+    pack_limit: Factor  # GiB; auto packs if all packs together take at most this
+    pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
+    dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
 
     def size(self, split: str) -> tuple[int, int]:
-        """Height and width of the pictures that a split's pack holds."""
+        """Height and width of the pictures in a split's pack."""
         scale = 1 + self.pack_margin if split == "train" else 1
         return round(scale * self.height), round(scale * self.width)
 
     def packs(self, counts: Mapping[str, int]) -> bool:
-        """Whether splits of so many pictures are packed; says what auto decided."""
+        """Whether splits with these numbers of pictures are packed; prints what auto decided."""
         if self.pack != "auto":
             return bool(self.pack)
         gigabytes = sum(count * 3 * math.prod(self.size(split)) for split, count in counts.items()) / 2**30
         packed = gigabytes <= self.pack_limit
         verb = "are packed" if packed else "are read from their files each time"
-        print(f"images.pack: auto: the pictures {verb}, {gigabytes:.2g} of at most {self.pack_limit:g} GiB")
+        print(f"images.pack: auto: the pictures {verb} ({gigabytes:.2g} of at most {self.pack_limit:g} GiB)")
         return packed
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of one file: pixels and hash, or the reason why not."""
+    """The result for one file: pixels and hash, or the reason for refusal."""
 
     path: str  # relative to the data root
     name: str  # its class
-    pixels: bytes  # H x W x 3, letterboxed; empty if refused or not asked for
+    pixels: bytes  # H x W x 3, letterboxed; empty if refused or not requested
     hash: str  # of the picture before letterboxing
-    reason: str  # empty if the picture is sound
+    reason: str  # empty if the picture is intact
 
 
 class Duplicates:
-    """Remembers every picture's hash, to refuse one that stands in two splits or under two classes.
+    """Remembers every picture's hash, to refuse a picture that is in two splits or in two classes.
 
-    The same pixels in train and test make the test lie; under two classes they make one of the labels lie.
-    The same picture twice in one class of one split is only counted.
+    The same pixels in train and test invalidate the test; in two classes, at least one label is wrong. A
+    picture repeated in the same class of the same split is only counted.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Duplicates:
         self.repeated = 0
 
     def refuse(self, checked: Checked) -> str:
-        """The reason to refuse a sound picture, or nothing; to be asked in the order train, val, test."""
+        """The reason to refuse an intact picture, or an empty text; call it in the order train, val, test."""
         path, name = self.first.setdefault(checked.hash, (checked.path, checked.name))
         if path == checked.path:
             return ""
@@ -104,9 +104,9 @@ def check_split(
     manifest: Path,
     pack: Path,
 ) -> tuple[Counter[str], list[tuple[str, str]]]:
-    """Write a split's manifest and its pack of pictures of `size`, height and width, empty if not `packed`.
+    """Write a split's manifest and its pack of pictures of `size` (height, width), empty if not `packed`.
 
-    Returns pictures per class and (path, reason) of the refused.
+    Returns the number of pictures per class, and (path, reason) of each refused file.
     """
     counts: Counter[str] = Counter()
     bad: list[tuple[str, str]] = []
@@ -129,7 +129,7 @@ def check_split(
 def check_files(
     root: Path, files: list[tuple[str, str]], data: DataSettings, size: tuple[int, int] | None
 ) -> Iterator[Checked]:
-    """What came of each file of (path, class), in their order; read by one process per core."""
+    """The result for each file (path, class), in their order; uses one process per core."""
     with ProcessPoolExecutor(os.cpu_count(), initializer=keep_memory) as pool:
         yield from pool.map(partial(check_file, root, data, size), files, chunksize=16)
 
@@ -137,7 +137,7 @@ def check_files(
 def check_file(
     root: Path, data: DataSettings, size: tuple[int, int] | None, file: tuple[str, str]
 ) -> Checked:
-    """Read, verify, decode and hash one file; letterbox it to `size`, height and width, if there is one."""
+    """Read, verify, decode and hash one file; letterbox it to `size` (height, width) if given."""
     path, name = file
     try:
         image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
@@ -148,11 +148,11 @@ def check_file(
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a regular file or of what a link points to."""
+    """The contents of a regular file or of a link's target."""
     if path.is_symlink() and not path.exists():
-        raise BadPicture("a link to nothing")
+        raise BadPicture("a broken link")
     if not path.is_file():
-        raise BadPicture("not a file; pictures lie directly in the class folder")
+        raise BadPicture("not a file; pictures must be directly in the class folder")
     try:
         return path.read_bytes()
     except OSError as error:

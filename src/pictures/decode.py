@@ -1,4 +1,4 @@
-"""A picture file's bytes -> RGB pixels, or the reason why not. The only place that opens a user's pictures.
+"""From a picture file's bytes to RGB pixels, or the reason for refusal; users' pictures are opened only here.
 
 H height, W width in pixels.
 """
@@ -11,30 +11,30 @@ import simplejpeg
 import xxhash
 from PIL import ExifTags, Image, ImageOps
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # no format runs a program
-Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before a pixel is decoded
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # none can run a program
+Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before any pixel is decoded
 GREY16 = [value >> 8 for value in range(65536)]  # 16-bit grey -> 8 bits
-DCT_FACTORS = (1, 2, 4, 8)  # by which a JPEG can be decoded smaller
-REDUCED = 2  # times as many pixels each way as are needed at least
+DCT_FACTORS = (1, 2, 4, 8)  # a JPEG can be decoded at 1 / factor of its size
+REDUCED = 2  # a smaller JPEG must keep this many times the pixels needed, in each direction
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those whose first pixels come to lie there
+FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the first pixels right or down
 
 
 class BadPicture(Exception):
-    """The reason why a file cannot be trusted as a picture."""
+    """The reason why a file is not accepted as a picture."""
 
 
 def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
-    """The picture in `content` as RGB, upright as its EXIF orientation says; the first frame of an animation.
+    """The picture in `content` as RGB, with its EXIF orientation applied; the first frame of an animation.
 
-    BadPicture where it is empty, not a picture, broken, truncated, under `min_side` pixels wide or high, or
-    over `max_pixels` = H x W. Transparent pixels are laid on black, the colour of the padding; 16-bit grey is
-    scaled to 8 bits.
+    Raises BadPicture if it is empty, not a picture, broken, truncated, under `min_side` pixels wide or high,
+    or over `max_pixels` = H x W. Transparent pixels are composited on black, the colour of the padding;
+    16-bit grey is scaled to 8 bits.
     """
     if not content:
         raise BadPicture("empty file")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd but readable metadata
+        warnings.simplefilter("ignore")  # Pillow warns about odd but readable metadata
         image = open_header(content)
         check_size(image, min_side, max_pixels)
         verify(content)
@@ -42,19 +42,19 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
 
 
 class Part(NamedTuple):
-    """A picture decoded at a part of its size, as `letterbox` takes it."""
+    """A picture decoded at reduced size, in the form that `letterbox` takes."""
 
     image: Image.Image  # RGB, upright
-    size: tuple[int, int]  # its full width and height
-    box: tuple[float, float, float, float]  # what it covers of the image: left, top, right, bottom
+    size: tuple[int, int]  # width and height at full size
+    box: tuple[float, float, float, float]  # region of `image` that it covers: left, top, right, bottom
 
 
 def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> Part:
-    """A picture that `decode` has accepted, without its checks.
+    """A picture that `decode` has accepted, decoded without its checks.
 
-    With `dct_scaling` a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where at least REDUCED times the
-    pixels that a letterbox of `height` x `width` needs are left each way. Letterboxed, photos then differ
-    from those decoded in full by under 1/2 grey level of 255, in the mean over their pixels.
+    With `dct_scaling`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves, in each direction, at
+    least REDUCED times the pixels that a letterbox of `height` x `width` needs. After letterboxing, photos
+    then differ from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +65,7 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> 
         scale = max(size[0] / width, size[1] / height) / REDUCED
         factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
         image = turn_upright(decode_pixels(content, opened_image, factor, strict=False))
-    factor = round(size[0] / image.width)  # 1 where it is no JPEG
+    factor = round(size[0] / image.width)  # 1 if it is not a JPEG
     covered = size[0] / factor, size[1] / factor
     left = image.width - covered[0] if orientation in FROM_RIGHT else 0
     top = image.height - covered[1] if orientation in FROM_BOTTOM else 0
@@ -73,9 +73,9 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> 
 
 
 def decode_pixels(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
-    """The pixels of an opened picture in its own mode; a JPEG's are libjpeg-turbo's, which finds more damage.
+    """The pixels of an opened picture in its own mode; JPEGs by libjpeg-turbo, which detects more damage.
 
-    A grey or RGB JPEG has the very bytes that Pillow makes of it, and comes at 1/`factor` of its size.
+    A grey or RGB JPEG is decoded at 1 / `factor` of its size, to exactly the bytes that Pillow gives.
     """
     colours = {"L": "GRAY", "RGB": "RGB"}.get(image.mode) if image.format in ("JPEG", "MPO") else None
     try:
@@ -89,15 +89,15 @@ def decode_pixels(content: bytes, image: Image.Image, factor: int, strict: bool)
             raise BadPicture(describe_error("broken", error)) from None
         image.load()
         return image
-    except Exception as error:  # OSError, TypeError and SyntaxError were seen
+    except Exception as error:  # seen: OSError, TypeError and SyntaxError
         raise BadPicture(describe_error("broken", error)) from None
     made = Image.fromarray(pixels[..., 0] if colours == "GRAY" else pixels)
-    made.info = image.info  # with its EXIF orientation
+    made.info = image.info  # which has the EXIF orientation
     return made
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """A decoded picture turned as its EXIF orientation says, as RGB."""
+    """A decoded picture as RGB, with its EXIF orientation applied."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
         return to_rgb(image)
@@ -108,7 +108,7 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 
 def open_header(content: bytes) -> Image.Image:
-    """The picture with its header read and no pixel decoded."""
+    """The picture with only its header read, no pixel decoded."""
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
     except Exception as error:
@@ -124,10 +124,10 @@ def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
 
 
 def verify(content: bytes) -> None:
-    """Refuse the damage that a full decode by Pillow passes over: bad checksums, a CMYK JPEG's bad bits."""
+    """Refuse damage that a full decode by Pillow misses: wrong checksums, corrupt data of a CMYK JPEG."""
     image = open_header(content)
     try:
-        image.verify()  # after it the picture cannot be used
+        image.verify()  # the picture cannot be used afterwards
     except Exception as error:
         raise BadPicture(describe_error("broken", error)) from None
     if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
@@ -143,7 +143,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return image.convert("I").point(GREY16, "L").convert("RGB")  # convert() alone clips 16 bits to white
     if image.mode in ("I", "F"):
-        raise BadPicture(f"pixels of 32 bits ({image.mode}) have no known range (save it with 8 or 16 bits)")
+        raise BadPicture(f"32-bit pixels ({image.mode}) have no known range (save it with 8 or 16 bits)")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
@@ -151,15 +151,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def describe_error(kind: str, error: Exception) -> str:
-    """One line of text out of an exception of any decoder."""
+    """An exception of any decoder as one line of text."""
     text = " ".join(str(error).split())
     return f"{kind}: {text}" if text and "<_io.BytesIO" not in text else kind
 
 
 def hash_pixels(image: Image.Image) -> str:
-    """A hash of the size and the RGB pixels, 32 hexadecimal digits: what training sees, no metadata.
+    """A hash of size and RGB pixels, 32 hexadecimal digits: what training sees, without metadata.
 
-    XXH3 takes a tenth of the time of hashlib's; it is no defence against pictures made to collide.
+    XXH3 takes a tenth of the time of hashlib's hashes; it does not protect against deliberate collisions.
     """
     digest = xxhash.xxh3_128(repr(image.size).encode())
     digest.update(image.tobytes())

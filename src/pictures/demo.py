@@ -1,4 +1,4 @@
-"""The demo's pictures: 1,797 handwritten digits scanned at 8 x 8 pixels, out of scikit-learn.
+"""The demo data: 1,797 handwritten digits of 8 x 8 pixels, from scikit-learn.
 
 E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
 """
@@ -16,30 +16,28 @@ from src.ground.kinds import Seed, Share, within
 from src.ground.params import Settings, require
 
 SCANS, DIGITS = 1797, 10
-WHITE = 16  # the scans count the set pixels of 4 x 4 blocks
+WHITE = 16  # a scan's value is the number of set pixels in a 4 x 4 block
 
 
 @dataclass(frozen=True)
 class DemoSettings(Settings):
-    """The demo's handwritten digits: how many go where; the rest is for testing."""
+    """The demo data, handwritten digits: how many go into train and val; test gets the rest."""
 
     train: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
     val: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
     seed: Seed  # of the split
-    imbalance: Annotated[
-        float, within("[1, 1000]")
-    ]  # pictures of the commonest digit over the rarest's, in train
-    label_noise: Share  # of train, in a wrong digit's folder
+    imbalance: Annotated[float, within("[1, 1000]")]  # ratio of the commonest digit to the rarest, in train
+    label_noise: Share  # of train, put into a wrong digit's folder
 
     def check(self) -> None:
-        rule = f"train and val must leave {DIGITS} of the {SCANS} digits for testing"
+        rule = f"train and val must leave at least {DIGITS} of the {SCANS} digits for test"
         require(self.train + self.val <= SCANS - DIGITS, rule, f"{self.train} and {self.val}")
 
 
 def split_digits(settings: DemoSettings) -> dict[str, np.ndarray]:
-    """The numbers of the scans in each split, with the classes in equal shares but for an imbalanced train.
+    """The scan indices of each split, stratified by class; `imbalance` then thins train out.
 
-    The digits of val and test do not depend on `imbalance`: train is thinned out.
+    The digits of val and test do not depend on `imbalance`.
     """
     labels = load_digits().target
     rows = np.arange(len(labels))
@@ -51,9 +49,9 @@ def split_digits(settings: DemoSettings) -> dict[str, np.ndarray]:
 
 
 def thin_out(rows: np.ndarray, labels: np.ndarray, imbalance: float) -> np.ndarray:
-    """The first of each class's rows, fewer from class to class: the last keeps 1 / `imbalance` of its own.
+    """The first rows of each class, fewer from class to class: the last keeps 1 / `imbalance` of its rows.
 
-    Y. Cui et al., Class-Balanced Loss, 2019, arXiv:1901.05555, make their long-tailed sets so.
+    Long-tailed data sets are made this way in Y. Cui et al., Class-Balanced Loss, 2019, arXiv:1901.05555.
     """
     last = labels.max()
     kept = [
@@ -65,7 +63,7 @@ def thin_out(rows: np.ndarray, labels: np.ndarray, imbalance: float) -> np.ndarr
 
 
 def corrupt_labels(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """The labels (N,) of which a random `share` became another of the ten digits, each as likely."""
+    """The labels (N,) with a random `share` changed to another of the ten digits, all equally likely."""
     generator = np.random.default_rng(seed)
     wrong = generator.permutation(len(labels))[: round(share * len(labels))]
     noisy = labels.copy()
@@ -74,7 +72,7 @@ def corrupt_labels(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def write_pictures(folder: Path, splits: dict[str, np.ndarray], label_noise: float, seed: int) -> None:
-    """Write every scan as <split>/<digit>/<number>.png under `folder` in white on black, noise in train."""
+    """Write each scan to `folder`/<split>/<digit>/<number>.png, white on black; label noise in train only."""
     digits = load_digits()
     pictures = (digits.images * 255 / WHITE).round().astype(np.uint8)  # (N, 8, 8)
     for split, rows in splits.items():

@@ -1,4 +1,4 @@
-"""The user's folders: which classes there are, which files lie in them. No file is opened or written."""
+"""The user's folders: their classes and the files in them. No file is opened or written."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from src.ground.errors import UserError
 from src.pictures.manifest import SPLITS
 
-JUNK = {"Thumbs.db", "desktop.ini"}  # written by file managers; hidden where they come from
+JUNK = {"Thumbs.db", "desktop.ini"}  # written by file managers, hidden on their own systems
 
 
 @dataclass(frozen=True)
@@ -16,36 +16,36 @@ class Split:
 
     name: str  # train, val or test
     files: list[tuple[str, str]]  # path relative to the data root, class; sorted
-    hidden: int  # entries left out because their name starts with a dot or is in JUNK
+    hidden: int  # number of entries ignored because their name starts with a dot or is in JUNK
 
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
-    """The three splits, the classes of train in order, warnings; a UserError for folders that cannot work."""
+    """The three splits, the sorted classes of train, and warnings; a UserError for unusable folders."""
     if not root.is_dir():
         raise UserError(
-            f"{root}: no such folder (set data.root to the folder that holds train, val and test)"
+            f"{root}: no such folder (set data.root to the folder that contains train, val and test)"
         )
     missing = [name for name in SPLITS if not (root / name).is_dir()]
     if missing:
         raise UserError(
-            *(f"{root / name}: no such folder (make it: one folder per class inside)" for name in missing)
+            *(f"{root / name}: no such folder (create it, one folder per class inside)" for name in missing)
         )
     found = {name: list_classes(root / name) for name in SPLITS}
     classes = tuple(found["train"])
     if len(classes) < 2:
         raise UserError(
-            f"{root / 'train'}: {len(classes)} class folders (make one folder for each class, at least 2)"
+            f"{root / 'train'}: {len(classes)} class folders (create one folder per class, at least 2)"
         )
     warnings = check_classes(root, found, classes)
     splits = [scan_split(root, name, found[name]) for name in SPLITS]
     for split in splits:
         if not split.files:
-            raise UserError(f"{root / split.name}: no pictures (put some into its class folders)")
+            raise UserError(f"{root / split.name}: no pictures (add some to its class folders)")
     return splits, classes, warnings
 
 
 def list_classes(split: Path) -> list[str]:
-    """The names of the class folders of one split, sorted."""
+    """The names of a split's class folders, sorted."""
     names = []
     for entry in os.scandir(split):
         if is_hidden(entry.name):
@@ -57,7 +57,7 @@ def list_classes(split: Path) -> list[str]:
 
 
 def check_classes(root: Path, found: dict[str, list[str]], classes: tuple[str, ...]) -> list[str]:
-    """Refuse a class that only val or test has, and a training class without files; warn of one they lack."""
+    """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
     warnings = []
     for name in classes:
         if not any(not is_hidden(entry.name) for entry in os.scandir(root / "train" / name)):
@@ -71,13 +71,13 @@ def check_classes(root: Path, found: dict[str, list[str]], classes: tuple[str, .
         for name in classes:
             if name not in found[split]:
                 warnings.append(
-                    f"{root / split}: class {name!r} of train has no folder here, nothing measures it"
+                    f"{root / split}: no folder for class {name!r} of train, it is not measured here"
                 )
     return warnings
 
 
 def scan_split(root: Path, split: str, classes: list[str]) -> Split:
-    """Every entry of every class folder but the hidden; what is no picture is found when it is opened."""
+    """Every entry of every class folder that is not hidden; whether it is a picture is checked on opening."""
     files, hidden = [], 0
     for name in classes:
         for entry in os.scandir(root / split / name):
@@ -94,7 +94,7 @@ def is_hidden(name: str) -> bool:
 
 
 def check_name(folder: Path, name: str) -> None:
-    """Refuse a name that no CSV file and no DVC cache can hold."""
+    """Refuse a name that CSV files and DVC's cache cannot hold."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

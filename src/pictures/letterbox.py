@@ -1,6 +1,7 @@
-"""Letterbox: a picture resized to fit inside the network's input with its aspect ratio kept, black around it.
+"""Letterbox: resize a picture to fit the network's input, keep its aspect ratio, fill the rest with black.
 
-`demos/classifier.py` carries the same rule, since it travels alone; a test compares the two byte for byte.
+`demos/classifier.py` repeats the rule, since it is used outside the project; a test compares the two byte for
+byte.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ RULE = "RGB, EXIF orientation applied, Pillow bilinear to fit, centred, the rest
 
 
 def fit_box(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int, int, int]:
-    """Where a picture comes to lie: left, top, width, height in pixels of the input."""
+    """Where a picture is placed: left, top, width, height in pixels of the input."""
     scale = min(into_width / width, into_height / height)
     to_width, to_height = max(1, round(width * scale)), max(1, round(height * scale))
     return (into_width - to_width) // 2, (into_height - to_height) // 2, to_width, to_height
@@ -25,8 +26,8 @@ def letterbox(
 ) -> Image.Image:
     """The RGB picture inside an RGB picture of exactly `width` x `height` pixels.
 
-    Of a picture that was decoded at a part of its size, `size` is its full width and height and `box` what of
-    the pixels it covers, left, top, right and bottom: the last ones may be covered in part.
+    For a picture decoded at reduced size, `size` is its width and height at full size, and `box` the region
+    of `image` that it covers: left, top, right, bottom. It may cover part of the pixels at the edges.
     """
     left, top, to_width, to_height = fit_box(*(size or image.size), width, height)
     canvas = Image.new("RGB", (width, height))
@@ -35,7 +36,7 @@ def letterbox(
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A letterboxed picture uint8 (h, w, 3) at another size: (height, width, 3)."""
+    """A letterboxed picture uint8 (h, w, 3), resized to (height, width, 3)."""
     if pixels.shape[:2] == (height, width):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))

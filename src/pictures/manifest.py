@@ -1,8 +1,8 @@
-"""The format of the manifests and packs: one type, one reader, one writer.
+"""The format of manifests and packs: one type, one reader, one writer.
 
-A manifest is CSV `path,class,hash`, one row per sound picture, paths relative to the data root. A pack is the
-.npy array of the same rows, letterboxed: uint8 (N, H, W, 3), RGB. N pictures, C classes, H height, W width in
-pixels.
+A manifest is CSV `path,class,hash`, one row per accepted picture, paths relative to the data root. A pack is
+an .npy array of the same pictures, letterboxed: uint8 (N, H, W, 3), RGB. N pictures, C classes, H height, W
+width in pixels.
 """
 
 import csv
@@ -29,19 +29,19 @@ def pack_path(split: str) -> Path:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The sound pictures of one split, in the order of the pack."""
+    """The accepted pictures of one split, in the order of the pack."""
 
     paths: list[str]  # (N,) relative to the data root, with /
     labels: np.ndarray  # (N,) int64, index into classes
-    classes: tuple[str, ...]  # (C,) of the training split, sorted
+    classes: tuple[str, ...]  # (C,) of train, sorted
 
     def one_hot(self) -> np.ndarray:
-        """Targets (N, C) float32: 1 at each label, else 0."""
+        """Targets (N, C) float32: 1 for the label, 0 elsewhere."""
         return np.eye(len(self.classes), dtype=np.float32)[self.labels]
 
 
 def start_manifest(file: IO[str]) -> Any:
-    """A CSV writer on an open file, its header written; a row is path, class, hash."""
+    """A CSV writer on an open file, after its header; a row is path, class, hash."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     return writer
@@ -58,7 +58,7 @@ def read_manifest(split: str) -> Manifest:
 
 
 def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
-    """Write the (path, reason) of every refused file as CSV."""
+    """Write the (path, reason) of each refused file as CSV."""
     with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("path", "reason"), *rows])
@@ -78,7 +78,7 @@ class PackWriter:
         self.count += 1
 
     def write_header(self) -> None:
-        """Write the header for the rows counted so far; numpy pads it so that the count can grow in place."""
+        """Write the header for the rows so far; numpy pads it, so the count can grow in place."""
         self.file.seek(0)
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.shape)}
         np.lib.format.write_array_header_1_0(self.file, header)

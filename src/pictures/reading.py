@@ -1,6 +1,6 @@
-"""The pictures of a split as an array: from the pack, or where there is none from the files themselves.
+"""The pictures of a split as an array: from the pack or, if they are not packed, from the files.
 
-N pictures, n of them at once, H height, W width in pixels.
+N pictures, n of them at a time, H height, W width in pixels.
 """
 
 import os
@@ -17,11 +17,11 @@ from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import Manifest, pack_path, read_manifest
 
 
-class Files:
-    """Looks like a pack, uint8 (N, H, W, 3), but decodes and letterboxes the pictures that are asked for.
+class FilePictures:
+    """Behaves like a pack, uint8 (N, H, W, 3), but decodes and letterboxes pictures on access.
 
-    It holds one array and no object a picture: a list of a million paths would be copied by every worker that
-    only counts its references.
+    The paths are in one array, not a list of objects: counting references to a million paths would copy their
+    memory in every worker.
     """
 
     def __init__(self, root: Path, paths: list[str], height: int, width: int, dct_scaling: bool):
@@ -34,15 +34,15 @@ class Files:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
-        """The pictures that a slice or numbers (n,) name: uint8 (n, H, W, 3)."""
+        """The pictures of a slice or of indices (n,): uint8 (n, H, W, 3)."""
         numbers = np.arange(len(self))[rows]
         pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing let other threads run
-            for row, picture in enumerate(pool.map(self.picture, numbers)):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the GIL
+            for row, picture in enumerate(pool.map(self.load_picture, numbers)):
                 pictures[row] = picture
         return pictures
 
-    def picture(self, number: int) -> np.ndarray:
+    def load_picture(self, number: int) -> np.ndarray:
         """One picture (H, W, 3)."""
         start = self.ends[number - 1] if number else 0
         path = self.root / self.names[start : self.ends[number]].tobytes().decode()
@@ -51,42 +51,42 @@ class Files:
             part = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
         except (BadPicture, OSError) as error:
             why = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: {why}, but it was sound when it was checked (dvc repro)") from None
+            raise UserError(f"{path}: {why}, but check_images accepted it (run dvc repro)") from None
         return np.asarray(letterbox(part.image, height, width, part.size, part.box))
 
 
 def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
-    """The pictures of train, val or test: uint8 (N, H, W, 3), or what looks like it.
+    """The pictures of train, val or test: uint8 (N, H, W, 3), or an object that behaves like it.
 
-    Where they lie, data.root, is no param of the stages that call this: it changes no result, and their
-    hashes stand in the manifest.
+    Their location, data.root, is not a param of the stages that call this: it has no effect on results, and
+    the pictures' hashes are in the manifest.
     """
     pack = np.load(pack_path(split), mmap_mode="r")
     paths = read_manifest(split).paths
     if len(pack) or not paths:
         return pack
     _, height, width, _ = pack.shape
-    return Files(Path(read(str, "data.root")), paths, height, width, dct_scaling)
+    return FilePictures(Path(read(str, "data.root")), paths, height, width, dct_scaling)
 
 
 @dataclass(frozen=True)
 class LearningPictures:
-    """The pictures of train and val with their labels."""
+    """The pictures of train and val, with their labels."""
 
     train: Manifest
     val: Manifest
-    train_pictures: "Pictures"  # uint8 (N, h, w, 3), larger than val's where they are packed with a margin
+    train_pictures: "Pictures"  # uint8 (N, h, w, 3), larger than val's if packed with a margin
     val_pictures: "Pictures"  # uint8 (N, H, W, 3)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels of the network's input."""
+        """Height and width of the network's input in pixels."""
         _, height, width, _ = self.val_pictures.shape
         return height, width
 
 
 def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
-    """The pictures of train and val, as `read_pictures` reads them."""
+    """The pictures of train and val, read with `read_pictures`."""
     return LearningPictures(
         read_manifest("train"),
         read_manifest("val"),
@@ -96,12 +96,12 @@ def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
 
 
 def resize_pictures(pictures: "Pictures", height: int, width: int) -> "Pictures":
-    """The same pictures at a size; the training pictures may be packed larger (images.pack_margin)."""
-    return pictures if pictures.shape[1:3] == (height, width) else AtSize(pictures, height, width)
+    """The same pictures at the given size; those of train may be packed larger (images.pack_margin)."""
+    return pictures if pictures.shape[1:3] == (height, width) else ResizedPictures(pictures, height, width)
 
 
-class AtSize:
-    """Pictures, uint8 (N, H, W, 3), that are resized when they are asked for."""
+class ResizedPictures:
+    """Pictures, uint8 (N, H, W, 3), that are resized on access."""
 
     def __init__(self, pictures: "Pictures", height: int, width: int):
         self.pictures, self.shape = pictures, (len(pictures), height, width, 3)
@@ -114,4 +114,4 @@ class AtSize:
         return np.stack([resize(picture, *self.shape[1:3]) for picture in larger])
 
 
-Pictures = np.ndarray | Files | AtSize  # all are asked for `len`, `shape` and rows
+Pictures = np.ndarray | FilePictures | ResizedPictures  # only `len`, `shape` and indexing by rows

@@ -1,4 +1,4 @@
-"""What teachers believe, as numbers: softened, normalised, averaged. N pictures, C classes."""
+"""Teachers' probabilities: softened, normalised, averaged. N pictures, C classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-CLAMP = 1e-7  # a bce probability is kept this far from 0 and 1 before its logit is taken
+CLAMP = 1e-7  # bce probabilities are kept this far from 0 and 1 before taking logits
 
 
 class Kind(NamedTuple):
-    """How probabilities (N, C) of one base are read."""
+    """How probabilities (N, C) of one base are interpreted."""
 
     sums_to_one: bool  # a row is one decision
     soften: Callable[[np.ndarray, float], np.ndarray]  # at a temperature
@@ -30,12 +30,12 @@ def soften_elements(probs: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def scale_rows(probs: np.ndarray) -> np.ndarray:
-    """Each row over its sum; a row of zeros becomes uniform."""
+    """Each row divided by its sum; a row of zeros becomes uniform."""
     p = probs.clip(CLAMP)
     return p / p.sum(axis=1, keepdims=True)
 
 
-KINDS = {  # by the names of losses.bases.BASES
+KINDS = {  # with the keys of losses.bases.BASES
     "softmax": Kind(True, soften_rows, normalise=lambda probs: probs),
     "bce": Kind(False, soften_elements, normalise=scale_rows),
 }
@@ -43,19 +43,19 @@ KINDS = {  # by the names of losses.bases.BASES
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The contents of one file, its rows in the order of the training manifest."""
+    """The contents of one knowledge file, rows in the order of the training manifest."""
 
-    base: str  # softmax: a row sums to 1; bce: every probability stands for itself
+    base: str  # softmax: a row sums to 1; bce: its probabilities are independent
     probs: np.ndarray  # (N, C) float64 in [0, 1]
 
 
 def average_teachers(knowledge: Sequence[Knowledge], base: str, temperature: float) -> np.ndarray:
-    """The mean (N, C) of all teachers' probabilities at a temperature, as a student of `base` takes them.
+    """The mean (N, C) of all teachers' probabilities at a temperature, for a student of `base`.
 
-    They are what the teachers' logits divided by the temperature give, since softmax(log(p) / T) equals
-    softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T): G. Hinton, O. Vinyals, J. Dean,
-    Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531. For a softmax student the rows of a
-    bce teacher are normalised to sum 1; a bce student takes all as they are.
+    This is equivalent to dividing the teachers' logits z by the temperature T, since softmax(log(p) / T)
+    equals softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T): G. Hinton, O. Vinyals, J. Dean,
+    Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531. For a softmax student, the rows of a
+    bce teacher are normalised to sum to 1; for a bce student, nothing is normalised.
     """
     taken = []
     for one in knowledge:
@@ -66,7 +66,7 @@ def average_teachers(knowledge: Sequence[Knowledge], base: str, temperature: flo
 
 
 def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
-    """The teachers' mean probability (N,) of each picture's label (N,); 1 where nobody teaches."""
+    """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
     if not knowledge:
         return np.ones(len(labels))
     return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]

@@ -1,4 +1,4 @@
-"""The curriculum: a weight per training picture, less for those that the teacher itself finds hard.
+"""The curriculum: a weight per training picture, smaller for those that the teachers find hard.
 
 The file is CSV `path,weight`. N pictures.
 """
@@ -16,17 +16,17 @@ from src.ground.files import open_atomically
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings, require
 
-FALLING = Rule(minItems=1, rule="must be a list of falling numbers in [0, 1] that ends at 0")
-WEIGHTS = Rule(minItems=1, rule="must be a list of numbers not below 0, one for each threshold")
+FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
+WEIGHTS = Rule(minItems=1, rule="must be a list of non-negative numbers, one per threshold")
 
 
 @dataclass(frozen=True)
 class CurriculumSettings(Settings):
-    """Which weight a picture gets, by the teachers' probability of its true class."""
+    """The weight of a picture, by the teachers' probability of its true class."""
 
-    thresholds: Annotated[tuple[Share, ...], FALLING]  # falling to 0; the first one reached decides
+    thresholds: Annotated[tuple[Share, ...], FALLING]  # decreasing to 0; the first one reached decides
     weights: Annotated[tuple[Factor, ...], WEIGHTS]  # one per threshold
-    order: Literal["teacher", "random", "anti"]  # whose weights: the last two are controls
+    order: Literal["teacher", "random", "anti"]  # how weights are assigned; random and anti are controls
     seed: Seed  # of the random order
 
     def check(self) -> None:
@@ -34,14 +34,14 @@ class CurriculumSettings(Settings):
         require(len(thresholds) == len(weights), "thresholds and weights must have the same length",
                 f"{len(thresholds)} and {len(weights)}")  # fmt: skip
         falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
-        require(falling and thresholds[-1] == 0, "thresholds must fall and end at 0", thresholds)
-        require(any(weights), "one of the weights must be over 0", weights)
+        require(falling and thresholds[-1] == 0, "thresholds must decrease and end at 0", thresholds)
+        require(any(weights), "at least one weight must be positive", weights)
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
     """Weights (N,): that of the first threshold t with p >= t, p (N,) the probability of the true class.
 
-    The controls hand the same weights to other pictures: if they do as well, the teacher's order is not what
+    The controls give the same weights to other pictures: if they do as well, the teacher's order is not what
     helped.
     """
     reached = truth_probs[:, None] >= np.array(settings.thresholds)  # (N, thresholds)
@@ -57,7 +57,7 @@ def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.
 
 
 def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
-    """Write the weight (N,) of each picture of `paths` (N,)."""
+    """Write the weights (N,) of the pictures in `paths` (N,)."""
     with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "weight"])
@@ -65,16 +65,16 @@ def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None
 
 
 def read_weights(path: Path, paths: Sequence[str]) -> np.ndarray:
-    """The weights (N,) in the order of `paths` (N,); every picture must have one, finite and not below 0."""
+    """The weights (N,) in the order of `paths` (N,); every picture must have a finite, non-negative one."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = {row["path"]: float(row["weight"]) for row in csv.DictReader(file)}
     missing = [name for name in paths if name not in rows]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(paths)} training pictures have no weight, first {missing[0]} "
-            "(dvc repro -f make_curriculum)"
+            "(run dvc repro -f make_curriculum)"
         )
     weights = np.array([rows[name] for name in paths])
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise UserError(f"{path}: weights must be finite and not below 0 (dvc repro -f make_curriculum)")
+        raise UserError(f"{path}: weights must be finite and non-negative (run dvc repro -f make_curriculum)")
     return weights

@@ -1,6 +1,6 @@
-"""The format of the knowledge files: what a teacher believes of every training picture.
+"""The format of the knowledge files: a teacher's probabilities for every training picture.
 
-First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, a row per picture, probabilities
+First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, one row per picture, probabilities
 with 9 significant digits, paths relative to the data root. N pictures, C classes.
 """
 
@@ -19,19 +19,19 @@ from src.ground.params import Settings
 from src.teaching.beliefs import KINDS, Knowledge
 
 PATTERN = "distill*.txt"
-SUM_TOLERANCE = 1e-3  # a row of softmax probabilities sums to 1 within this
+SUM_TOLERANCE = 1e-3  # a row of softmax probabilities must sum to 1 within this
 TEACHERS = Rule(
-    keysOf="teacher", uniqueItems=True, rule="must be a list of different entries of teacher, or []"
+    keysOf="teacher", uniqueItems=True, rule="must be a list of distinct entries of teacher, or []"
 )
 
 
 @dataclass(frozen=True)
 class KnowledgeSettings(Settings):
-    """Whose knowledge is written down."""
+    """Which teachers' knowledge is written."""
 
-    teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels alone
+    teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
     min_accuracy: Share  # on val; a teacher below it is refused
-    batch_size: Count  # pictures at once; changes no more than the last digits
+    batch_size: Count  # pictures at once; affects at most the last digits
 
 
 def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
@@ -40,18 +40,18 @@ def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
 
 
 def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
-    """A teacher's accuracy by its probabilities (N, C) of val; a UserError if it is below `least`."""
+    """A teacher's accuracy on val, from its probabilities (N, C); a UserError if it is below `least`."""
     accuracy = float((probs.argmax(axis=1) == labels).mean())
     if accuracy < least:
         raise UserError(
             f"teacher {name}: accuracy {accuracy:.4f} on val is below knowledge.min_accuracy "
-            f"{least} (train it better, or take it out of knowledge.teachers)"
+            f"{least} (train it better or remove it from knowledge.teachers)"
         )
     return accuracy
 
 
 def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], classes: Sequence[str]) -> None:
-    """Write the probabilities of pictures `paths` (N,) for `classes` (C,)."""
+    """Write the probabilities of the pictures in `paths` (N,) for `classes` (C,)."""
     with open_atomically(path) as file:
         file.write(f"# base={knowledge.base}\n")
         writer = csv.writer(file, lineterminator="\n")
@@ -63,9 +63,9 @@ def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], clas
 def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> Knowledge:
     """The file's probabilities in the order of `paths` (N,) and `classes` (C,).
 
-    UserError with file and line where the header names other classes, a row is broken, a probability is not
-    in [0, 1], a softmax row does not sum to 1, or a picture is missing or listed twice. Rows of pictures that
-    are not in `paths` are left out, their number printed.
+    A UserError names file and line if the header has other classes, a row is broken, a probability is not in
+    [0, 1], a softmax row does not sum to 1, or a picture is missing or listed twice. Rows of pictures that
+    are not in `paths` are ignored, with a warning that counts them.
     """
     with open(path, encoding="utf-8", newline="") as file:
         first = file.readline()
@@ -90,10 +90,10 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(paths)} training pictures are missing, first "
-            f"{', '.join(missing[:3])} (make the file anew: dvc repro -f dump_knowledge)"
+            f"{', '.join(missing[:3])} (rewrite the file: dvc repro -f dump_knowledge)"
         )
     if extra:
-        print(f"warning: {path}: {extra} rows of pictures that are not in train were left out")
+        print(f"warning: {path}: ignored {extra} rows of pictures that are not in train")
     probs = np.array([rows[name] for name in paths])
     return Knowledge(check_sums(path, base, probs, paths), probs)
 
@@ -111,16 +111,16 @@ def check_header(path: Path, line: int, header: list[str], classes: Sequence[str
     if header != expected:
         names = ", ".join(name.removeprefix("p_") for name in header[1:6])
         raise UserError(
-            f"{path}: line {line}: probabilities of {len(header) - 1} classes ({names}, ...), data/train has "
-            f"{len(classes)} ({', '.join(classes[:5])}, ...) (header: path, then p_<class> in that order)"
+            f"{path}: line {line}: probabilities of {len(header) - 1} classes ({names}, ...), but train has "
+            f"{len(classes)} (the header must be path, then p_<class> for {', '.join(classes[:5])}, ...)"
         )
 
 
 def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> list[float]:
-    """The probabilities of one row."""
+    """The probabilities in one row."""
     if len(row) != num_classes + 1:
         raise UserError(
-            f"{path}: line {line}: {max(len(row) - 1, 0)} of {num_classes} values (make the file anew)"
+            f"{path}: line {line}: {max(len(row) - 1, 0)} of {num_classes} values (rewrite the file)"
         )
     values = []
     for text in row[1:]:
@@ -135,7 +135,7 @@ def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> list[f
 
 
 def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -> str:
-    """The base a file names; of one that names none the one that its rows' sums fit."""
+    """The base that the file names or, if it names none, the base that the sums of its rows fit."""
     errors = np.abs(probs.sum(axis=1) - 1)
     sound = bool(errors.max() <= SUM_TOLERANCE)
     if not base:
@@ -144,11 +144,11 @@ def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -
         worst = int(errors.argmax())
         raise UserError(
             f"{path}: {paths[worst]}: a {base} row must sum to 1 within {SUM_TOLERANCE}, "
-            f"got {probs[worst].sum():.6g} (name base=bce in line 1 if each stands for itself)"
+            f"got {probs[worst].sum():.6g} (write base=bce in line 1 if its values are independent)"
         )
     return base
 
 
 def read_folder(folder: Path, paths: Sequence[str], classes: Sequence[str]) -> list[Knowledge]:
-    """Every knowledge file of a folder, sorted by name; empty where there is no teacher."""
+    """All knowledge files of a folder, sorted by name; empty if there is no teacher."""
     return [read_knowledge(path, paths, classes) for path in sorted(folder.glob(PATTERN))]

@@ -1,4 +1,4 @@
-"""What the labels alone say: one-hot targets, smoothed, weighted by class, and a stratified part of them.
+"""What the labels alone provide: one-hot targets, smoothed, weighted by class, and a stratified part of them.
 
 N pictures, C classes.
 """
@@ -13,24 +13,27 @@ from src.ground.kinds import Factor, Rule, within
 from src.ground.params import Settings, index_by_class
 from src.pictures.manifest import Manifest
 
-CLASS_WEIGHTS = Rule(rule="must be none, balanced, or a weight not below 0 by class")
+ClassWeights = Annotated[
+    Literal["none", "balanced"] | dict[str, Factor],
+    Rule(rule="must be none, balanced, or a non-negative weight per class"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings(Settings):
     """How labels become targets and weights."""
 
-    label_smoothing: Annotated[float, within("[0, 1)")]  # share of the label that goes to all classes alike
-    class_weights: Annotated[Literal["none", "balanced"] | dict[str, Factor], CLASS_WEIGHTS]  # by class, or 1
+    label_smoothing: Annotated[float, within("[0, 1)")]  # share of the label spread over all classes
+    class_weights: ClassWeights  # weight of each class; classes not listed have 1
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learned from each training picture."""
+    """What is learned from the training pictures."""
 
     targets: np.ndarray  # float32 (N, C)
     weights: np.ndarray  # (N,)
-    rows: np.ndarray  # (M,) numbers of the pictures that take part
+    rows: np.ndarray  # (M,) indices of the pictures that are used
 
 
 def learn_from_labels(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
@@ -41,7 +44,7 @@ def learn_from_labels(train: Manifest, settings: LabelSettings, key: str) -> Les
 
 
 def smooth_labels(truth: np.ndarray, share: float) -> np.ndarray:
-    """Labels one-hot (N, C) of which `share` goes to all classes alike.
+    """One-hot labels (N, C) with `share` of each spread evenly over all classes.
 
     C. Szegedy et al., Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
     """
@@ -51,7 +54,7 @@ def smooth_labels(truth: np.ndarray, share: float) -> np.ndarray:
 def weigh_classes(
     setting: str | Mapping[str, float], labels: np.ndarray, classes: Sequence[str], key: str
 ) -> np.ndarray:
-    """A weight (N,) per label (N,): 1 for none; N / (C x its class's count) for balanced; or by name."""
+    """A weight (N,) per label (N,): 1 for none, N / (C x class count) for balanced, or by class name."""
     weights = np.ones(len(classes))
     if setting == "balanced":
         weights = len(labels) / (len(classes) * np.bincount(labels, minlength=len(classes)))
@@ -62,7 +65,7 @@ def weigh_classes(
 
 
 def draw_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """The numbers of a random `fraction` of the pictures of each class, at least one, in rising order."""
+    """The sorted indices of a random `fraction` of the pictures of each class, at least one of each."""
     generator = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""What a student learns from: soft targets (N, C) out of labels and teachers.
+"""What a student learns from: soft targets (N, C) from labels and teachers.
 
 N pictures, C classes.
 """
@@ -16,10 +16,10 @@ from src.teaching.beliefs import Knowledge, average_teachers
 
 @dataclass(frozen=True)
 class DistillSettings(Settings):
-    """How much the teachers' word counts."""
+    """How much the teachers' probabilities count."""
 
-    share: Share  # of the teachers in the target, the rest is the label; 0 = no distillation
-    temperature: Annotated[float, within("[0.01, 1000]")]  # over 1 softens the teachers' probabilities
+    share: Share  # of the teachers in the target; the label has the rest; 0 = no distillation
+    temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens the teachers' probabilities
 
 
 def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
@@ -30,11 +30,11 @@ def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
 def mix_targets(
     truth: np.ndarray, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
 ) -> np.ndarray:
-    """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` where nobody teaches."""
+    """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` if no teacher."""
     if settings.share == 0:
         return truth
     if not knowledge:
-        print("no teacher: the student learns from the labels alone, distill.share has no effect")
+        print("no teacher: the student learns from the labels only, distill.share has no effect")
         return truth
     teachers = average_teachers(knowledge, base, settings.temperature)
     return ((1 - settings.share) * truth + settings.share * teachers).astype(np.float32)
