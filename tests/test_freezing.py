@@ -60,11 +60,11 @@ def test_frozen_layers_stay_in_evaluation_while_the_others_train():
 
 
 def test_what_cannot_go_with_frozen_layers(pack):
-    with pytest.raises(
-        UserError, match="^params.yaml: student.slim: the network has no BatchNorm that learns"
-    ):
+    with pytest.raises(UserError, match="^params.yaml: student.slim: the network has no trainable BatchNorm"):
         train(pack, freeze="backbone", slim=0.1)
-    with pytest.raises(ValueError, match="swa renews every BatchNorm, so freeze must be none or backbone"):
+    with pytest.raises(
+        ValueError, match="swa recomputes every BatchNorm, so freeze must be none or backbone"
+    ):
         train(pack, freeze=2, swa=1)
 
 
