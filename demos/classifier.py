@@ -1,9 +1,9 @@
 """Classify pictures with an exported network. Needs torch and Pillow; everything else is in the file.
 
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
-    python demos/classifier.py --all data/export/student.pt PICTURE...   every class's, as JSON lines
+    python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
 
-Copy this file beside your own program: `load` and `classify` are all it takes.
+Copy this file next to your own program: `load` and `classify` are all you need.
 """
 
 import argparse
@@ -21,13 +21,13 @@ def load(path):
     """The network of a file and its facts: classes, height and width in pixels, letterbox rule, base."""
     extra = {"facts.json": ""}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.9 and later announce TorchScript's successor
+        warnings.simplefilter("ignore")  # torch 2.9 and later warn that TorchScript is deprecated
         network = torch.jit.load(path, map_location="cpu", _extra_files=extra)
     return network.eval(), json.loads(extra["facts.json"])
 
 
 def to_rgb(image):
-    """A picture of any mode as RGB: 16-bit grey scaled to 8 bits, transparent pixels laid on black."""
+    """A picture of any mode as RGB: 16-bit grey scaled to 8 bits, transparency composited onto black."""
     if image.mode.startswith("I;16"):
         return image.convert("I").point(GREY16, "L").convert("RGB")
     if image.mode in ("I", "F"):
@@ -39,7 +39,7 @@ def to_rgb(image):
 
 
 def letterbox(image, height, width):
-    """The RGB picture resized to fit, centred on black: as the training pictures were packed."""
+    """The RGB picture resized to fit and centred on black, as the training pictures were packed."""
     scale = min(width / image.width, height / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     canvas = Image.new("RGB", (width, height))
@@ -49,7 +49,7 @@ def letterbox(image, height, width):
 
 
 def read(path, height, width):
-    """A picture file as uint8 (3, height, width), RGB, upright as its EXIF orientation says."""
+    """A picture file as uint8 (3, height, width), RGB, rotated upright by its EXIF orientation."""
     image = letterbox(to_rgb(ImageOps.exif_transpose(Image.open(path))), height, width)
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.view(height, width, 3).permute(2, 0, 1)
@@ -66,7 +66,7 @@ def main():
     parser.add_argument("network", help="a .pt file that export_jit wrote")
     parser.add_argument("pictures", nargs="+")
     parser.add_argument(
-        "--all", action="store_true", help="one JSON line a picture with every class's probability"
+        "--all", action="store_true", help="one JSON line per picture with the probability of every class"
     )
     arguments = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # a class or file name that the terminal cannot show
@@ -78,8 +78,8 @@ def main():
     for path in arguments.pictures:
         try:
             probs = classify(network, facts, path)
-        except Exception as error:  # decoders of broken files raise of everything; the other pictures go on
-            print(f"error: {path}: not a picture that can be read ({error})", file=sys.stderr)
+        except Exception as error:  # a broken file can raise almost anything; classify the others
+            print(f"error: {path}: not a readable picture ({error})", file=sys.stderr)
             failed = True
             continue
         best = max(range(len(probs)), key=probs.__getitem__)

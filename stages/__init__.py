@@ -1,6 +1,6 @@
 """The stages of the pipeline, each run from the root as `python -m stages.NAME`.
 
-The instructions that torch may use are set here: it and its libraries read them when they are imported.
+The CPU instructions that torch may use are set here, since torch and its libraries read them on import.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Open every picture once: refuse what cannot be trusted, list and pack the rest.
+"""Open every picture once: refuse unusable ones, list and pack the rest.
 
 params  data, images
 reads   ${data.root}/{train,val,test}           <class>/<picture>
@@ -8,7 +8,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/bad_images.csv                      path, reason
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
-run     python -m stages.check_images [--preflight: look at params.yaml and the folders, open nothing]
+run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
 import sys
@@ -24,7 +24,7 @@ from src.pictures.manifest import CLASSES, manifest_path, pack_path, write_bad_i
 BAD = Path("data/bad_images.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")
 METRICS = Path("metrics/data.json")
-OWN = Path("data/train")  # where a user's own pictures lie if they lie inside the project
+OWN = Path("data/train")  # where users put their own pictures inside the project
 DEMO = "data/demo"
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     data, images = read(DataSettings, "data"), read(ImageSettings, "images")
     root = Path(data.root)
     if OWN.exists() and data.root == DEMO:
-        print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo's digits, not yours")
+        print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo data, not yours")
     if "--preflight" in sys.argv[1:] and data.root == DEMO and not root.exists():
         return  # make_demo will write it
     splits, classes, warnings = scan(root)
@@ -51,23 +51,23 @@ def main() -> None:
         bad += refused
         print(
             f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, "
-            f"{split.hidden} hidden files passed over"
+            f"{split.hidden} hidden files skipped"
         )
     write_bad_images(BAD, bad)
     if seen.repeated:
-        print(f"warning: {seen.repeated} pictures stand twice in the same class of the same split")
+        print(f"warning: {seen.repeated} duplicate pictures within the same class and split")
     if bad and data.on_bad == "stop":
         path, reason = bad[0]
         raise UserError(
-            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (mend or remove them, or "
-            "leave them out with data.on_bad: skip)"
+            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (fix or remove them, or "
+            "skip them with data.on_bad: skip)"
         )
     for name in classes:
         if not counts["train"][name]:
-            raise UserError(f"{root / 'train' / name}: no sound picture is left (see {BAD})")
+            raise UserError(f"{root / 'train' / name}: no usable picture is left (see {BAD})")
     for split in splits:
         if not counts[split.name]:
-            raise UserError(f"{root / split.name}: no sound picture is left (see {BAD})")
+            raise UserError(f"{root / split.name}: no usable picture is left (see {BAD})")
     totals = {name: count.total() for name, count in counts.items()}
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(bad)}})
 

@@ -1,13 +1,13 @@
-"""Write down what every teacher believes of the training pictures, seen plain, without augmentation.
+"""Write every teacher's predictions for the training pictures, without augmentation.
 
 params  knowledge, device, threads, cpu_isa, processes, images.dct_scaling
-reads   data/models/teachers      NAME.safetensors of each that knowledge.teachers lists
-        data/external             distill*.txt, knowledge from elsewhere
+reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
+        data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/distill              distill_NAME.txt: path, a probability per class
-        data/label.txt            the same with the labels, 1 for the true class
+        data/label.txt            the same for the labels: 1 for the true class
 run     python -m stages.dump_knowledge
 """
 

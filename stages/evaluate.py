@@ -1,4 +1,4 @@
-"""Measure the student and every teacher on the test pictures.
+"""Evaluate the student and every teacher on the test pictures.
 
 params  evaluate, knowledge.teachers, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/models/student.safetensors
@@ -12,7 +12,7 @@ writes  metrics/test.json
         plots/test/per_class.csv          name, model, class, pictures, precision, recall, f1
         plots/test/confusion.png
 run     python -m stages.evaluate
-        python -m stages.evaluate --weights FILE [--split SPLIT]   any weights, into .scratch/evaluate
+        python -m stages.evaluate --weights FILE [--split SPLIT]   any weights file, into .scratch/evaluate
 """
 
 import argparse
@@ -57,7 +57,9 @@ PIPELINE = Outputs(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.evaluate")
     parser.add_argument(
-        "--weights", type=Path, help="a file that a stage wrote; default: the student and its teachers"
+        "--weights",
+        type=Path,
+        help="a weights file that a stage wrote; default: the student and its teachers",
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     arguments = parser.parse_args()
@@ -78,7 +80,7 @@ def main() -> None:
 
 
 def write(models: dict[str, Predictions], split: str, outputs: Outputs) -> None:
-    """Write what is worth knowing of the first model, the student as a rule, and of its teachers."""
+    """Write the results of the first model, usually the student, and the metrics of its teachers."""
     (first, own), *_ = models.items()
     manifest = read_manifest(split)
     figures = {name: summarize(predictions) for name, predictions in models.items()}

@@ -1,12 +1,12 @@
-"""Write the student as TorchScript; it ships only if the demo agrees with the model on real test pictures.
+"""Write the student as TorchScript; it ships only if the classifier demo agrees with it on test pictures.
 
 params  export, data.root, threads, cpu_isa
 reads   data/models/student.safetensors
         data/manifest/classes.json
         data/manifest/test.csv
         data/packed/test.npy
-        ${data.root}/test               the picture files themselves
-        demos/classifier.py             reads the file and the pictures in a process of its own
+        ${data.root}/test               the picture files
+        demos/classifier.py             runs the exported file on them in its own process
 writes  data/export                     a file per format: student.pt
         metrics/export.json
 run     python -m stages.export_jit
@@ -37,7 +37,7 @@ def main() -> None:
     model, facts = load_model(STUDENT)
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
-    pictures = read_pictures("test", dct_scaling=False)[rows]  # decoded in full, as the demo does
+    pictures = read_pictures("test", dct_scaling=False)[rows]  # decoded in full, as demos/classifier.py does
     measured = predict_probs(model, pictures, base, settings.pictures, device)
     files, differences = [root / test.paths[row] for row in rows], []
     for form in FORMATS.values():
@@ -45,7 +45,7 @@ def main() -> None:
         form.write(path, model, base, facts)
         shipped = form.run(path, files, facts.classes)
         differences.append(check_parity(path, shipped, measured, files, settings.tolerance))
-        print(f"{path}: {len(rows)} test pictures, largest difference of a probability {differences[-1]:.3g}")
+        print(f"{path}: {len(rows)} test pictures, largest probability difference {differences[-1]:.3g}")
     write_json(METRICS, {"export": {"max_difference": float(f"{max(differences):.3g}")}})
 
 

@@ -1,10 +1,10 @@
-"""Weigh every training picture by how sure the teachers are of its true class.
+"""Weight every training picture by the teachers' confidence in its true class.
 
 params  curriculum
 reads   data/distill              distill_NAME.txt: path, a probability per class
         data/manifest/classes.json
         data/manifest/train.csv
-writes  data/curriculum.txt       path, weight; all 1 where nobody teaches
+writes  data/curriculum.txt       path, weight; all 1 without teachers
 run     python -m stages.make_curriculum
 """
 

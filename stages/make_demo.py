@@ -1,4 +1,4 @@
-"""Write scikit-learn's handwritten digits as a set of pictures: few to learn from, many to test on.
+"""Write scikit-learn's handwritten digits as picture files: few for training, many for testing.
 
 params  demo
 writes  data/demo              {train,val,test}/<digit>/<number>.png, grey, 8 x 8 pixels

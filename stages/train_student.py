@@ -1,4 +1,4 @@
-"""Train the student on the labels, the teachers' knowledge and the curriculum, or on any of them.
+"""Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
 params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa,
         processes, workers
@@ -8,7 +8,7 @@ reads   data/distill                         distill_NAME.txt: path, a probabili
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/models/student.safetensors      the weights of the best epoch on val
-        metrics/student.json                 of that epoch; the number of parameters
+        metrics/student.json                 of that epoch, and the number of parameters
         plots/student.csv                    a row per epoch
 run     python -m stages.train_student
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def build_job(machine: MachineSettings) -> Job:
-    """The student's training, as params.yaml says; starts the machine."""
+    """The student's training as configured in params.yaml; also sets up device, threads and processes."""
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
     device = start(machine, strategy.seed)

@@ -104,7 +104,7 @@ def test_a_class_without_valid_pictures_is_reported(place, data):
     for path in (data / "train/green").iterdir():
         path.write_bytes(b"")
     edit_params(place, data__on_bad="skip")
-    with pytest.raises(UserError, match=r"train/green: no sound picture is left"):
+    with pytest.raises(UserError, match=r"train/green: no usable picture is left"):
         check_images.main()
 
 

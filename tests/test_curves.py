@@ -19,4 +19,4 @@ def test_a_failure_of_tensorboard_is_only_a_warning(tmp_path, monkeypatch, capsy
     with Curves(tmp_path / "x.csv", "student") as curves:
         curves.add(Row(1, 0.001, 1.0, 2.0, 0.5))
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 2
-    assert "training goes on without TensorBoard" in capsys.readouterr().out
+    assert "training continues without TensorBoard" in capsys.readouterr().out

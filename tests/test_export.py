@@ -16,7 +16,7 @@ from src.losses.bases import BASES
 from src.networks.checkpoint import Facts
 from src.networks.models import build_model
 from src.networks.predict import predict_probs
-from src.results.export import pick_rows, run_demo, write_torchscript
+from src.results.export import pick_rows, run_classifier, write_torchscript
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
@@ -40,7 +40,7 @@ def shipped(request, tmp_path_factory):
 
 def test_a_fresh_process_agrees_with_the_model(shipped):
     network, pictures, probs = shipped
-    assert np.abs(run_demo(network, pictures, CLASSES) - probs).max() < 1e-5
+    assert np.abs(run_classifier(network, pictures, CLASSES) - probs).max() < 1e-5
 
 
 def call_demo(capsys, monkeypatch, *arguments):
@@ -107,8 +107,8 @@ def test_the_file_contains_no_paths_of_sources(shipped, tmp_path):
 
 
 def test_a_demo_that_fails_is_an_error(shipped, tmp_path):
-    with pytest.raises(UserError, match="failed on it"):
-        run_demo(shipped[0], [tmp_path / "none.png"], CLASSES)
+    with pytest.raises(UserError, match="classifier.py failed: "):
+        run_classifier(shipped[0], [tmp_path / "none.png"], CLASSES)
 
 
 def test_compared_pictures_are_spread_over_the_split():

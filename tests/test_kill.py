@@ -105,7 +105,9 @@ def test_a_changed_param_restarts_training_and_is_reported(demo):
     edit_params(demo.folder, student__lr=0.002, student__epochs=2000)
     dvc = begin(demo)
     output = read_until(dvc, r"^epoch 1/2000")
-    changed = "student.epochs (100, now 2000), student.lr (0.01, now 0.002) changed since: starting anew"
+    changed = (
+        "student.epochs (100, now 2000), student.lr (0.01, now 0.002) changed since: starting from scratch"
+    )
     assert f"an unfinished run, but {changed}" in output
     second = demo.run("dvc", "repro", "-s", "train_student", code=255)  # DVC's own lock
     assert "is busy" in second or "Unable to acquire lock" in second, second

@@ -53,9 +53,7 @@ def test_a_network_must_take_every_size():
 def test_a_network_must_have_a_classifier():
     """Some of timm's networks are encoders, whatever the requested number of classes."""
     encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, 4), torch.nn.Flatten(2))
-    message = (
-        r"^params.yaml: student.arch: the network gives \(1, 5, 64\), not a number for each of 3 classes"
-    )
+    message = r"^params.yaml: student.arch: the network's output has shape \(1, 5, 64\), not \(1, 3\)"
     with pytest.raises(UserError, match=message):
         check_sizes(encoder, [(32, 32)], 3, "student")
 

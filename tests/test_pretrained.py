@@ -123,7 +123,7 @@ def test_pictures_unlike_those_of_the_weights_are_a_warning(tmp_path, capsys):
     _, warning = capsys.readouterr().out.splitlines()
     assert warning == (
         "warning: params.yaml: student.pretrained: these weights were trained on pictures of 224 x 224, "
-        "bicubic, and get 96 x 128, bilinear (accuracy may suffer)"
+        "bicubic, but get 96 x 128, bilinear (accuracy may suffer)"
     )
     path = save(build_model("resnet18", 3, "x").net, tmp_path / "r.safetensors")
     load("resnet18", path, size=(224, 224))
@@ -142,7 +142,7 @@ class Evil:
 def test_a_pickle_is_refused_and_never_executed(tmp_path, name):
     marker = tmp_path / "marker"
     torch.save({"fc.weight": Evil(marker)}, tmp_path / name)
-    assert f"{tmp_path / name}: no plain weights" in catch_refusal("resnet18", str(tmp_path / name))
+    assert f"{tmp_path / name}: not plain weights" in catch_refusal("resnet18", str(tmp_path / name))
     assert not marker.exists()
     torch.load((tmp_path / name).rename(tmp_path / "x.pth"), weights_only=False)  # an unsafe load executes it
     assert marker.exists()
@@ -156,7 +156,7 @@ def test_a_damaged_file_is_reported(tmp_path, suffix, damage):
     path.write_bytes({"half": content[: len(content) // 2], "empty": b"", "text": b"weights"}[damage])
     size = path.stat().st_size
     assert catch_refusal("timm/test_resnet", str(path)).startswith(
-        f": {path}: no plain weights, {size} bytes: "
+        f": {path}: not plain weights, {size} bytes: "
     )
 
 
@@ -165,7 +165,7 @@ def test_a_file_without_named_tensors_is_refused(tmp_path):
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
     torch.save(build_model("timm/test_resnet", 3, "x").net, tmp_path / "module.pth")
     for name in ("list.pth", "numbers.pth", "module.pth"):
-        assert "no plain weights" in catch_refusal("resnet18", str(tmp_path / name))
+        assert "not plain weights" in catch_refusal("resnet18", str(tmp_path / name))
     assert "no such file" in catch_refusal("resnet18", str(tmp_path))
 
 
@@ -198,7 +198,7 @@ def test_a_pinned_hash_is_checked(tmp_path):
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     load("timm/test_resnet", path, wanted_hash=digest)
     assert catch_refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
-        f"_sha256: {path} has {digest} (another file, or any)"
+        f"_sha256: {path} has {digest} (use another file, or set any)"
     )
 
 
@@ -234,7 +234,7 @@ def test_default_loads_the_weights_of_timm(tmp_path, monkeypatch, capsys):
 
 
 def test_default_is_refused_for_a_variant_without_weights():
-    assert "no library has weights of resnest50_fast_2s2x40d" in catch_refusal(
+    assert "no library has weights for resnest50_fast_2s2x40d" in catch_refusal(
         "resnest50_fast_2s2x40d", "default", size=(32, 32)
     )
 

@@ -117,7 +117,7 @@ def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, chan
             with pytest.raises(Killed):
                 train(pack, Saved(tmp_path), KilledAfter(last), **changes)
     assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
-    assert f"resuming from epoch {min(2, len(quiet[2]) - 1)} of {tmp_path}" in capsys.readouterr().out
+    assert f"resuming from epoch {min(2, len(quiet[2]) - 1)}, saved in {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert_same(resumed, quiet)
     epochs, batches = (4, 15 // 3 * 3) if changes.get("accumulate") else (4, 3)
     assert len(seen) == epochs * batches  # none is seen twice
-    begun = "epoch 0, batch 6 of the next," if changes.get("accumulate") else "epoch 1, batch 2 of the next,"
-    assert f"resuming from {begun} of {tmp_path}" in capsys.readouterr().out
+    begun = "epoch 0 and 6 batches" if changes.get("accumulate") else "epoch 1 and 2 batches"
+    assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list_optimizers())
@@ -312,7 +312,7 @@ def test_a_changed_input_restarts_training_and_is_reported(run_folder, capsys):
     (run_folder / "a.csv").write_text("3")
     with resumable("train_student", "", CPU) as other:
         assert other.folder != state.folder and not (other.folder / NEWEST).exists()
-    changed = "a.csv, student.lr (0.003, now 0.5) changed since: starting anew"
+    changed = "a.csv, student.lr (0.003, now 0.5) changed since: starting from scratch"
     assert capsys.readouterr().out == f"{state.folder}: an unfinished run, but {changed}\n"
     assert not other.folder.exists() and state.folder.exists()  # a finished run is removed
 

@@ -128,8 +128,8 @@ def test_unusable_weights_are_one_line_errors(copy):
     torch.save({"fc.weight": Evil()}, copy.folder / "evil.pth")
     for name, message in (
         ("resnet50.pth", "resnet50.pth does not fit the network: "),
-        ("half.pth", "half.pth: no plain weights, "),
-        ("evil.pth", "evil.pth: no plain weights, "),
+        ("half.pth", "half.pth: not plain weights, "),
+        ("evil.pth", "evil.pth: not plain weights, "),
     ):
         edit_params(copy.folder, student__arch="resnet18", student__pretrained=name)
         error = find_errors(copy.run("dvc", "repro", "-s", "train_student", code=255))
@@ -262,7 +262,7 @@ def test_every_strategy_at_once(copy):
     [
         (["loss=weighted", "+weighting.weighted.costs.red.bleu=5"],
          "params.yaml: weighting.weighted.costs.red.bleu: no such class, did you mean blue?"),
-        (["student.slim=0.1"], "params.yaml: student.slim: the network has no BatchNorm"),
+        (["student.slim=0.1"], "params.yaml: student.slim: the network has no trainable BatchNorm"),
         (["student.prior={pink: 0.1}"], "params.yaml: student.prior.pink: no such class"),
         (["student.ema=0.9", "student.swa=1"], "params.yaml: student: ema and swa: one of them must be 0"),
     ],

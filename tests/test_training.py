@@ -96,11 +96,11 @@ def test_onecycle_matches_torch():
     "changes, message",
     [
         ({"warmup": 4}, "warmup must be below epochs, got 4 and 4"),
-        ({"step_epochs": (3, 2)}, "step_epochs must rise"),
+        ({"step_epochs": (3, 2)}, "step_epochs must be increasing"),
         ({"step_epochs": (50,), "step_factors": (1, 0.1)}, "step_epochs must be below epochs, got 50 and 4"),
         (
             {"pretrained_sha256": "0" * 64},
-            "pretrained_sha256 must be any where pretrained is no file, got pre",
+            "pretrained_sha256 must be any unless pretrained is a file, got pre",
         ),
         ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
         (
@@ -255,7 +255,7 @@ def test_a_non_finite_loss_stops_the_run(pack):
 
 def test_a_batch_size_above_the_number_of_pictures_is_refused(pack):
     with pytest.raises(
-        UserError, match=r"^params.yaml: student.batch_size: must be at most the 30 training pictures, got 31"
+        UserError, match=r"^params.yaml: student.batch_size: must be at most 30, the number of training"
     ):
         train(pack, batch_size=31)
 
@@ -478,7 +478,7 @@ def test_slimming_by_hand_and_its_metric(pack):
 
 
 def test_slimming_needs_batch_norm(pack):
-    with pytest.raises(UserError, match="^params.yaml: student.slim: the network has no BatchNorm"):
+    with pytest.raises(UserError, match="^params.yaml: student.slim: the network has no trainable BatchNorm"):
         train(pack, arch="timm/test_convnext", slim=0.1)
 
 

@@ -1,6 +1,6 @@
-"""Batches: from arrays of pictures to what a training step eats.
+"""Batches: from arrays of pictures to the input of a training step.
 
-Enters: pictures uint8 (N, h, w, 3), targets (N, C), weights (N,). Leaves: `Batch`es, in an order and with
-an augmentation drawn from (seed, epoch, picture) alone. To touch: a new policy is a row of
-`augment.POLICIES`; what happens to whole batches is in `mixing`.
+Enters: pictures uint8 (N, h, w, 3), targets (N, C), weights (N,). Leaves: `Batch`es, whose order and
+augmentation depend only on (seed, epoch, picture). To touch: a new policy is a row of `augment.POLICIES`;
+transforms of whole batches are in `mixing`.
 """

@@ -1,6 +1,6 @@
-"""Augmentation of single pictures, drawn from (seed, epoch, picture) and from nothing else.
+"""Augmentation of single pictures, with random numbers that depend only on (seed, epoch, picture).
 
-N pictures, H height, W width in pixels of the network's input, h and w of the picture before.
+N pictures, H height, W width in pixels of the network's input, h and w of the picture before augmentation.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from src.pictures.letterbox import resize
 
 CPU = torch.device("cpu")
 Augment = Callable[[np.ndarray], np.ndarray]  # uint8 (h, w, 3) -> (H, W, 3), the network's size
-Policy = Callable[["AugmentSettings", int, int], Augment]  # settings, height, width -> what they ask for
+Policy = Callable[["AugmentSettings", int, int], Augment]  # settings, height, width -> transform
 
 
 class OnPillow:
-    """A transform of torchvision on a picture (h, w, 3), ending at the network's size.
+    """A torchvision transform of a picture (h, w, 3), followed by a resize to the network's input size.
 
-    On Pillow's bytes, which at 32 pixels is twice as fast as on a tensor.
+    It runs on Pillow images, which at 32 pixels is twice as fast as on tensors.
     """
 
     def __init__(self, transform: Callable[[Image.Image], Image.Image], height: int, width: int):
@@ -38,11 +38,11 @@ class OnPillow:
 
 
 class Crop:
-    """A random part of the picture at the network's size, its ratio changed a little, now and then mirrored.
+    """A random crop with a slightly changed aspect ratio, resized to the network's input, randomly flipped.
 
-    C. Szegedy et al., Going Deeper with Convolutions, 2014, arXiv:1409.4842, in torchvision's form: the
-    part's area is uniform in [min_area, 1] of the picture's, its ratio's logarithm in that of [3/4, 4/3].
-    Torch's resizing of bytes is five times as fast as Pillow's and differs by a grey level here and there.
+    C. Szegedy et al., Going Deeper with Convolutions, 2014, arXiv:1409.4842, as in torchvision: the crop's
+    area is uniform in [min_area, 1] of the picture's, the logarithm of its aspect ratio uniform in that of
+    [3/4, 4/3]. Torch resizes uint8 five times as fast as Pillow; a few pixels differ by one grey level.
     """
 
     def __init__(self, settings: "AugmentSettings", height: int, width: int):
@@ -53,7 +53,7 @@ class Crop:
         whole = torch.from_numpy(pixels).permute(2, 0, 1)
         top, left, height, width = self.part.make_params([whole]).values()
         part = whole[None, :, top : top + height, left : left + width]
-        part = part.contiguous(memory_format=torch.channels_last)  # twice as fast as on a view
+        part = part.contiguous(memory_format=torch.channels_last)  # interpolates twice as fast as a view
         if (height, width) != self.size:
             part = F.interpolate(part, self.size, mode="bilinear", antialias=True)
         if torch.rand(()) < self.flip:
@@ -62,7 +62,7 @@ class Crop:
 
 
 class Erase:
-    """A random rectangle made black, with a probability. Z. Zhong et al., 2017, arXiv:1708.04896."""
+    """Blacks out a random rectangle with a given probability. Z. Zhong et al., 2017, arXiv:1708.04896."""
 
     def __init__(self, probability: float):
         self.erase = v2.RandomErasing(probability)
@@ -72,7 +72,7 @@ class Erase:
 
 
 def light(settings: "AugmentSettings") -> v2.Transform:
-    """A small random rotation, shift and change of size on black, now and then a mirror image."""
+    """A small random rotation, shift and scaling, padded with black, then a random horizontal flip."""
     affine = v2.RandomAffine(
         degrees=settings.rotate,
         translate=(settings.shift, settings.shift),
@@ -90,12 +90,12 @@ def custom(settings: "AugmentSettings") -> Callable[[Image.Image], Image.Image]:
 
 
 def randaugment(settings: "AugmentSettings") -> v2.Transform:
-    """`num_ops` random operations of one strength. E. D. Cubuk et al., 2019, arXiv:1909.13719."""
+    """`num_ops` random operations of strength `magnitude`. E. D. Cubuk et al., 2019, arXiv:1909.13719."""
     return v2.RandAugment(settings.num_ops, settings.magnitude)
 
 
 def wrap_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image], Image.Image]]) -> Policy:
-    """A policy out of a transform of Pillow's pictures."""
+    """A policy from a transform of Pillow images."""
     return lambda settings, height, width: OnPillow(transform(settings), height, width)
 
 
@@ -104,7 +104,7 @@ POLICIES: dict[str, Policy] = {
     "light": wrap_pillow(light),
     "crop": Crop,
     "custom": wrap_pillow(custom),
-    "autoaugment": wrap_pillow(lambda settings: v2.AutoAugment()),  # arXiv:1805.09501, ImageNet's policy
+    "autoaugment": wrap_pillow(lambda settings: v2.AutoAugment()),  # the ImageNet policy, arXiv:1805.09501
     "randaugment": wrap_pillow(randaugment),
     "trivialaugment": wrap_pillow(lambda settings: v2.TrivialAugmentWide()),  # arXiv:2103.10158
 }
@@ -112,21 +112,21 @@ POLICIES: dict[str, Policy] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings(MixSettings):
-    """What happens to a picture before the network sees it; what happens to batches is mixing's."""
+    """How training pictures and batches are augmented."""
 
-    policy: Annotated[str, Rule(enum=list(POLICIES))]  # which augmentation
-    min_area: Annotated[float, within("(0, 1]")]  # of crop: smallest share of the picture's area
-    rotate: Annotated[float, within("[0, 180]")]  # of light: degrees to either side
-    shift: Share  # of light: share of width and of height to either side
-    scale: Annotated[float, within("[0, 1)")]  # of light: share by which a picture grows or shrinks
-    flip: Share  # of light and crop: probability of a mirror image
-    num_ops: Annotated[int, within("[0, 14]")]  # of randaugment: operations one after the other
-    magnitude: Annotated[int, within("[0, 30]")]  # of randaugment
-    erase: Share  # of all policies: probability that a random rectangle is made black
+    policy: Annotated[str, Rule(enum=list(POLICIES))]  # augmentation of single pictures
+    min_area: Annotated[float, within("(0, 1]")]  # crop: smallest area, as a share of the picture's
+    rotate: Annotated[float, within("[0, 180]")]  # light: largest rotation to either side, in degrees
+    shift: Share  # light: largest shift to either side, as a share of width and height
+    scale: Annotated[float, within("[0, 1)")]  # light: largest relative change of size, up or down
+    flip: Share  # light and crop: probability of a horizontal flip
+    num_ops: Annotated[int, within("[0, 14]")]  # randaugment: number of operations, applied in sequence
+    magnitude: Annotated[int, within("[0, 30]")]  # randaugment: strength of the operations
+    erase: Share  # all policies: probability of blacking out a random rectangle
 
 
 def build_augment(settings: AugmentSettings, height: int, width: int) -> Augment:
-    """The transform of one picture that the settings ask for; what comes out is `height` x `width`."""
+    """The configured transform of one picture; its output is `height` x `width`."""
     policy = POLICIES[settings.policy](settings, height, width)
     return v2.Compose([policy, Erase(settings.erase)]) if settings.erase else policy
 
@@ -134,11 +134,11 @@ def build_augment(settings: AugmentSettings, height: int, width: int) -> Augment
 def augment_each(
     pictures: np.ndarray, augment: Augment, seed: int, epoch: int, numbers: Sequence[int]
 ) -> Tensor:
-    """Every picture of uint8 (N, h, w, 3) augmented, as uint8 (N, 3, H, W) in the network's size.
+    """The pictures uint8 (N, h, w, 3) augmented, as uint8 (N, 3, H, W) at the network's input size.
 
-    The random numbers of a picture are drawn from the seed, the epoch and its place in the training set,
-    `numbers` (N,): not from its batch, the number of workers or what was drawn before. Torch's own generator
-    is left as it was.
+    A picture's random numbers depend on the seed, the epoch and its index in the training set, `numbers`
+    (N,): not on its batch, the number of workers or earlier draws. Torch's global generator is left
+    unchanged.
     """
     augmented = []
     with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,6 @@
 """The policy `custom`: flip, crop, rotate, then up to three of eight changes of blur, noise and colour.
 
-Its numbers are the policy; whoever wants others takes another policy. H height, W width in pixels.
+The numbers below define the policy, so they are not settings. H height, W width in pixels.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 Operation = Callable[[Tensor], Tensor]
-MOST = 3  # changes a picture
-LIKELY = 0.8  # probability that a chosen change happens
+MOST = 3  # changes per picture
+LIKELY = 0.8  # probability that a chosen change is applied
 
 
 class Custom:
-    """A picture in, another of the same size out; every random number comes from torch's generator."""
+    """Maps a picture to one of the same size; every random number comes from torch's generator."""
 
     def __call__(self, picture: Image.Image) -> Image.Image:
         image = F.pil_to_tensor(picture)  # uint8 (3, H, W)
@@ -41,22 +41,22 @@ def draw_between(low: float, high: float) -> float:
 
 
 def draw_whole(low: int, high: int) -> int:
-    """A whole number in [low, high]."""
+    """An integer in [low, high]."""
     return int(torch.randint(low, high + 1, ()))
 
 
 def draw_odd(low: int, high: int) -> int:
-    """An odd number in [low, high], both odd."""
+    """An odd integer in [low, high]; both bounds must be odd."""
     return 2 * draw_whole(low // 2, high // 2) + 1
 
 
 def flip(image: Tensor) -> Tensor:
-    """The left-right mirror image."""
+    """The picture flipped horizontally."""
     return F.horizontal_flip(image)
 
 
 def crop(image: Tensor) -> Tensor:
-    """0 to 10 % cut off each side, the rest brought back to size."""
+    """The picture with 0 to 10 % cut off each side, resized to its original size."""
     height, width = image.shape[-2:]
     top, bottom = (round(draw_between(0, 0.1) * height) for _ in range(2))
     left, right = (round(draw_between(0, 0.1) * width) for _ in range(2))
@@ -64,12 +64,12 @@ def crop(image: Tensor) -> Tensor:
 
 
 def rotate(image: Tensor) -> Tensor:
-    """Turned by up to 20 degrees to either side, on black."""
+    """The picture rotated by up to 20 degrees to either side, padded with black."""
     return F.rotate(image, draw_between(-20, 20), InterpolationMode.BILINEAR)
 
 
 def soften(image: Tensor) -> Tensor:
-    """Gaussian blur of sigma 0 to 2, or the average of 1 to 5 pixels."""
+    """Gaussian blur with sigma 0 to 2, or a box blur of 1 to 5 pixels."""
     if draw_chance(0.5):
         sigma = max(draw_between(0, 2), 0.01)
         return F.gaussian_blur(image, [2 * round(3 * sigma) + 1] * 2, [sigma] * 2)
@@ -82,13 +82,13 @@ def smear(image: Tensor) -> Tensor:
     if draw_chance(0.5):
         length, angle = draw_odd(3, 11), draw_between(0, 360)
         return apply_on_floats(image, lambda floats: motion_blur(floats, length, angle, direction=0.0))
-    side = 2 * (draw_whole(1, 5) // 2) + 1  # a filter of an even number of pixels is the next odd one's
+    side = 2 * (draw_whole(1, 5) // 2) + 1  # the filter's size must be odd: even ones are rounded up
     colour, space = draw_between(10, 250) / 255, draw_between(10, 250)
     return apply_on_floats(image, lambda floats: bilateral_blur(floats, side, colour, (space, space)))
 
 
 def noise(image: Tensor) -> Tensor:
-    """Up to 3 % of the pixels black or white, or Gaussian noise of sigma up to 0.05 of the range."""
+    """Salt-and-pepper noise on up to 3 % of the pixels, or Gaussian noise, sigma up to 0.05 of the range."""
     if draw_chance(0.5):
         draws, share = torch.rand(image.shape[-2:]), draw_between(0, 0.03)
         image = image.masked_fill(draws < share / 2, 0)
@@ -98,19 +98,19 @@ def noise(image: Tensor) -> Tensor:
 
 
 def contrast(image: Tensor) -> Tensor:
-    """Contrast times 0.6 to 1.4 about mid-grey, half of the time each channel by its own."""
+    """Contrast times 0.6 to 1.4 around mid-grey, half of the time separately for each channel."""
     channels = 3 if draw_chance(0.5) else 1
     factors = torch.tensor([draw_between(0.6, 1.4) for _ in range(channels)]).view(-1, 1, 1)
     return apply_on_floats(image, lambda floats: (floats - 0.5) * factors + 0.5)
 
 
 def sharpen(image: Tensor) -> Tensor:
-    """A blend with the picture at twice its sharpness."""
+    """Sharpness times 1 to 2."""
     return F.adjust_sharpness(image, draw_between(1, 2))
 
 
 def brightness(image: Tensor) -> Tensor:
-    """Up to 30 levels added or taken, or all times 0.5 to 1.5."""
+    """Up to 30 levels added or subtracted, or brightness times 0.5 to 1.5."""
     if draw_chance(0.5):
         change = draw_between(-30, 30) / 255
         return apply_on_floats(image, lambda floats: floats + change)
@@ -123,7 +123,7 @@ def saturation(image: Tensor) -> Tensor:
 
 
 def hue(image: Tensor) -> Tensor:
-    """Hue turned by up to a twentieth of the circle to either side."""
+    """Hue shifted by up to a twentieth of the colour circle to either side."""
     return F.adjust_hue(image, draw_between(-0.05, 0.05))
 
 
@@ -131,6 +131,6 @@ CHANGES = (soften, smear, noise, contrast, sharpen, brightness, saturation, hue)
 
 
 def apply_on_floats(image: Tensor, change: Operation) -> Tensor:
-    """`change` of the picture as float (1, 3, H, W) in [0, 1], rounded to uint8 (3, H, W)."""
+    """`change` applied to the picture as float (1, 3, H, W) in [0, 1], rounded back to uint8 (3, H, W)."""
     changed = change(image[None].float() / 255)[0]
     return (changed.clamp(0, 1) * 255).round().to(torch.uint8)

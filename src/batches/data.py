@@ -1,6 +1,6 @@
-"""Pictures with their targets and weights -> an epoch's batches, seeded.
+"""From pictures, targets and weights to an epoch's batches, in a seeded order.
 
-N pictures, B pictures in a batch, C classes, H height, W width in pixels.
+N pictures, M of them trained on, C classes, h height, w width in pixels.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,22 +21,22 @@ from src.pictures.reading import Pictures
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All that the batches of any epoch are made of."""
+    """Everything needed to build the batches of any epoch."""
 
     pictures: Pictures  # uint8 (N, h, w, 3), from the pack or from files
     targets: np.ndarray  # float32 (N, C)
     weights: np.ndarray  # (N,)
-    rows: np.ndarray  # (M,) numbers of the pictures that take part
+    rows: np.ndarray  # (M,) indices of the pictures to train on
     augment: Augment  # of single pictures
-    transforms: list[Transform]  # of batches on the device; the training loop calls them
-    batch_size: int  # pictures, of all processes together
+    transforms: list[Transform]  # of whole batches; the training loop applies them on the device
+    batch_size: int  # pictures per batch, summed over all processes
     seed: int
-    workers: int  # processes that augment
+    workers: int  # processes that augment pictures
 
     def epoch(self, epoch: int, done: int = 0) -> Iterable[Batch]:
-        """The batches of one epoch in an order drawn from (seed, epoch), but for the first `done`.
+        """The batches of one epoch in an order drawn from (seed, epoch), without the first `done`.
 
-        The last, smaller one is dropped. Of several processes each gets its rows of every batch.
+        A last, incomplete batch is dropped. With several processes, each gets its own rows of every batch.
         """
         order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
         own = own_slice(self.batch_size)
@@ -55,7 +55,7 @@ class TrainingSet:
 
 
 def report_dead_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches; a UserError where a worker of the loader dies, which torch tells in a long trace."""
+    """The same batches; a UserError if a loader worker dies, which torch reports with a long traceback."""
     try:
         yield from loader
     except RuntimeError as error:
@@ -63,18 +63,18 @@ def report_dead_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
             raise
         raise UserError(
             "params.yaml: workers: a process that augments pictures died, out of memory or of /dev/shm? "
-            "(fewer, or 0; the same command goes on from the last finished epoch)"
+            "(use fewer or 0; the same command resumes from the last finished epoch)"
         ) from None
 
 
 def keep_batch(batch: Any) -> Any:
-    """What the loader is to make of a Batch, which is one already."""
+    """The batch unchanged: the dataset returns whole batches, so the loader has nothing to collate."""
     return batch
 
 
 @dataclass(frozen=True)
 class Epoch(Dataset):
-    """The view of one epoch on a training set, which the loader's workers index."""
+    """A training set in one epoch, as the dataset that the loader's workers index."""
 
     data: TrainingSet
     epoch: int

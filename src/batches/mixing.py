@@ -1,4 +1,4 @@
-"""What happens to a whole batch on the device: mixup, cutmix, another size. Each maps Batch -> Batch.
+"""Transforms of a whole batch on the device: mixup, cutmix, multi-scale. Each maps Batch -> Batch.
 
 N pictures in the batch, C classes, H height, W width in pixels.
 """
@@ -20,24 +20,24 @@ from src.ground.params import Settings
 from src.machine.collectives import all_rows, own_slice
 
 Transform = Callable[[Batch, np.random.Generator], Batch]
-SIGMAS = 2  # the normal that a batch's size is drawn from ends at two of its standard deviations
+SIGMAS = 2  # standard deviations at which the normal distribution of a batch's scale is truncated
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixSettings(Settings):
-    """What happens to a batch; 0 switches each off."""
+    """Transforms of whole batches; 0 switches each off."""
 
-    mixup: Annotated[float, within("[0, 100]")]  # alpha of the beta distribution of a share; 0 = off
-    cutmix: Annotated[float, within("[0, 100]")]  # the same for the share that is not covered; 0 = off
-    multi_scale: Annotated[float, within("[0, 1)")]  # share by which a batch is larger or smaller; 0 = off
+    mixup: Annotated[float, within("[0, 100]")]  # alpha of the mixing share's beta distribution; 0 = off
+    cutmix: Annotated[float, within("[0, 100]")]  # alpha of the uncovered share's beta distribution; 0 = off
+    multi_scale: Annotated[float, within("[0, 1)")]  # largest relative change of a batch's size; 0 = off
 
 
 def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
-    """The batch with `images` and the targets and weights that belong to them.
+    """The batch with `images` and the matching targets and weights.
 
     The losses are affine in the targets: with targets (s w t + (1 - s) w' t') / w" and the weight
-    w" = s w + (1 - s) w', the loss is s times the row's own plus 1 - s times its partner's. A row whose two
-    weights are 0 keeps its targets.
+    w" = s w + (1 - s) w', the loss is s times the row's own plus 1 - s times its partner's. A row whose
+    weights are both 0 keeps its targets.
     """
     own = share * batch.weights  # (N,)
     other = (1 - share) * partners.weights
@@ -48,7 +48,7 @@ def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
 
 
 def mixup(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
-    """Every picture blended with another one of the batch, in one share for all.
+    """Every picture blended with another one of the batch, with the same share for all.
 
     H. Zhang et al., mixup: Beyond Empirical Risk Minimization, 2017, arXiv:1710.09412.
     """
@@ -58,9 +58,9 @@ def mixup(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
 
 
 def cutmix(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
-    """A rectangle of every picture covered by that of another one of the batch, the same for all.
+    """The same rectangle of every picture covered by that of another one of the batch.
 
-    S. Yun et al., CutMix, 2019, arXiv:1905.04899. The share of a picture is that of its pixels that are left.
+    S. Yun et al., CutMix, 2019, arXiv:1905.04899. A picture's share is the share of its pixels that remain.
     """
     height, width = batch.images.shape[-2:]
     side = np.sqrt(1 - generator.beta(alpha, alpha))
@@ -75,19 +75,19 @@ def cutmix(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:
 
 
 def draw_partners(batch: Batch, generator: np.random.Generator) -> Batch:
-    """For each picture another one of the batch, of all processes' rows together: a permutation of them."""
+    """A partner for each picture: a permutation of the batch, taken over the rows of all processes."""
     whole = Batch(*map(all_rows, batch))
     order = torch.from_numpy(generator.permutation(len(whole.images)))
     return whole.rows(order[own_slice(len(order))])
 
 
 def apply_one(batch: Batch, generator: np.random.Generator, choices: Sequence[Transform]) -> Batch:
-    """The batch after one of the transforms, each as likely."""
+    """The batch after one of the transforms, chosen uniformly at random."""
     return choices[int(generator.integers(len(choices)))](batch, generator)
 
 
 def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Batch:
-    """The batch at another size, its ratio kept: 1 +- `most` times as wide, by a truncated normal."""
+    """The batch scaled by a factor in 1 +- `most`, from a truncated normal, with its aspect ratio kept."""
     normal = NormalDist(sigma=most / SIGMAS)
     scale = 1 + normal.inv_cdf(generator.uniform(normal.cdf(-most), normal.cdf(most)))
     size = [max(1, round(scale * side)) for side in batch.images.shape[-2:]]
@@ -96,7 +96,7 @@ def multi_scale(batch: Batch, generator: np.random.Generator, most: float) -> Ba
 
 
 def list_sizes(height: int, width: int, most: float) -> list[tuple[int, int]]:
-    """The plain size, and where multi-scale is on the smallest, the largest and an odd one."""
+    """The sizes to check a network at: the input's, and with multi-scale the extremes and an odd one."""
     if most == 0:
         return [(height, width)]
     ends = [(round(scale * height), round(scale * width)) for scale in (1 - most, 1 + most)]
@@ -104,7 +104,7 @@ def list_sizes(height: int, width: int, most: float) -> list[tuple[int, int]]:
 
 
 def build_transforms(settings: MixSettings) -> list[Transform]:
-    """The transforms that are switched on; of mixup and cutmix one for each batch."""
+    """The transforms that are switched on; if both mixup and cutmix are, each batch gets one of them."""
     mixes = [
         partial(mix, alpha=alpha)
         for mix, alpha in ((mixup, settings.mixup), (cutmix, settings.cutmix))

@@ -1,5 +1,5 @@
-"""Networks: by name, with the weights they start from, and how they are saved, loaded and asked.
+"""Networks: built by name, initialised, saved and loaded, and run on pictures.
 
 Enters: a name, settings, images (N, 3, H, W). Leaves: logits (N, C), weights as safetensors with their
-facts. To touch: which libraries' networks there are, what they start from, which layers learn.
+facts. To touch: which libraries provide networks, how they are initialised, which layers are trained.
 """

@@ -1,6 +1,6 @@
 """Weights as safetensors with their facts in the header; no pickle is ever loaded.
 
-The facts are one JSON text under one key: several keys come out in random order, and the bytes would differ.
+The facts are one JSON text under one key: several keys would be written in random order, changing the bytes.
 """
 
 import json
@@ -22,29 +22,29 @@ FACTS = "dojo"
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be known to use the weights, and what they were made from."""
+    """What is needed to use the weights, and what they were trained from."""
 
     arch: str  # as in params.yaml
     base: str  # softmax or bce: how logits become probabilities
     classes: tuple[str, ...]  # in the order of the logits
     height: int  # pixels of the input
     width: int  # pixels
-    mean: tuple[float, ...]  # of the normalising layer, per channel
+    mean: tuple[float, ...]  # of the normalisation layer, per channel
     std: tuple[float, ...]
-    pretrained: str  # SHA-256 of the file that the training started from, else none or default
-    data: str  # SHA-256 over the manifests of the training and validation pictures
+    pretrained: str  # none, default or the SHA-256 of the file that training started from
+    data: str  # SHA-256 of the manifests of the training and validation pictures
     params: str  # SHA-256 of the settings
 
 
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
-    """Write the weights and facts, whole or not at all."""
+    """Write the weights and facts atomically."""
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     with open_atomically(path, "wb") as file:
         file.write(save(state, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
 
 
 def load_model(path: Path) -> tuple[Network, Facts]:
-    """The network that a weights file describes, filled, in evaluation mode, and the file's facts."""
+    """The network stored in a weights file, in evaluation mode, and the file's facts."""
     if not path.is_file():
         raise UserError(f"{path}: no such file (give the path of a .safetensors file that a stage wrote)")
     try:
@@ -55,7 +55,7 @@ def load_model(path: Path) -> tuple[Network, Facts]:
         raise UserError(f"{path}: not a safetensors file, {path.stat().st_size} bytes ({error})") from None
     if header is None:
         raise UserError(
-            f"{path}: weights without Dojo's facts (only files written by Dojo's stages say what they are)"
+            f"{path}: weights without Dojo's facts in the header (give the path of a file that a stage wrote)"
         )
     facts = Facts(**{name: as_tuple(value) for name, value in json.loads(header).items()})
     model = build_model(facts.arch, len(facts.classes), "")
@@ -64,5 +64,5 @@ def load_model(path: Path) -> tuple[Network, Facts]:
 
 
 def as_tuple(value: Any) -> Any:
-    """A list as a tuple, which is how facts hold it; anything else as it is."""
+    """A list as a tuple, as Facts needs it; any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Layers that keep the weights they start from."""
+"""Freezing: layers that keep their initial weights."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ NOTHING, BACKBONE = "none", "backbone"
 
 
 def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
-    """Stop layers from learning; returns the modules in which nothing learns, to be kept in evaluation mode.
+    """Freeze layers; returns the modules without trainable parameters, to be kept in evaluation mode.
 
-    `what` is none, backbone (all but the classifier) or how many of the network's groups of layers, from the
-    pictures on: timm's, blocks as a rule, or 12 tensors where timm knows none. BatchNorm and dropout of a
-    frozen layer are frozen with it: else its features would still change. A UserError names `key`, the
+    `what` is none, backbone (all but the classifier) or a number of groups of layers, counted from the input.
+    The groups are timm's, usually blocks, or 12 tensors each where timm defines none. BatchNorm and dropout
+    of a frozen layer are frozen too; otherwise its features would still change. A UserError names `key`, the
     section of params.yaml.
     """
     if what == NOTHING:
@@ -27,8 +27,8 @@ def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name not in frozen
     sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in net.parameters()]
-    still, whole = sum(size for size, learns in sizes if not learns), sum(size for size, _ in sizes)
-    print(f"{key}.freeze: {still:.3f} of {whole:.3f} M parameters frozen")
+    fixed, total = sum(size for size, learns in sizes if not learns), sum(size for size, _ in sizes)
+    print(f"{key}.freeze: {fixed:.3f} of {total:.3f} M parameters frozen")
     return [module for module in net.modules() if is_frozen(module)]
 
 
@@ -47,12 +47,12 @@ def name_first_groups(net: Any, count: int, key: str) -> set[str]:
     if count > last:
         raise UserError(
             f"params.yaml: {key}.freeze: must be in [1, {last}], got {count}: the network has {last + 1} "
-            "groups of layers, and the last one learns"
+            "groups of layers (the last is always trained)"
         )
     return {name for name, group in group_of.items() if group < count}
 
 
 def is_frozen(module: nn.Module) -> bool:
-    """Whether a module has weights and learns none of them."""
+    """Whether a module has parameters and all of them are frozen."""
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

@@ -1,4 +1,4 @@
-"""The network as a training finds it."""
+"""The network at the start of training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WEIGHTS = Rule(
     minLength=1,
     rule="must be none, default or the path of a safetensors file or a saved state dict",
 )
-HASH = Rule(pattern="^(any|[0-9a-f]{64})$", rule="must be any or 64 hexadecimal digits")
+HASH = Rule(pattern="^(any|[0-9a-f]{64})$", rule="must be any or 64 lowercase hexadecimal digits")
 FREEZE = Rule(rule="must be none, backbone or a number of groups of layers")
 MOMENTUM = Rule(rule="must be library or a number in (0, 1]")
 PRIOR = Rule(rule="must be none, uniform, or a probability in (0, 1) by class")
@@ -27,19 +27,19 @@ Prior = Literal["none", "uniform"] | dict[str, Annotated[float, within("(0, 1)")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings(Settings):
-    """Which network, what it starts from, and what of it learns."""
+    """The network, its initial weights, and which layers are frozen."""
 
-    arch: Architecture  # torchvision's name, timm/NAME, or an alias
+    arch: Architecture  # a torchvision name, timm/NAME, or an alias
     pretrained: Annotated[str, WEIGHTS]  # none, default (the library's weights) or the path of a file
-    pretrained_sha256: Annotated[str, HASH]  # any, or what the file must have
-    freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or how many groups of layers
-    bn_momentum: Annotated[Momentum, MOMENTUM]  # share of a batch in BatchNorm's running averages
-    prior: Annotated[Prior, PRIOR]  # class probabilities that an untrained network gives
+    pretrained_sha256: Annotated[str, HASH]  # any, or the SHA-256 that the file must have
+    freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or a number of layer groups
+    bn_momentum: Annotated[Momentum, MOMENTUM]  # weight of a batch in BatchNorm's running averages
+    prior: Annotated[Prior, PRIOR]  # class probabilities that the untrained network predicts
 
     def check(self) -> None:
         require(
             self.pretrained_sha256 == ANY_FILE or self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
-            "pretrained_sha256 must be any where pretrained is no file",
+            "pretrained_sha256 must be any unless pretrained is a file",
             f"pretrained {self.pretrained}",
         )
 
@@ -52,10 +52,10 @@ def build_initial(
     sizes: Sequence[tuple[int, int]],
     key: str,
 ) -> Network:
-    """Images (N, 3, H, W) in [0, 1] -> logits (N, C), filled with what `settings` say.
+    """The network, images (N, 3, H, W) in [0, 1] -> logits (N, C), initialised as `settings` say.
 
-    `base` is the loss's; `size` the height and width of the pictures in pixels, `sizes` all
-    that a batch may come in. The classifier's bias starts from the prior, unless pretrained weights bring one
+    `base` is the loss's base, `size` the height and width of the pictures in pixels, `sizes` are all that a
+    batch may have. The classifier's bias is set from the prior, unless the pretrained weights contain one
     that fits.
     """
     network = build_model(settings.arch, len(classes), key)

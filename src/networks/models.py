@@ -13,16 +13,16 @@ from src.ground.errors import UserError
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
 
-ONE_OUTPUT = ("googlenet", "inception_v3")  # here without their auxiliary classifiers
+ONE_OUTPUT = ("googlenet", "inception_v3")  # built without their auxiliary classifiers
 
 
 def build_model(arch: str, num_classes: int, key: str) -> Network:
-    """The network with random weights; mean and std are those of the library's own weights of it.
+    """The network with random weights; its mean and std are those of the library's pretrained weights.
 
     A UserError names `key`, the section of params.yaml.
     """
     name, options = ALIASES.get(arch, (arch, {}))
-    net: Any  # what is asked of it below stands in no type
+    net: Any  # no declared type has the attributes used below
     try:
         if name.startswith("timm/"):
             net = timm.create_model(name.removeprefix("timm/"), num_classes=num_classes, **options)
@@ -32,36 +32,36 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
                 options = {"aux_logits": False, "init_weights": True}
             net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
             network = Network(net, read_torchvision_input(name), find_last_layer(net))
-            net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm groups layers by it
+            net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm needs it to group layers
     except RuntimeError as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
     if name.startswith("squeezenet"):
-        net.classifier[2] = nn.Identity()  # a ReLU after the classifier: no logit could be below 0
-    if name.startswith("mnasnet"):  # its own asks for the version of a layout, which plain tensors lack
+        net.classifier[2] = nn.Identity()  # was a ReLU after the classifier: no logit could be negative
+    if name.startswith("mnasnet"):  # its own method needs a version number, which plain tensors lack
         net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
     return network.to(memory_format=torch.channels_last)
 
 
 def read_timm_input(net: Any) -> Input:
-    """What timm says of the weights it has, or would have, for a network."""
+    """The input that timm's weights of a network expect, according to its config."""
     config = net.pretrained_cfg
     _, height, width = config["input_size"]
     return Input(config["mean"], config["std"], height, width, config["interpolation"])
 
 
 def read_torchvision_input(name: str) -> Input:
-    """What torchvision says of its default weights of a network."""
-    pictures = torchvision.models.get_model_weights(name).DEFAULT.transforms()
-    mean, std = tuple(pictures.mean), tuple(pictures.std)
+    """The input that torchvision's default weights of a network expect."""
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    mean, std = tuple(preset.mean), tuple(preset.std)
     if name in ONE_OUTPUT:
-        mean = std = (0.5, 0.5, 0.5)  # to which torchvision's `transform_input` turns ImageNet's
-    height, width = (*pictures.crop_size * 2,)[:2]
-    return Input(mean, std, height, width, pictures.interpolation.value)
+        mean = std = (0.5, 0.5, 0.5)  # torchvision's `transform_input` converts ImageNet's values to these
+    height, width = (*preset.crop_size * 2,)[:2]
+    return Input(mean, std, height, width, preset.interpolation.value)
 
 
 def find_timm_classifiers(net: Any) -> Sequence[str]:
-    """The names that timm gives, and else the last layer's."""
+    """The classifiers' names in timm's config, or the last layer's if it has none."""
     names = net.pretrained_cfg.get("classifier")
     if isinstance(names, str):
         return [names]
@@ -69,13 +69,13 @@ def find_timm_classifiers(net: Any) -> Sequence[str]:
 
 
 def find_last_layer(net: nn.Module) -> list[str]:
-    """The name of the last linear layer or convolution, where there is one."""
+    """The name of the last linear layer or convolution; empty if there is none."""
     return [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
 
 
 @torch.no_grad()
 def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
-    """Refuse a network that cannot take pictures of one of `sizes` (height, width), or has no classifier."""
+    """Refuse a network that fails at one of `sizes` (height, width), or has no classifier."""
     for height, width in sizes:
         try:
             logits = network.eval()(torch.zeros(1, 3, height, width))
@@ -83,11 +83,11 @@ def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes:
             text = " ".join(str(error).split())[:100]
             raise UserError(
                 f"params.yaml: {key}.arch: the network cannot take pictures of {height} x {width}: {text} "
-                "(another network, other images.height and images.width, or multi_scale 0)"
+                "(use another network, change images.height and images.width, or set multi_scale to 0)"
             ) from None
         shape = tuple(getattr(logits, "shape", ()))
         if shape != (1, num_classes):
             raise UserError(
-                f"params.yaml: {key}.arch: the network gives {shape}, not a number for each of {num_classes} "
-                "classes (a network that has a classifier)"
+                f"params.yaml: {key}.arch: the network's output has shape {shape}, not (1, {num_classes}) "
+                "(use a network with a classifier)"
             )

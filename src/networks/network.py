@@ -1,4 +1,4 @@
-"""A network that knows itself: how it wants its images, which of its layers classify, where its features lie.
+"""A library's network with a normalisation layer, its expected input and the names of its classifiers.
 
 N pictures, C classes, H height, W width in pixels, F features.
 """
@@ -14,17 +14,17 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class Input:
-    """The pictures that the library's weights of a network were trained on."""
+    """The pictures that the library's weights of a network were trained on, after preprocessing."""
 
     mean: tuple[float, ...]  # per channel, of values in [0, 1]
     std: tuple[float, ...]
     height: int  # pixels
     width: int  # pixels
-    interpolation: str  # by which they were resized
+    interpolation: str  # method by which they were resized
 
 
 class Normalize(nn.Module):
-    """Images (N, 3, H, W) in [0, 1] minus the mean, over the standard deviation, both a value per channel."""
+    """Images (N, 3, H, W) in [0, 1] minus the mean, divided by the standard deviation, per channel."""
 
     mean: Tensor  # (3, 1, 1)
     std: Tensor
@@ -35,23 +35,23 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """In one pass over rows of pixels: three values a pixel at a time took four times as long."""
+        """In one pass over rows of pixels: broadcasting three values per pixel took four times as long."""
         width = images.shape[3]
         scale, shift = (1 / self.std).flatten(), (-self.mean / self.std).flatten()
-        rows = images.permute(0, 2, 3, 1).flatten(2)  # (N, H, W x 3), no copy where channels lie last
+        rows = images.permute(0, 2, 3, 1).flatten(2)  # (N, H, W x 3), no copy in the channels-last layout
         rows = torch.addcmul(shift.repeat(width), rows, scale.repeat(width))
         return rows.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
 
 class Network(nn.Module):
-    """Images (N, 3, H, W) in [0, 1] -> logits (N, C): a normalising layer, then the library's network."""
+    """Images (N, 3, H, W) in [0, 1] -> logits (N, C): a normalisation layer, then the library's network."""
 
     def __init__(self, net: nn.Module, expected: Input, classifier_names: Sequence[str]):
         super().__init__()
         self.normalize = Normalize(expected.mean, expected.std)
         self.net = net
         self.expected = expected
-        self.classifier_names = tuple(classifier_names)  # of the layers in `net` that give the logits
+        self.classifier_names = tuple(classifier_names)  # of the layers in `net` that output the logits
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.normalize(images))
@@ -66,15 +66,15 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def feature_map_name(self) -> str | None:
-        """The layer of `net` whose output is its last map of features, None for one that ends in tokens.
+        """The layer of `net` that outputs its last feature map, None for a network that ends in tokens.
 
-        Looked for at the size that the library's weights expect: of all outputs before a classifier's the
-        last one with more than one place, if it has height and width.
+        It is found by a forward pass at the size that the library's weights expect: the last output before a
+        classifier's with more than one position, if it has height and width.
         """
         found: list[tuple[str, int]] = []  # name, dimensions
         classified = False
 
-        def look(name: str, output: object) -> None:
+        def record(name: str, output: object) -> None:
             nonlocal classified
             classified |= name in self.classifier_names
             if isinstance(output, Tensor) and output.ndim > 2 and not classified:
@@ -82,7 +82,7 @@ class Network(nn.Module):
                     found.append((name, output.ndim))
 
         hooks = [
-            module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
+            module.register_forward_hook(lambda _, __, output, name=name: record(name, output))
             for name, module in self.net.named_modules()
             if name
         ]

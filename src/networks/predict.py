@@ -1,4 +1,4 @@
-"""A network over pictures: each picture once, in the order of the file.
+"""Predictions of a network: each picture once, in the order of the file.
 
 N pictures, C classes, H height, W width in pixels.
 """
@@ -17,8 +17,8 @@ from src.pictures.reading import Pictures
 def predict_logits(model: nn.Module, pictures: Pictures, batch_size: int, device: torch.device) -> Tensor:
     """Logits (N, C) float32, on the CPU, of pictures uint8 (N, H, W, 3); puts the network in eval mode.
 
-    Several processes take the batches in turns and all return every row: each picture stands in the same
-    batch as with one process, so that not a bit differs.
+    Several processes take the batches in turns and all return every row. Each picture is in the same batch
+    as with one process, so the logits are identical to the last bit.
     """
     model.eval()
     own = {}
@@ -37,5 +37,5 @@ def predict_logits(model: nn.Module, pictures: Pictures, batch_size: int, device
 def predict_probs(
     model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device
 ) -> np.ndarray:
-    """Probabilities (N, C) float64 of pictures uint8 (N, H, W, 3), read from the logits as `base` says."""
+    """Probabilities (N, C) float64 of pictures uint8 (N, H, W, 3), computed by `base` from the logits."""
     return base.probs(predict_logits(model, pictures, batch_size, device).double()).numpy()

@@ -1,17 +1,17 @@
-"""Pictures of results. C classes."""
+"""Plots of results. C classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # no window
+matplotlib.use("Agg")  # works without a display
 import matplotlib.pyplot as plt
 import numpy as np
 
 from src.ground.files import open_atomically
 
-MOST_NUMBERS = 20  # classes up to which each cell's count can be read
+MOST_NUMBERS = 20  # classes up to which the counts are large enough to read
 
 
 def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The network in a file that needs nothing beside it: bytes of a picture in, probabilities out.
+"""The network as a self-contained file: uint8 images in, probabilities out.
 
 N pictures, C classes, H height, W width in pixels.
 """
@@ -28,37 +28,37 @@ from src.networks.checkpoint import Facts
 from src.networks.network import Network
 from src.pictures.letterbox import RULE
 
-DEMO = Path("demos/classifier.py")
+CLASSIFIER = Path("demos/classifier.py")
 
 
 @dataclass(frozen=True)
 class ExportSettings(Settings):
-    """When an exported file may ship."""
+    """The comparison that an exported file must pass to ship."""
 
     tolerance: Share  # largest difference of a probability between the file and the model
-    pictures: Count  # of the test split that are compared
+    pictures: Count  # number of test pictures that are compared
 
 
 class Deployed(nn.Module):
-    """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), the normalising layer inside."""
+    """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), including the normalisation layer."""
 
     def __init__(self, model: Network, base: Base):
         super().__init__()
-        self.model = nn.Sequential(model.normalize, model.net)  # a class of ours would be named in the file
+        self.model = nn.Sequential(model.normalize, model.net)  # the file would name our own class
         self.base = base
 
     def forward(self, images: Tensor) -> Tensor:
         return self.base.probs(self.model(scale_to_unit(images)))
 
 
-Deployed.__module__ = "src.export"  # is written into the file: where the class lies must not change its bytes
+Deployed.__module__ = "src.export"  # is written into the file: moving the class must not change its bytes
 
 
 def write_torchscript(path: Path, model: Network, base: Base, facts: Facts) -> None:
-    """Trace and freeze the model into a TorchScript file with `facts.json` beside the code.
+    """Trace and freeze the model into a TorchScript file that also contains `facts.json`.
 
     facts.json: classes in the order of the probabilities, height and width of the input in pixels, the
-    letterbox rule, and how the probabilities were made (softmax or bce).
+    letterbox rule, how logits become probabilities (softmax or bce), and the architecture.
     """
     about = {
         "classes": facts.classes,
@@ -69,7 +69,7 @@ def write_torchscript(path: Path, model: Network, base: Base, facts: Facts) -> N
         "arch": facts.arch,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # deprecated but whole in torch 2.14
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated but still complete in torch 2.14
         network = trace(Deployed(model.cpu().eval(), base), facts.height, facts.width)
         buffer = BytesIO()
         torch.jit.save(network, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
@@ -78,56 +78,56 @@ def write_torchscript(path: Path, model: Network, base: Base, facts: Facts) -> N
 
 
 def trace(model: Deployed, height: int, width: int) -> torch.jit.ScriptModule:
-    """The model as TorchScript, its weights frozen into it."""
+    """The model as TorchScript with its weights frozen."""
     example = torch.zeros(2, 3, height, width, dtype=torch.uint8)
     return torch.jit.freeze(torch.jit.trace(model.eval(), example))
 
 
 def copy_without_origin(source: IO[bytes], target: IO[bytes]) -> None:
-    """Copy a TorchScript archive but for the records that name this machine's source files.
+    """Copy a TorchScript archive without the records that name this machine's source files.
 
-    Otherwise the same network exported in two folders would have different bytes, and show the folder's path.
+    Otherwise the same network exported from two folders would differ in bytes, and reveal the folder's path.
     """
     with ZipFile(source) as records, ZipFile(target, "w") as copy:
         for record in records.infolist():
             if not record.filename.endswith((".debug_pkl", ".data/serialization_id")):  # id: a hash
-                copy.writestr(ZipInfo(record.filename), records.read(record))  # no date, not compressed
+                copy.writestr(ZipInfo(record.filename), records.read(record))  # no date, uncompressed
 
 
 def pick_rows(count: int, wanted: int) -> np.ndarray:
-    """`wanted` row numbers, or all if there are fewer, evenly over `count` rows, so over all classes."""
+    """`wanted` row indices, or all if there are fewer, spread evenly over `count` rows and so all classes."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(int))
 
 
-def run_demo(network: Path, pictures: Sequence[Path], classes: tuple[str, ...]) -> np.ndarray:
-    """Probabilities (N, C) that the demo's own process makes of picture files (N,) with a network's file."""
-    command = [sys.executable, str(DEMO), "--all", str(network), *map(str, pictures)]
+def run_classifier(network: Path, pictures: Sequence[Path], classes: tuple[str, ...]) -> np.ndarray:
+    """Probabilities (N, C) of picture files (N,), computed by the classifier demo in its own process."""
+    command = [sys.executable, str(CLASSIFIER), "--all", str(network), *map(str, pictures)]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if result.returncode:
-        raise UserError(f"{network}: {DEMO} failed on it: {' '.join(result.stderr.split())}")
+        raise UserError(f"{network}: {CLASSIFIER} failed: {' '.join(result.stderr.split())}")
     rows = [json.loads(line)["probabilities"] for line in result.stdout.splitlines()]
     return np.array([[row[name] for name in classes] for row in rows])
 
 
 class Format(NamedTuple):
-    """A kind of file that the student is shipped as."""
+    """A file format in which the student is shipped."""
 
-    file: str  # its name in data/export
+    file: str  # name in data/export
     write: Callable[[Path, Network, Base, Facts], None]
     run: Callable[
         [Path, Sequence[Path], tuple[str, ...]], np.ndarray
     ]  # file, pictures, classes -> probs (N, C)
 
 
-FORMATS = {"torchscript": Format("student.pt", write_torchscript, run_demo)}
+FORMATS = {"torchscript": Format("student.pt", write_torchscript, run_classifier)}
 
 
 def check_parity(
     file: Path, shipped: np.ndarray, measured: np.ndarray, pictures: Sequence[Path], most: float
 ) -> float:
-    """The largest difference of a probability (N, C) between a file and the model that was measured.
+    """The largest difference of a probability (N, C) between an exported file and the model.
 
-    Above `most` the file is removed and a UserError names the worst of the picture files (N,).
+    Above `most` the file is removed, and a UserError names the worst of the picture files (N,).
     """
     differences = np.abs(measured - shipped)
     difference = float(differences.max())
@@ -136,6 +136,6 @@ def check_parity(
         worst = pictures[int(differences.max(axis=1).argmax())]
         raise UserError(
             f"{file}: differs from the model by {difference:.3g} on {worst}, export.tolerance is "
-            f"{most:g} (refused; if the pictures changed: dvc repro)"
+            f"{most:g} (file removed; if the pictures changed, run dvc repro)"
         )
     return difference

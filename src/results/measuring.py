@@ -1,4 +1,4 @@
-"""What the network of a weights file says of a split of the pictures."""
+"""The predictions of a weights file's network on a split of the pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +18,24 @@ from src.results.predictions import Predictions, round_probs
 
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
-    """How networks are measured on the test pictures."""
+    """How networks are evaluated on the test pictures."""
 
-    batch_size: Count  # pictures at once; changes no more than the last digits
+    batch_size: Count  # pictures per batch; changes at most the last digits
 
 
 def measure(
     weights: Path, split: str, batch_size: int, dct_scaling: bool, device: torch.device
 ) -> Predictions:
-    """The probabilities that a network gives to the classes of each picture of train, val or test.
+    """The probabilities that a network predicts for the pictures of train, val or test.
 
-    A UserError where it was made for other classes, or for another size; train's pictures may be packed
-    larger.
+    A UserError if it was trained on other classes, or at another size; train's pictures may be packed larger.
     """
     model, facts = load_model(weights)
     manifest, pictures = read_manifest(split), read_pictures(split, dct_scaling)
     if facts.classes != manifest.classes:
         own, packed = ", ".join(facts.classes), ", ".join(manifest.classes)
         raise UserError(
-            f"{weights}: made for the classes {own}; the data has {packed} (use the data it was made for)"
+            f"{weights}: trained on the classes {own}, the data has {packed} (use the data of its training)"
         )
     if split == "train":
         pictures = resize_pictures(pictures, facts.height, facts.width)
@@ -44,7 +43,7 @@ def measure(
     if (facts.height, facts.width) != (height, width):
         own, packed = f"{facts.height} x {facts.width}", f"{height} x {width}"
         raise UserError(
-            f"{weights}: made for {own} pixels; the pictures are packed at {packed} (set images to {own})"
+            f"{weights}: trained at {own} pixels, the pictures are packed at {packed} (set images to {own})"
         )
     probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
     return Predictions(manifest.classes, manifest.labels, round_probs(probs))

@@ -1,4 +1,4 @@
-"""Figures out of predictions: accuracy with its interval, macro F1, log loss, per class, confusion. No torch.
+"""Metrics from predictions: accuracy with its interval, macro F1, log loss, per class, confusion. No torch.
 
 N pictures, C classes.
 """
@@ -12,14 +12,14 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from src.results.predictions import Predictions
 
-TOP = 5  # top-5 accuracy says something where there are more classes than that
+TOP = 5  # top-5 accuracy is reported only for more classes than this
 
 
 def summarize(predictions: Predictions) -> dict[str, float]:
-    """The figures of one model, shares in [0, 1].
+    """The metrics of one model, shares in [0, 1].
 
     accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is
-    the mean over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum 1.
+    the mean over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum to 1.
     """
     labels, probs, classes = predictions.labels, predictions.probs, np.arange(len(predictions.classes))
     correct = int((predictions.predicted == labels).sum())
@@ -55,7 +55,7 @@ def count_confusions(predictions: Predictions) -> np.ndarray:
 
 
 def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]:
-    """A row per model and class: both names together, the model, and what `per_class` has of it."""
+    """A row per model and class: both names joined, the model, and the values of `measure_classes`."""
     return [
         (f"{name}: {row['class']}", name, *row.values())
         for name, predictions in models.items()
@@ -64,7 +64,7 @@ def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]
 
 
 def pair_labels(predictions: Predictions) -> list[tuple[str, str]]:
-    """The names of the true and of the predicted class of each picture."""
+    """The names of the true and the predicted class of each picture."""
     names = predictions.classes
     pairs = zip(predictions.labels, predictions.predicted, strict=True)
     return [(names[label], names[predicted]) for label, predicted in pairs]

@@ -1,4 +1,4 @@
-"""The format of the predictions: CSV `path,label,prediction,p_<class>,...`, rows in manifest order.
+"""The predictions file: CSV `path,label,prediction,p_<class>,...`, rows in manifest order.
 
 N pictures, C classes.
 """
@@ -16,7 +16,7 @@ from src.ground.files import open_atomically
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of pictures whose class is known."""
+    """A model's predictions for pictures whose class is known."""
 
     classes: tuple[str, ...]  # (C,)
     labels: np.ndarray  # (N,) int64
@@ -24,12 +24,12 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The most probable class (N,) of each picture, the first of equal ones."""
+        """The most probable class (N,) of each picture, the first one in a tie."""
         return self.probs.argmax(axis=1)
 
 
 def round_probs(probs: np.ndarray) -> np.ndarray:
-    """Probabilities as a file with 9 significant digits holds them: metrics of either are the same."""
+    """Probabilities rounded to 9 significant digits as in the file, so that both give the same metrics."""
     return np.array([[float(f"{p:.9g}") for p in row] for row in probs])
 
 
@@ -55,7 +55,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows of what was made from predictions as CSV, numbers with 9 significant digits."""
+    """Write a table computed from predictions as CSV, floats with 9 significant digits."""
     with open_atomically(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""From settings and pictures to a Job, and from a Job to the files of a stage: teacher and student alike."""
+"""From settings and pictures to a Job, and from a Job to a stage's files, for teachers and students alike."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,9 +42,9 @@ def assemble(
     workers: int,
     key: str,
 ) -> Job:
-    """The training of `pictures` by `lesson`; `key` is the section of params.yaml that holds `settings`.
+    """The training on `pictures` with `lesson`; `key` is the section of params.yaml that holds `settings`.
 
-    The network's first weights are drawn here, from torch's generator as it is.
+    The network's initial weights are drawn here, from torch's global generator in its current state.
     """
     classes, size = pictures.train.classes, pictures.size
     augment, weighting_key = strategy.augment, "weighting" if strategy is not settings else f"{key}.weighting"
@@ -78,10 +78,10 @@ def assemble(
 def run_training(
     job: Job, stage: str, item: str, outputs: Outputs, params: Any, more_metrics: Mapping[str, Any]
 ) -> None:
-    """Train to the end, or go on with what was interrupted, and write the files of the stage.
+    """Train to the end, or resume an interrupted run, and write the files of the stage.
 
-    `item` is the stage's of a foreach, or nothing; `params` are all settings that decide the weights, as a
-    JSON value; `more_metrics` stand in the metrics file beside those of the best epoch.
+    `item` is the item of a foreach stage, or empty; `params` are all settings that determine the weights, as
+    a JSON value; `more_metrics` are added to the metrics of the best epoch.
     """
     with resumable(stage, item, job.device) as state:
         with Curves(outputs.curves, job.key) as curves:

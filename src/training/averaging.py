@@ -1,6 +1,6 @@
-"""Averages of weights over steps (EMA) or epochs (SWA), measured and kept in place of the last step's.
+"""Averages of weights over steps (EMA) or epochs (SWA), evaluated and kept instead of the last step's.
 
-Both are torch.optim.swa_utils' AveragedModel.
+Both use torch.optim.swa_utils.AveragedModel.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +17,10 @@ from src.networks.network import BATCH_NORM
 
 @dataclass(frozen=True, kw_only=True)
 class AveragingSettings(Settings):
-    """Which average of the weights is measured and kept."""
+    """Which average of the weights is evaluated and kept."""
 
     ema: Annotated[float, within("[0, 1)")]  # decay of the moving average of the weights; 0 = off
-    swa: CountOrZero  # last epochs whose weights are averaged; 0 = off
+    swa: CountOrZero  # number of final epochs whose weights are averaged; 0 = off
 
     def check(self) -> None:
         both = f"{self.ema} and {self.swa}"
@@ -28,31 +28,32 @@ class AveragingSettings(Settings):
 
 
 class Average:
-    """No average: the network itself, and what the loop asks of the others."""
+    """No average: the network itself, and the interface of the subclasses."""
 
     def __init__(self, model: nn.Module):
         self.model = model
 
     def after_step(self) -> None:
-        """Take up the weights of a step."""
+        """Include the weights after a step."""
 
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
-        """The network to measure after `epoch`, from 1; `images` gives batches (N, 3, H, W) in [0, 1]."""
+        """The network to evaluate after `epoch`, from 1; `images` yields batches (N, 3, H, W) in [0, 1]."""
         return self.model
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be known to go on."""
+        """Everything needed to resume."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Resume from a saved state."""
 
 
 class Ema(Average):
-    """An exponential moving average over steps, of BatchNorm's statistics too.
+    """An exponential moving average over steps, including BatchNorm's statistics.
 
-    B. T. Polyak, A. B. Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992. The decay grows
-    as (1 + n) / (10 + n) over the first steps n up to its value, so that a short training is not held back.
+    B. T. Polyak, A. B. Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992. Over the first
+    steps n the decay grows as (1 + n) / (10 + n) up to its value, so that the average does not lag behind in
+    a short training.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -70,7 +71,7 @@ class Ema(Average):
 
     def after_step(self) -> None:
         self.average.update_parameters(self.model)
-        self.steps += 1  # the average's own count may lie on a GPU, and reading it would wait
+        self.steps += 1  # the average's own count may be on a GPU; reading it would synchronise
 
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         return self.average.module
@@ -84,7 +85,7 @@ class Ema(Average):
 
 
 class Swa(Average):
-    """The mean of the weights after each of the last epochs, BatchNorm's statistics renewed.
+    """The mean of the weights after each of the last epochs, with BatchNorm's statistics recomputed.
 
     P. Izmailov et al., Averaging Weights Leads to Wider Optima, 2018, arXiv:1803.05407.
     """
@@ -111,7 +112,7 @@ class Swa(Average):
 
 
 def build_average(model: nn.Module, settings: AveragingSettings, epochs: int) -> Average:
-    """The average that the settings ask for, of a training of so many epochs."""
+    """The average that the settings ask for, in a training of `epochs` epochs."""
     if settings.ema > 0:
         return Ema(model, settings.ema)
     return Swa(model, epochs - settings.swa + 1) if settings.swa > 0 else Average(model)

@@ -1,4 +1,4 @@
-"""The learning curves: a CSV row per epoch, on disk when the epoch ends, and the same in TensorBoard."""
+"""The learning curves: a CSV row per epoch, on disk as soon as it ends, and the same in TensorBoard."""
 
 import csv
 import os
@@ -20,17 +20,18 @@ class Row:
     epoch: int  # from 1
     lr: float  # learning rate of its first step
     train_loss: float  # mean over the steps, with augmentation, soft targets and weights
-    val_loss: float  # against the labels alone
+    val_loss: float  # against the true labels
     val_accuracy: float  # in [0, 1]
 
 
 class Curves:
-    """Writes the rows of one run, in the first of several processes; losing TensorBoard's folder costs a
-    warning, never the run.
+    """Writes the rows of one run, in the main process only.
+
+    If TensorBoard's folder cannot be written, the run continues with a warning.
     """
 
     def __init__(self, path: Path, name: str):
-        from torch.utils.tensorboard import SummaryWriter  # 1 s of CPU that only training needs
+        from torch.utils.tensorboard import SummaryWriter  # takes 1 s, and only training needs it
 
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(path if is_main() else os.devnull, "w", encoding="utf-8", newline="")
@@ -42,7 +43,7 @@ class Curves:
                 self.board = SummaryWriter(TENSORBOARD / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
 
     def add(self, row: Row) -> None:
-        """Put one epoch on disk."""
+        """Write one epoch to disk."""
         self.csv.writerow({name: f"{value:.9g}" for name, value in asdict(row).items()})
         self.file.flush()
         with self.board_may_fail():
@@ -55,7 +56,7 @@ class Curves:
         try:
             yield
         except OSError as error:
-            print(f"warning: {TENSORBOARD}: {error.strerror}; training goes on without TensorBoard")
+            print(f"warning: {TENSORBOARD}: {error.strerror}; training continues without TensorBoard")
             self.board = None
 
     def __enter__(self) -> "Curves":

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar per epoch on a terminal, one line per epoch anywhere."""
+"""The progress of a training: a bar per epoch on a terminal, one line per epoch everywhere."""
 
 import time
 from collections.abc import Iterable
@@ -13,18 +13,18 @@ from src.training.validation import Best
 
 
 class Display:
-    """Shows the epochs after the first `done` of `epochs`; changes nothing."""
+    """Shows the epochs after the first `done` of `epochs`; has no effect on the training."""
 
     def __init__(self, epochs: int, done: int):
         self.epochs, self.done, self.began = epochs, done, time.monotonic()
 
     def show_batches(self, batches: Iterable[Batch], epoch: int, done: int, wanted: int) -> Iterable[Batch]:
-        """The same batches, with a bar that begins at `done` of `wanted`."""
-        hide = None if is_main() else True  # None: unless on a terminal
+        """The same batches, with a bar that starts at `done` of `wanted`."""
+        hide = None if is_main() else True  # None: hidden unless on a terminal
         return tqdm(batches, self.title(epoch), wanted, initial=done, leave=False, disable=hide)
 
     def print_epoch(self, row: Row, best: Best) -> None:
-        """One line on an epoch that is finished."""
+        """Print one line about a finished epoch."""
         left = (time.monotonic() - self.began) / (row.epoch - self.done) * (self.epochs - row.epoch)
         print(
             f"{self.title(row.epoch)}: loss {row.train_loss:.4f}, val loss {row.val_loss:.4f}, val accuracy "
@@ -38,6 +38,6 @@ class Display:
 
 
 def print_resumption(path: Path, epoch: int, batches: int) -> None:
-    """Say where an interrupted training goes on: `epoch` is finished, and so many batches of the next."""
-    begun = f", batch {batches} of the next," if batches else ""
-    print(f"resuming from epoch {epoch}{begun} of {path}")
+    """Print where training resumes: after `epoch` and the first `batches` batches of the next one."""
+    begun = f" and {batches} batches of the next" if batches else ""
+    print(f"resuming from epoch {epoch}{begun}, saved in {path}")

@@ -1,4 +1,4 @@
-"""What decides the result of a stage: params, dependencies as dvc.yaml lists them, versions of libraries."""
+"""What determines a stage's result: params, dependencies as dvc.yaml lists them, versions of libraries."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from src.training.snapshot import NEWEST
 
 GRAPH = Path("dvc.yaml")
 INPUTS = "inputs.json"
-SAMPLE = 256  # pictures of a pack that are hashed; the manifest holds a hash of each
+SAMPLE = 256  # pictures of a pack that are hashed; the manifest has the hash of every one
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "kornia")
 
 
 def collect_inputs(stage: str, item: str) -> dict[str, Any]:
-    """All that decides the result of a stage, by its name: values of params, hashes of files."""
+    """Everything that determines a stage's result, by name: values of params, hashes of files, versions."""
     entry = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))["stages"][stage]
     entry = entry.get("do", entry)
     params = [key.replace("${item}", item) for key in entry["params"]]
@@ -36,7 +36,7 @@ def list_files(path: Path) -> list[Path]:
 
 
 def hash_file(path: Path) -> str:
-    """The hash of a file; of a pack that of some of its pictures, since it may be larger than the memory."""
+    """The hash of a file; of a pack only some pictures are hashed, since it may be larger than memory."""
     if path.suffix != ".npy":
         return sha256(path)
     pack = np.load(path, mmap_mode="r")
@@ -45,7 +45,7 @@ def hash_file(path: Path) -> str:
 
 
 def print_differences(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Name what keeps the newest unfinished run of the stage from being gone on with."""
+    """Print what prevents resuming the newest unfinished run of the stage."""
     others = [path for path in folder.parent.glob(f"*/{INPUTS}") if (path.parent / NEWEST).exists()]
     if not others:
         return
@@ -54,11 +54,11 @@ def print_differences(folder: Path, inputs: Mapping[str, Any]) -> None:
     keys = [key for key in sorted(old.keys() | inputs.keys()) if old.get(key) != inputs.get(key)]
     first = ", ".join(describe_change(key, old, inputs) for key in keys[:3])
     first += f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    print(f"{newest.parent}: an unfinished run, but {first} changed since: starting anew")
+    print(f"{newest.parent}: an unfinished run, but {first} changed since: starting from scratch")
 
 
 def describe_change(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """A param with its two values, a file with its name alone."""
+    """A param with its old and new value, or the name of a file."""
     if Path(key).exists() or key not in old or key not in new:
         return key
     return f"{key} ({old[key]}, now {new[key]})"

@@ -1,4 +1,4 @@
-"""All epochs: train, measure, keep the best, save; and go on where a killed one was."""
+"""All epochs: train, evaluate, keep the best, save; or resume where a killed training stopped."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -29,13 +29,13 @@ from src.training.validation import Best
 class Progress:
     """How far a training has come."""
 
-    epoch: int = 0  # the last one that is finished, from 1
-    losses: list[Tensor] = field(default_factory=list)  # of the batches of the next one that are done
+    epoch: int = 0  # the last finished one, from 1
+    losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
     rows: list[Row] = field(default_factory=list)
     best: Best = field(default_factory=Best)
 
     def finish(self, row: Row) -> None:
-        """The epoch of `row` is over."""
+        """Record that the epoch of `row` is finished."""
         self.epoch, self.losses = row.epoch, []
         self.rows.append(row)
 
@@ -50,9 +50,9 @@ class Progress:
 def fit(job: Job, curves: Curves, state: State) -> Best:
     """Train for all epochs and leave the best weights in the network.
 
-    `state` is saved after an epoch, unless it is so short that this would cost, and after the step in which
-    SIGTERM or Ctrl-C comes; a training that an earlier process did not finish goes on from there, to the same
-    bits.
+    `state` is saved after each epoch, unless saving is slow compared to an epoch, and after the step in which
+    SIGTERM or Ctrl-C arrives. A training that an earlier process did not finish resumes from there,
+    with bit-identical results.
     """
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
@@ -73,7 +73,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
         run.after_step.extend([schedule.step, average.after_step, stop.raise_if_asked])
         for epoch in range(progress.epoch + 1, settings.epochs + 1):
             if settings.patience and epoch - 1 - best.epoch >= settings.patience:
-                print(f"no better epoch since {best.epoch}: training ends ({job.key}.patience)")
+                print(f"no better epoch since {best.epoch}: training stops ({job.key}.patience)")
                 break
             done, wanted = len(progress.losses), steps * settings.accumulate
             batches = islice(data.epoch(epoch, done), wanted - done)
@@ -103,11 +103,11 @@ def read_images(data: TrainingSet, epoch: int, device: torch.device) -> Iterator
 
 
 def check_finite(losses: Tensor, epoch: int, key: str) -> None:
-    """Stop at a loss (steps,) that is not finite, before it reaches the best weights or the curves."""
+    """Stop at a non-finite loss (steps,), before it reaches the best weights or the curves."""
     broken = (~losses.isfinite()).nonzero()
     if len(broken):
         step = int(broken[0])
         raise UserError(
             f"params.yaml: {key}.lr: the loss became {losses[step].item()} in step {step + 1} of epoch "
-            f"{epoch} (a lower lr or a longer warmup usually helps)"
+            f"{epoch} (try a lower lr or a longer warmup)"
         )

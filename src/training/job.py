@@ -1,4 +1,4 @@
-"""A training as one value: what learns, from what, how well, and with which settings.
+"""A training as one value: what is trained, on what, how it is evaluated, and with which settings.
 
 N pictures, C classes.
 """
@@ -21,7 +21,7 @@ from src.training.validation import Validation
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that `fit` needs of a training."""
+    """Everything that `fit` needs."""
 
     network: Network
     loss: Loss
@@ -33,7 +33,7 @@ class Job:
     key: str  # the section of params.yaml, for messages
 
     def facts(self, params: Any) -> Facts:
-        """What must be known of the weights; `params` are all settings that made them, as a JSON value."""
+        """The facts of the weights; `params` are all settings that determined them, as a JSON value."""
         _, height, width, _ = self.validation.pictures.shape
         pretrained, normalize = self.settings.pretrained, self.network.normalize
         return Facts(

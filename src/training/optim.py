@@ -1,4 +1,4 @@
-"""Optimizers by name, and the groups of weights that they treat alike."""
+"""Optimizers by name, and parameter groups, each with its learning rate and weight decay."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,25 +11,25 @@ from src.ground.names import OPTIMIZERS
 from src.ground.params import Settings
 from src.networks.network import Network
 
-TORCH = "torch."  # before the name of a class of torch.optim
+TORCH = "torch."  # prefix of a class of torch.optim
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings(Settings):
-    """How gradients change the weights."""
+    """The optimizer, its learning rates and its weight decay."""
 
     optimizer: OptimizerName  # of torch.optim or timm.optim, or ranger, ralamb, rangerlars
-    lr: Annotated[float, within("(0, 100]")]  # the peak learning rate; a schedule's factors multiply it
-    layer_decay: Annotated[float, within("(0, 1]")]  # of lr from a layer to the one below it; 1 = off
-    head_lr_mult: Annotated[float, within("(0, inf)")]  # times lr, for the classifier
+    lr: Annotated[float, within("(0, 100]")]  # peak learning rate, multiplied by the schedule's factors
+    layer_decay: Annotated[float, within("(0, 1]")]  # factor of lr from one layer to the one below; 1 = off
+    head_lr_mult: Annotated[float, within("(0, inf)")]  # factor of lr for the classifier
     weight_decay: Annotated[float, within("[0, 10]")]  # not applied to biases and norms
 
 
 def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Optimizer:
-    """The optimizer over all weights that learn; biases and the weights of norms are not decayed.
+    """The optimizer of all trainable parameters; biases and the weights of norms are not decayed.
 
     With a `layer_decay` below 1 the learning rate of a group of layers (timm's) is lr * layer_decay^(groups
-    above it), for networks that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021,
+    above it), meant for networks that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021,
     arXiv:2106.08254. The classifier's is `head_lr_mult` times that.
     """
     groups = group_parameters(network, settings)
@@ -42,7 +42,7 @@ def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Op
 
 
 def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str, Any]]:
-    """timm's groups of weights, each with its own decay and learning rate."""
+    """timm's parameter groups, each with its own weight decay and learning rate."""
     if settings.layer_decay == 1:
         return param_groups_weight_decay(network, settings.weight_decay)
     groups = param_groups_layer_decay(network.net, settings.weight_decay, layer_decay=settings.layer_decay)
@@ -59,7 +59,7 @@ def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str
 def split_off_head(
     groups: list[dict[str, Any]], network: Network, settings: OptimSettings
 ) -> list[dict[str, Any]]:
-    """Each group in two, the classifier's weights at `head_lr_mult` times the group's learning rate."""
+    """Each group split in two, the classifier's part at `head_lr_mult` times the group's learning rate."""
     head = {id(parameter) for layer in network.classifiers() for parameter in layer.parameters()}
     parts = []
     for group in groups:

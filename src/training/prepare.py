@@ -1,4 +1,4 @@
-"""From settings to a Training, and what is refused before anything is trained."""
+"""From a Job to a Training, and the checks before anything is trained."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,22 +19,23 @@ from src.training.optim import build_optimizer
 from src.training.settings import StepSettings
 from src.training.step import Training
 
-SMALL_GAMMA = 1e-2  # a channel whose scale is below it can be cut out
+SMALL_GAMMA = 1e-2  # a channel with a smaller scale can be pruned
 
 
 def check_batches(pictures: int, settings: StepSettings, key: str) -> None:
-    """Refuse a training set that does not fill one step."""
+    """Refuse a training set with fewer pictures than one step takes."""
     if settings.batch_size * settings.accumulate > pictures:
         name, product = "batch_size", f"{settings.batch_size}"
         if settings.accumulate > 1:
             name, product = f"{name} times accumulate", f"{product} x {settings.accumulate}"
         raise UserError(
-            f"params.yaml: {key}.{name}: must be at most the {pictures} training pictures, got {product}"
+            f"params.yaml: {key}.{name}: must be at most {pictures}, the number of training pictures, "
+            f"got {product}"
         )
 
 
 def check_processes(settings: StepSettings, machine: MachineSettings, key: str) -> None:
-    """Refuse, before anything is started, what several processes cannot share or a CPU cannot do."""
+    """Refuse, before anything starts, what several processes cannot share or a CPU cannot run."""
     processes = machine.processes
     if settings.batch_size % processes:
         raise UserError(
@@ -43,22 +44,22 @@ def check_processes(settings: StepSettings, machine: MachineSettings, key: str) 
         )
     if settings.sync_batchnorm and choose_device(machine.device).type == "cpu":
         raise UserError(
-            f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only and this is a CPU (set false)"
+            f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only, not on a CPU (set false)"
         )
 
 
 def check_batch_norm(model: nn.Module, settings: StepSettings, key: str) -> None:
-    """Refuse BatchNorm over one picture: torch fails on small ones and learns nothing from large ones."""
-    alone = settings.batch_size == (1 if settings.sync_batchnorm else world())
-    if alone and any(isinstance(module, BATCH_NORM) for module in model.modules()):
+    """Refuse BatchNorm over one picture: torch fails if it is small, and learns nothing from a large one."""
+    single = settings.batch_size == (1 if settings.sync_batchnorm else world())
+    if single and any(isinstance(module, BATCH_NORM) for module in model.modules()):
         raise UserError(
             f"params.yaml: {key}.batch_size: {settings.batch_size} for {world()} processes, but the network "
-            "has BatchNorm, which needs at least 2 pictures in each (a larger batch, or another network)"
+            "has BatchNorm, which needs at least 2 pictures in each (increase it, or use another network)"
         )
 
 
 def prepare(job: Job) -> Training:
-    """A training on the job's device at the constant learning rate lr."""
+    """The Training of a job, on its device and with the constant learning rate lr."""
     network, settings, device = job.network, job.settings, job.device
     check_batches(len(job.data.rows), settings, job.key)
     check_batch_norm(network, settings, job.key)
@@ -89,11 +90,11 @@ def prepare(job: Job) -> Training:
 
 
 def find_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
-    """The scales (channels,) of all BatchNorms that learn."""
+    """The scales (channels,) of all trainable BatchNorms."""
     norms = [module for module in model.modules() if isinstance(module, BATCH_NORM)]
     gammas = [norm.weight for norm in norms if norm.weight is not None and norm.weight.requires_grad]
     if not gammas:
-        raise UserError(f"params.yaml: {key}.slim: the network has no BatchNorm that learns (set 0)")
+        raise UserError(f"params.yaml: {key}.slim: the network has no trainable BatchNorm (set 0)")
     return gammas
 
 

@@ -1,7 +1,7 @@
-"""Where the state of an interrupted run lies, and who may write it; no out of DVC.
+"""Where the state of an interrupted run is saved, and who may write it; it is not a DVC output.
 
-That is .scratch/<stage>/<fingerprint>/ of the main checkout, the fingerprint a hash of all that decides the
-result.
+The folder is .scratch/<stage>/<fingerprint>/ of the main checkout; the fingerprint is a hash of everything
+that determines the result.
 """
 
 import fcntl
@@ -24,20 +24,20 @@ from src.training.state import Saved
 
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch"
 LOCK = "lock"
-PATIENCE = 10.0  # seconds that a run waits for one that is just ending
+PATIENCE = 10.0  # seconds to wait for a previous run that is shutting down
 
 
 @contextmanager
 def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
-    """The state of this stage's run; removed when the block ends well, kept for the next try otherwise.
+    """The state of this stage's run; removed when the block succeeds, kept for the next attempt otherwise.
 
-    UserError where another process writes the same run, or where another machine has other inputs.
+    A UserError if another process is writing the same run, or if another machine has different inputs.
     """
     inputs = collect_inputs(stage, item) | {"device": device.type}
     fingerprint = sha256_of(inputs)
     if broadcast_from_main(fingerprint.encode()) != fingerprint.encode():
         raise UserError(
-            f"{SCRATCH}: this machine has other params, data, sources or libraries than the first (copy them)"
+            f"{SCRATCH}: params, data, sources or libraries differ from the first machine's (copy them)"
         )
     folder = SCRATCH / f"{stage}{'@' * bool(item)}{item}" / fingerprint[:16]
     if not is_main():
@@ -54,13 +54,13 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases when this process ends, however it does."""
+    """Hold the folder's lock, which the system releases when this process exits, even if it is killed."""
     with open(folder / LOCK, "a+") as file:
         if not try_to_lock(file):
             file.seek(0)
             raise UserError(
-                f"{folder}: another training (process {file.read().strip()}) is writing this run (let it "
-                "end, or stop it)"
+                f"{folder}: another training (process {file.read().strip()}) is writing this run (wait for "
+                "it, or stop it)"
             )
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -69,7 +69,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def try_to_lock(file: IO[str]) -> bool:
-    """Lock an open file; False if another process still holds it after PATIENCE."""
+    """Lock an open file; False if another process still holds the lock after PATIENCE."""
     end = time.monotonic() + PATIENCE
     while True:
         try:

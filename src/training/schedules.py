@@ -1,6 +1,6 @@
 """Schedules: pure functions from the time in epochs to a factor of the learning rate.
 
-E epochs in all, w epochs of warm-up.
+E epochs in total, w epochs of warm-up.
 """
 
 import math
@@ -12,38 +12,38 @@ from src.ground.kinds import Count, CountOrZero, Factor, Rule, within
 from src.ground.params import Settings, require
 
 START, END = 1 / 25, 1e-4 / 25  # onecycle's first and last factor, as in torch.optim.lr_scheduler.OneCycleLR
-FACTORS = Rule(minItems=1, rule="must be a list of factors of lr, not below 0")
+FACTORS = Rule(minItems=1, rule="must be a list of factors of lr, each at least 0")
 RISING = Rule(
-    rule="must be a list of rising epochs, or [] for 1.5/4, 2.5/4, 3.5/4 of those after the warm-up"
+    rule="must be a list of increasing epochs, or [] for 1.5/4, 2.5/4, 3.5/4 of those after the warm-up"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSettings(Settings):
-    """How long a training lasts and how its learning rate moves."""
+    """How long a training lasts and how its learning rate changes."""
 
-    epochs: Count  # in all
-    schedule: Literal["step", "cosine", "onecycle"]  # how the learning rate moves
-    warmup: CountOrZero  # epochs
+    epochs: Count  # total number, including the warm-up
+    schedule: Literal["step", "cosine", "onecycle"]  # how the learning rate changes
+    warmup: CountOrZero  # epochs of warm-up
     warmup_factor: Annotated[float, within("[0, 10]")]  # of lr in step's warm-up, at the start of cosine's
-    step_factors: Annotated[tuple[Factor, ...], FACTORS]  # of lr after the warm-up of step
-    step_epochs: Annotated[tuple[CountOrZero, ...], RISING]  # where the next factor begins; [] = by quarters
+    step_factors: Annotated[tuple[Factor, ...], FACTORS]  # step: factors of lr after the warm-up
+    step_epochs: Annotated[tuple[CountOrZero, ...], RISING]  # where the next factor starts; [] = by quarters
 
     def check(self) -> None:
         require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
         rising = list(self.step_epochs) == sorted(set(self.step_epochs))
-        require(rising, "step_epochs must rise", list(self.step_epochs))
+        require(rising, "step_epochs must be increasing", list(self.step_epochs))
         last = max(self.step_epochs, default=0)
         require(last < self.epochs, "step_epochs must be below epochs", f"{last} and {self.epochs}")
         if self.step_epochs or self.schedule == "step":
-            falls = len(self.step_epochs or step_boundaries(self.epochs, self.warmup))
-            factors = f"{len(self.step_factors)} factors and {falls} epochs"
+            steps = len(self.step_epochs or step_boundaries(self.epochs, self.warmup))
+            factors = f"{len(self.step_factors)} factors and {steps} epochs"
             rule = "step_factors must be one more than step_epochs"
-            require(len(self.step_factors) == falls + 1, rule, factors)
+            require(len(self.step_factors) == steps + 1, rule, factors)
 
 
 def step_boundaries(epochs: int, warmup: int) -> tuple[int, ...]:
-    """The epochs at which the factor falls: w + int(k (E - w) / 4) for k = 1.5, 2.5, 3.5."""
+    """The epochs at which the factor changes: w + int(k (E - w) / 4) for k = 1.5, 2.5, 3.5."""
     return tuple(warmup + int(k * (epochs - warmup) / 4) for k in (1.5, 2.5, 3.5))
 
 
@@ -57,7 +57,7 @@ def step_factor(
 
 
 def cosine_factor(time: float, epochs: int, warmup: int, warmup_factor: float) -> float:
-    """A straight line from `warmup_factor` to 1 over the warm-up, then half a cosine down to 0 at the end.
+    """Linear from `warmup_factor` to 1 over the warm-up, then half a cosine down to 0 at the end.
 
     I. Loshchilov, F. Hutter, SGDR, 2016, arXiv:1608.03983, without restarts.
     """
@@ -69,8 +69,8 @@ def cosine_factor(time: float, epochs: int, warmup: int, warmup_factor: float) -
 def onecycle_factor(time: float, epochs: int, warmup: int) -> float:
     """A cosine up from 1/25 to 1 over the warm-up, then a cosine down to 4e-6 at the end.
 
-    L. N. Smith, N. Topin, Super-Convergence, 2017, arXiv:1708.07120, with torch's numbers; momentum stays as
-    it is.
+    L. N. Smith, N. Topin, Super-Convergence, 2017, arXiv:1708.07120, with torch's constants; momentum is not
+    cycled.
     """
     if time < warmup:
         return cosine(START, 1, time / warmup)
@@ -78,12 +78,12 @@ def onecycle_factor(time: float, epochs: int, warmup: int) -> float:
 
 
 def cosine(start: float, end: float, share: float) -> float:
-    """From `start` at share 0 to `end` at share 1, flat at both ends."""
+    """Half a cosine from `start` at share 0 to `end` at share 1, flat at both ends."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def build_schedule(settings: ScheduleSettings) -> Callable[[float], float]:
-    """Time in epochs, from 0 on -> factor of the learning rate."""
+    """The schedule: time in epochs, from 0 -> factor of the learning rate."""
     epochs, warmup, first = settings.epochs, settings.warmup, settings.warmup_factor
     boundaries = settings.step_epochs or step_boundaries(epochs, warmup)
     schedules: dict[str, Callable[[float], float]] = {

@@ -1,4 +1,4 @@
-"""All that can be set of a training, put together from the settings of its parts."""
+"""All settings of a training, composed of the settings of its parts."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,14 +18,14 @@ from src.training.schedules import ScheduleSettings
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings(Settings):
-    """What happens in a step besides forward and backward."""
+    """What a training step does besides forward and backward."""
 
-    batch_size: Annotated[int, within("[2, inf)")]  # pictures of all processes together
-    accumulate: Count  # batches whose gradients make one step
+    batch_size: Annotated[int, within("[2, inf)")]  # pictures per batch, summed over all processes
+    accumulate: Count  # batches whose gradients are accumulated into one step
     clip: Factor  # largest norm of the gradient; 0 = off
-    precision: Literal["float32", "bfloat16", "float16"]  # of a GPU's forward pass; a CPU's is float32
+    precision: Literal["float32", "bfloat16", "float16"]  # of the forward pass on a GPU; float32 on a CPU
     sync_batchnorm: bool  # BatchNorm over the pictures of all processes; on GPUs only
-    slim: Share  # factor of the L1 norm of BatchNorm's scales that is added to the loss; 0 = off
+    slim: Share  # factor of the L1 penalty on BatchNorm's scales; 0 = off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +38,24 @@ class TrainingSettings(
     LabelSettings,
     LossSettings,
 ):
-    """What the training of a teacher and of a student have in common."""
+    """The settings that the trainings of teachers and students share."""
 
-    patience: CountOrZero  # epochs without a better one after which training ends; 0 = off
+    patience: CountOrZero  # epochs without improvement after which training stops; 0 = off
 
     def check(self) -> None:
         require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
         both = f"{self.patience} and {self.swa}"
         require(not (self.patience and self.swa), "patience and swa: one of them must be 0", both)
-        rule = "swa renews every BatchNorm, so freeze must be none or backbone with it"
+        rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         require(not self.swa or self.freeze in (NOTHING, BACKBONE), rule, self.freeze)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySettings(Settings):
-    """What a student is compared by; its own stand at the top level of params.yaml."""
+    """What students are compared by; the student's own are at the top level of params.yaml."""
 
-    loss: Recipe  # softmax or bce (if neither) and any of weighted, threshold, ghm, ohm, joined by +
-    seed: Seed  # of the first weights, the order of the pictures and their augmentation
+    loss: Recipe  # softmax or bce (the default), and any of weighted, threshold, ghm, ohm, joined by +
+    seed: Seed  # of the initial weights, the order of the pictures and their augmentation
     augment: AugmentSettings
     weighting: WeightingSettings
 
@@ -67,12 +67,12 @@ class StrategySettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings(TrainingSettings, StrategySettings):
-    """A teacher has its own strategy, so that the student's strategies do not retrain it."""
+    """A teacher's training; it has its own strategy, so that the student's strategies do not retrain it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings(TrainingSettings):
     """The student's training."""
 
-    curriculum: bool  # whether data/curriculum.txt weighs the pictures
-    fraction: Annotated[float, within("(0, 1]")]  # of each class's training pictures; the teacher keeps all
+    curriculum: bool  # whether the pictures are weighted by data/curriculum.txt
+    fraction: Annotated[float, within("(0, 1]")]  # of each class's training pictures; teachers use all

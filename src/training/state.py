@@ -1,4 +1,4 @@
-"""The state of a training: what must be saved so that it goes on as if nothing had happened."""
+"""The state of a training: what must be saved so that it resumes as if it had not been interrupted."""
 
 import time
 from pathlib import Path
@@ -10,37 +10,37 @@ from torch.utils._pytree import tree_map_only
 from src.machine.collectives import broadcast_from_main, is_main
 from src.training.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
 
-COST = 0.01  # of a training's time that saving may take; after an epoch too short for that nothing is saved
+COST = 0.01  # share of a training's time that saving may take; epochs too short for that are not saved
 
 
 class State:
-    """The parts of a training, and no memory of them; `fit` asks the same of the one that has it."""
+    """The interface of a training's state; this base class saves nothing, `Saved` does."""
 
     def __init__(self) -> None:
         self.parts: dict[str, Any] = {}
 
     def track(self, **parts: Any) -> None:
-        """Name what is saved and restored: each has state_dict() and load_state_dict()."""
+        """Register the parts to save and restore: each has state_dict() and load_state_dict()."""
         self.parts = parts
 
     def restore(self, device: torch.device) -> Path | None:
-        """Put the parts back as they were saved; where from, or None if nothing was."""
+        """Restore the parts as they were saved; returns from where, or None if nothing was saved."""
         return None
 
     def save(self) -> None:
-        """Keep the parts as they are now."""
+        """Save the parts as they are now."""
 
     def save_if_cheap(self) -> None:
-        """The same, if it costs less than COST of the time since the last save."""
+        """Save, if that takes at most COST of the time since the last save."""
 
 
 class Saved(State):
-    """The state in a folder; the first process alone reads and writes, the others get what it read."""
+    """The state in a folder; only the main process reads and writes, the others receive what it read."""
 
     def __init__(self, folder: Path):
         super().__init__()
         self.folder, self.writer = folder, SnapshotWriter(folder)
-        self.saved, self.seconds = 0.0, 0.0  # when the last save ended, how long it took
+        self.saved, self.seconds = 0.0, 0.0  # when the last save finished, how long it took
 
     def restore(self, device: torch.device) -> Path | None:
         content = broadcast_from_main(read_newest(self.folder) if is_main() else b"")
@@ -64,7 +64,7 @@ class Saved(State):
 
 
 def read_newest(folder: Path) -> bytes:
-    """The bytes of the newest state whose checksum holds, none if no state's does."""
+    """The bytes of the newest undamaged state; empty if there is none."""
     for path in (folder / NEWEST, folder / BEFORE):
         if not path.exists():
             continue
@@ -73,5 +73,5 @@ def read_newest(folder: Path) -> bytes:
             parse(content)
             return content
         except ValueError as why:
-            print(f"warning: {path}: damaged, {len(content)} bytes: {why}; the state before it is tried")
+            print(f"warning: {path}: damaged, {len(content)} bytes: {why}; trying the previous state")
     return b""

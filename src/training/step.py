@@ -20,7 +20,7 @@ from src.machine.seeding import seed_generators
 
 @dataclass(frozen=True)
 class Training:
-    """All that one step needs."""
+    """Everything that a step needs."""
 
     model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C); averages gradients over processes
     loss: nn.Module  # (logits, targets, weights) -> scalar
@@ -29,10 +29,10 @@ class Training:
     transforms: Sequence[Transform] = ()  # on the device, before the model
     penalties: Sequence[Callable[[], Tensor]] = ()  # added to the loss
     before_epoch: Sequence[Callable[[], Any]] = ()  # with the model in training mode
-    before_step: Sequence[Callable[[], Any]] = ()  # with the gradients there
+    before_step: Sequence[Callable[[], Any]] = ()  # after the gradients are computed
     after_step: list[Callable[[], Any]] = field(default_factory=list)
-    after_epoch: Sequence[Callable[[], Any]] = ()  # before the model is measured
-    accumulate: int = 1  # batches whose gradients make one step
+    after_epoch: Sequence[Callable[[], Any]] = ()  # before the model is evaluated
+    accumulate: int = 1  # batches whose gradients are accumulated into one step
     precision: torch.dtype = torch.float32  # of the forward pass; float32 = no autocast
 
     @cached_property
@@ -44,10 +44,10 @@ class Training:
 def train_epoch(
     run: Training, batches: Iterable[Batch], seed: Sequence[int], losses: list[Tensor] | None = None
 ) -> Tensor:
-    """One pass over `batches`; returns the loss of each, (batches,), its mean over all processes.
+    """One pass over `batches`; returns the losses (batches,), each averaged over all processes.
 
-    Batch n, from 1, draws from generators seeded by (*seed, n), and inside the network by the process's
-    number, and from nothing else. `losses` holds those of the batches that are done and grows by each one.
+    Batch n, from 1, draws only from generators seeded by (*seed, n), inside the network also by the rank.
+    `losses` holds those of the finished batches; each new one is appended.
     """
     run.model.train()
     for hook in run.before_epoch:

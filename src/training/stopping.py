@@ -1,4 +1,4 @@
-"""Ends a training between two steps: after SIGTERM or Ctrl-C, or when what started it is gone."""
+"""Stops a training between two steps: on SIGTERM, Ctrl-C, or when the dvc or torchrun behind it is gone."""
 
 import os
 import signal
@@ -15,27 +15,27 @@ from src.ground.errors import Stopped
 from src.machine.collectives import all_max
 from src.machine.launching import is_launched
 
-LOOK = 0.5  # seconds between two looks for the process that started this one
+INTERVAL = 0.5  # seconds between two checks for the process that started this one
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """While the context lasts a signal only asks; `raise_if_asked`, after a step, saves and ends all.
+    """Within the context a signal is only recorded; `raise_if_asked`, after a step, saves and stops.
 
-    A second Ctrl-C ends the process on the spot, unless it is one of several: torchrun ends those.
+    A second Ctrl-C stops the process at once, unless it is one of several: torchrun stops those.
     """
 
     def __init__(self, save: Callable[[], None]) -> None:
         self.save, self.signum = save, 0
-        self.before: dict[int, Any] = {}
+        self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
-        self.before = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
+        self.previous = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
         threading.Thread(target=end_with, args=(find_starter(),), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for signum, handler in self.before.items():
+        for signum, handler in self.previous.items():
             signal.signal(signum, handler)
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
@@ -44,14 +44,14 @@ class Stop:
         self.signum = signum
 
     def raise_if_asked(self) -> None:
-        """Raise Stopped if this process or another one was asked to end."""
+        """Save and raise Stopped if this process or another one was asked to stop."""
         if signum := int(all_max(torch.tensor(self.signum))):
             self.save()
             raise Stopped(signum)
 
 
 def find_starter() -> psutil.Process | None:
-    """The process without which this one is of no use: torchrun's, or the dvc that runs the stage."""
+    """The process without which this one is useless: torchrun, or the dvc that runs the stage."""
     ancestors = psutil.Process().parents()
     if is_launched():
         return ancestors[0]
@@ -61,9 +61,9 @@ def find_starter() -> psutil.Process | None:
 
 
 def end_with(process: psutil.Process | None) -> None:
-    """Send SIGTERM to this process when the other one is gone; the system tells no child of that."""
+    """Send SIGTERM to this process when the other one is gone; the system does not notify its children."""
     while process is not None:
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        time.sleep(LOOK)
+        time.sleep(INTERVAL)

@@ -1,4 +1,4 @@
-"""How good a network is on val, and the best one so far.
+"""The accuracy and loss of a network on val, and the best epoch so far.
 
 N pictures, H height, W width in pixels, C classes.
 """
@@ -19,13 +19,13 @@ from src.pictures.reading import Pictures
 
 @dataclass
 class Best:
-    """The weights of the epoch with the highest accuracy on val, of equal ones that with the lowest loss."""
+    """The weights of the epoch with the highest accuracy on val; ties are broken by the lowest loss."""
 
     epoch: int = 0  # from 1
     accuracy: float = -1.0  # in [0, 1]
     loss: float = float("inf")
     state: dict[str, Tensor] = field(default_factory=dict)
-    small_gammas: float | None = None  # share of BatchNorm's scales below SMALL_GAMMA, where they are slimmed
+    small_gammas: float | None = None  # share of BatchNorm's scales below SMALL_GAMMA, if slim is on
 
     def offer(self, epoch: int, accuracy: float, loss: float, model: nn.Module) -> None:
         """Keep a copy of the model's weights if they are better than those kept."""
@@ -50,7 +50,7 @@ class Validation:
     device: torch.device
 
     def measure(self, model: nn.Module) -> tuple[float, float]:
-        """Accuracy in [0, 1], and the mean loss of the base against the labels."""
+        """Accuracy in [0, 1], and the base's mean loss against the labels."""
         logits = predict_logits(model, self.pictures, self.batch_size, self.device)
         targets = torch.from_numpy(self.targets)
         loss = Loss(self.base, [])(logits, targets, torch.ones(len(targets)))
