@@ -25,6 +25,8 @@ from src.training.job import Job
 from src.training.settings import TrainingSettings
 from src.training.validation import Validation
 
+torch.set_num_threads(1)  # tensors are small here: a second thread only waits for the first
+
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}

@@ -65,7 +65,7 @@ def ready(place, pack, monkeypatch):
     Path("data/distill").mkdir()
     (place / "dvc.yaml").write_text("stages: {train_student: {deps: [], params: [student, seed]}}\n")
     edit_params(place, student__epochs=3, student__warmup=1, student__batch_size=8, student__ema=0.9)
-    edit_params(place, student__arch="timm/test_resnet", augment__mixup=0.2)
+    edit_params(place, threads=1, student__arch="timm/test_resnet", augment__mixup=0.2)
     monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
     monkeypatch.setattr("src.training.curves.TENSORBOARD", place / "tensorboard")
     return place

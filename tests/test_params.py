@@ -143,7 +143,7 @@ def test_a_missing_key_is_reported_with_its_meaning(place):
     (place / "params.yaml").write_text(
         "".join(line for line in text.splitlines(True) if not line.startswith("seed"))
     )
-    meaning = "of the first weights, the order of the pictures and their augmentation"
+    meaning = "of the initial weights, the order of the pictures and their augmentation"
     assert catch_refusal(place) == f"params.yaml: seed: missing ({meaning})"
 
 
@@ -230,7 +230,7 @@ def test_invalid_keys_of_teachers_are_refused(place, key, value, message):
 def test_an_entry_of_teacher_needs_its_own_keys(place):
     text = (place / "params.yaml").read_text()
     (place / "params.yaml").write_text(text.replace("    lr: 0.003\n", "", 1))
-    assert catch_refusal(place).startswith("params.yaml: teacher.big.lr: missing (the peak learning rate")
+    assert catch_refusal(place).startswith("params.yaml: teacher.big.lr: missing (peak learning rate")
 
 
 @pytest.mark.parametrize(
