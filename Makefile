@@ -25,11 +25,12 @@ repro: install  ## run every stage whose inputs changed, from the pictures to th
 	@python -m tools.tidy
 	dvc repro
 
-test: install  ## all tests (about 15 minutes)
-	python -m pytest -q
+test: install  ## all tests: the fast subset on all cores, then the slow ones (about 15 minutes)
+	python -m pytest -q -m "not slow" -n auto
+	python -m pytest -q -m slow
 
-quick: install  ## the fast subset of the tests (about a minute)
-	python -m pytest -q -m "not slow"
+quick: install  ## the fast subset of the tests (under a minute)
+	python -m pytest -q -m "not slow" -n auto
 
 lint: install  ## check style, format and types
 	ruff check .

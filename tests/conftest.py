@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.data import TrainingSet
+from src.ground.names import list_optimizers
 from src.ground.params import convert
 from src.losses.bases import BASES
 from src.losses.loss import Loss
@@ -41,6 +42,12 @@ def read_shipped(kind, key=""):
 
 
 LIGHT = dataclasses.replace(read_shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)
+
+
+REPEATED = {name for name in list_optimizers() if name.startswith("lookahead_")} - {"lookahead_adam"}
+EACH_OPTIMIZER = [  # under Lookahead, which wraps the same code, in the slow tests only, except for one
+    pytest.param(name, marks=pytest.mark.slow if name in REPEATED else ()) for name in list_optimizers()
+]
 
 
 def draw_tiny_images(root, per_class, splits=("train", "val", "test")):

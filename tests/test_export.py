@@ -22,7 +22,7 @@ DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
 
 
-@pytest.fixture(scope="module", params=["softmax", "bce"])
+@pytest.fixture(scope="module", params=["softmax", pytest.param("bce", marks=pytest.mark.slow)])
 def shipped(request, tmp_path_factory):
     """The file of a network with random weights, five picture files, and their probabilities."""
     folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]

@@ -59,8 +59,8 @@ def test_files_give_the_bytes_of_the_pack(checked, capsys):
     assert len(np.load(pack_path("val"))) == 0
 
 
-def test_the_index_consists_of_arrays(checked):
-    files = FilePictures(checked, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
+def test_the_index_consists_of_arrays(tmp_path):
+    files = FilePictures(tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
     assert not any(isinstance(value, list) for value in vars(files).values())
     assert files.names.nbytes + files.ends.nbytes < 25 * 1000
 

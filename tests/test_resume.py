@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import (
     CPU,
+    EACH_OPTIMIZER,
     ROOT,
     NoCurves,
     edit_params,
@@ -22,7 +23,6 @@ from conftest import (
 
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
-from src.ground.names import list_optimizers
 from src.ground.params import flatten
 from src.losses.bases import BASES
 from src.losses.loss import Loss
@@ -147,7 +147,7 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", list_optimizers())
+@pytest.mark.parametrize("name", EACH_OPTIMIZER)
 def test_every_optimizer_resumes_to_the_same_bits(name, tmp_path):
     """7 steps in one go equal 4 steps, save, load and 3 more."""
     from src.training.optim import build_optimizer
@@ -321,6 +321,7 @@ LOCK_IT = "import sys, time; from pathlib import Path; from src.training.resume 
 LOCK_IT += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_until_the_first_ends(tmp_path, monkeypatch):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", LOCK_IT, str(tmp_path)]

@@ -24,6 +24,7 @@ def read_capability(folder, **environment):
     ).stdout
 
 
+@pytest.mark.slow
 def test_cpu_isa_is_set_before_torch_is_imported(place):
     edit_params(place, cpu_isa="auto")
     best = read_capability(place, ATEN_CPU_CAPABILITY="")
@@ -57,6 +58,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_freed_tensor_is_reused(place):
     """40 MB are 9,766 pages. The first tensors cause page faults; later ones reuse a block of that size."""
     if platform.libc_ver()[0] != "glibc":

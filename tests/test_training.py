@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import (
     CPU,
+    EACH_OPTIMIZER,
     LIGHT,
     NoCurves,
     make_job,
@@ -498,7 +499,7 @@ def test_lookahead_is_evaluated_with_its_slow_weights(pack):
     assert torch.allclose(model[1].weight, expected, atol=1e-6) and not torch.equal(fast[4], fast[2])
 
 
-@pytest.mark.parametrize("name", list_optimizers())
+@pytest.mark.parametrize("name", EACH_OPTIMIZER)
 def test_every_optimizer_takes_steps(name):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2))

@@ -94,6 +94,7 @@ def draw_table(lines: pd.DataFrame, name: str) -> Figure:
     left.invert_yaxis()
     left.set(xlabel=f"{lines['metric'][0]}: a dot per seed, a bar at the mean")
     right.axvline(0, color="black", linewidth=0.8)
+    right.locator_params(axis="x", nbins=6)  # more labels would overlap
     right.set(xlabel=f"difference to {' or '.join(dict.fromkeys(lines['baseline']))}, 95 % interval")
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
