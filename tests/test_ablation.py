@@ -185,6 +185,16 @@ def test_the_shipped_tables_are_valid(name, monkeypatch):
         assert losses in ([], [f"loss={row.params['loss']}"])
 
 
+@pytest.mark.parametrize("data", ["own", "fashion-mnist", "clothing"])
+def test_the_shipped_datasets_are_valid(data, monkeypatch, tmp_path):
+    """Their overrides are keys of params.yaml; their pictures need not be there."""
+    monkeypatch.chdir(ROOT)
+    for name in ("distillation", "augmentation"):
+        table = read_table(name, data, [f"data.root={tmp_path}"])
+        assert len(table.rows) >= 3
+        assert all(row.params["data.root"] == str(tmp_path) for row in table.rows)
+
+
 def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):
     monkeypatch.chdir(ROOT)
     row = next(row for row in read_table("imbalance", "demo", []).rows if row.label == "rare digits cost 3")
