@@ -26,8 +26,8 @@ from benchmarks.timing import format_table, time_in_turns
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.batch import scale_to_unit
 from src.batches.data import TrainingSet
-from src.ground.memory import keep_memory
 from src.ground.params import read
+from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split

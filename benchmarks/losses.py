@@ -15,7 +15,7 @@ from src.ground.params import read
 from src.losses.bases import BASES, Base
 from src.losses.loss import Loss
 from src.losses.weightings import Ghm, GhmSettings, Ohm, OhmSettings, Outcome
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.network import Network
 from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings

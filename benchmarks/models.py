@@ -27,8 +27,8 @@ from benchmarks.training import build_ours
 from src.ground.files import open_atomically
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
-from src.machine.runtime import MachineSettings, start
-from src.networks.models import build_model
+from src.machine.runtime import MachineSettings, start_machine
+from src.networks.libraries import build_model
 from src.results.export import Deployed, trace
 from tools.models import ModelsSettings
 
@@ -41,7 +41,7 @@ Contestants = dict[tuple[str, str, int, int], Callable[[], object]]  # name, mod
 
 def main() -> None:
     settings = read(ModelsSettings, "models")
-    start(replace(read_top(MachineSettings), threads=ALL, device="cpu", processes=1), seed=0)
+    start_machine(replace(read_top(MachineSettings), threads=ALL, device="cpu", processes=1), seed=0)
     contestants: Contestants = {}
     for arch in settings.archs:
         step = build_ours(arch, settings.height, settings.width, BATCH, steps=1)

@@ -24,7 +24,7 @@ from src.ground.errors import UserError, run
 from src.ground.params import read
 from src.losses.bases import BASES, Base
 from src.networks.checkpoint import load_model
-from src.teaching.beliefs import Knowledge
+from src.teaching.knowledge import Knowledge
 from src.teaching.targets import DistillSettings, mix_targets
 
 VIEWS = 16

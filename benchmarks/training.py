@@ -24,8 +24,8 @@ from src.batches.batch import Batch
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.machine.runtime import MachineSettings, start
-from src.networks.models import build_model
+from src.machine.runtime import MachineSettings, start_machine
+from src.networks.libraries import build_model
 from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
@@ -57,7 +57,7 @@ def build_reference(arch: str, height: int, width: int, batch_size: int, steps: 
 
 
 def build_ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], object]:
-    device = start(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
+    device = start_machine(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
     network = build_model(arch, CLASSES, "student")
     optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="sgd", lr=LR))
     training = Training(model=network, loss=Loss(BASES["softmax"], []), device=device, optimizer=optimizer)

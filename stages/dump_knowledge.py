@@ -17,19 +17,13 @@ from src.ground.errors import run
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.machine.collectives import is_main
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
-from src.teaching.beliefs import Knowledge
-from src.teaching.knowledge import (
-    PATTERN,
-    KnowledgeSettings,
-    check_teacher,
-    find_dropped,
-    read_knowledge,
-    write_knowledge,
-)
+from src.teaching.knowledge import Knowledge
+from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge
+from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")
@@ -39,7 +33,7 @@ LABELS = Path("data/label.txt")
 
 def main() -> None:
     settings, dct_scaling = read(KnowledgeSettings, "knowledge"), read(bool, "images.dct_scaling")
-    device = start(read_top(MachineSettings), seed=0)
+    device = start_machine(read_top(MachineSettings), seed=0)
     pictures = read_learning_pictures(dct_scaling)
     train, val = pictures.train, pictures.val
     train_pictures = resize_pictures(pictures.train_pictures, *pictures.size)

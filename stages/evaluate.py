@@ -23,7 +23,7 @@ from src.ground.errors import run
 from src.ground.files import write_json
 from src.ground.params import read, read_top
 from src.machine.collectives import is_main
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.manifest import SPLITS, read_manifest
 from src.results.drawing import draw_confusion
 from src.results.measuring import EvaluateSettings, measure
@@ -65,7 +65,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, dct_scaling = read(EvaluateSettings, "evaluate"), read(bool, "images.dct_scaling")
     teachers = read(tuple[str, ...], "knowledge.teachers")
-    device = start(read_top(MachineSettings), seed=0)
+    device = start_machine(read_top(MachineSettings), seed=0)
     split, outputs = arguments.split, PIPELINE
     weights = [STUDENT, *(TEACHERS / f"{name}.safetensors" for name in teachers)]
     if arguments.weights or split != "test":

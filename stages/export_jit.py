@@ -14,16 +14,16 @@ run     python -m stages.export_jit
 
 from pathlib import Path
 
-from src.ground.errors import run
+from src.ground.errors import UserError, run
 from src.ground.files import write_json
 from src.ground.params import read
 from src.losses.bases import BASES
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
-from src.results.export import FORMATS, ExportSettings, check_parity, pick_rows
+from src.results.export import FORMATS, ExportSettings, compare, pick_rows
 
 STUDENT = Path("data/models/student.safetensors")
 EXPORT = Path("data/export")
@@ -33,7 +33,9 @@ METRICS = Path("metrics/export.json")
 def main() -> None:
     settings, root = read(ExportSettings, "export"), Path(read(str, "data.root"))
     threads, cpu_isa = read(int, "threads"), read(str, "cpu_isa")
-    device = start(MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", processes=1), seed=0)
+    device = start_machine(
+        MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", processes=1), seed=0
+    )
     model, facts = load_model(STUDENT)
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
@@ -43,9 +45,15 @@ def main() -> None:
     for form in FORMATS.values():
         path = EXPORT / form.file
         form.write(path, model, base, facts)
-        shipped = form.run(path, files, facts.classes)
-        differences.append(check_parity(path, shipped, measured, files, settings.tolerance))
-        print(f"{path}: {len(rows)} test pictures, largest probability difference {differences[-1]:.3g}")
+        difference, worst = compare(form.run(path, files, facts.classes), measured)
+        if not difference <= settings.tolerance:
+            path.unlink()
+            raise UserError(
+                f"{path}: differs from the model by {difference:.3g} on {files[worst]}, export.tolerance is "
+                f"{settings.tolerance:g} (file removed; if the pictures changed, run dvc repro)"
+            )
+        differences.append(difference)
+        print(f"{path}: {len(rows)} test pictures, largest probability difference {difference:.3g}")
     write_json(METRICS, {"export": {"max_difference": float(f"{max(differences):.3g}")}})
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from src.ground.errors import run
 from src.ground.params import read
 from src.pictures.manifest import read_manifest
-from src.teaching.beliefs import find_truth_probs
-from src.teaching.curriculum import CurriculumSettings, assign_weights, write_weights
-from src.teaching.knowledge import read_folder
+from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
+from src.teaching.curriculum_file import write_weights
+from src.teaching.knowledge_file import read_folder
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")

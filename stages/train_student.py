@@ -1,7 +1,7 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
 params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa,
-        processes, workers
+        processes
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import read, read_params, read_top
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.reading import read_learning_pictures
-from src.teaching.curriculum import read_weights
-from src.teaching.knowledge import read_folder
-from src.teaching.labels import Lesson, draw_fraction, learn_from_labels
-from src.teaching.targets import DistillSettings, choose_weights, mix_targets
+from src.teaching.curriculum_file import choose_weights, read_weights
+from src.teaching.knowledge_file import read_folder
+from src.teaching.labels import Lesson, build_lesson, draw_fraction
+from src.teaching.targets import DistillSettings, mix_targets
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.prepare import check_processes
@@ -35,24 +35,24 @@ OUTPUTS = Outputs(
     metrics=Path("metrics/student.json"),
     curves=Path("plots/student.csv"),
 )
-MADE_BY = ("student", "loss", "seed", "augment", "weighting", "distill")
+DECISIVE = ("student", "loss", "seed", "augment", "weighting", "distill")
 
 
 def main() -> None:
     job = build_job(read_top(MachineSettings))
-    params = {key: read_params()[key] for key in MADE_BY}
+    params = {key: read_params()[key] for key in DECISIVE}
     parameters = sum(parameter.numel() for parameter in job.network.parameters())
-    run_training(job, "train_student", "", OUTPUTS, params, more_metrics={"parameters": parameters})
+    run_training(job, OUTPUTS, params, more_metrics={"parameters": parameters})
 
 
 def build_job(machine: MachineSettings) -> Job:
     """The student's training as configured in params.yaml; also sets up device, threads and processes."""
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
-    device = start(machine, strategy.seed)
+    device = start_machine(machine, strategy.seed)
     pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
     train, distill = pictures.train, read(DistillSettings, "distill")
-    labels = learn_from_labels(train, settings, "student")
+    labels = build_lesson(train, settings, "student")
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
     lesson = Lesson(
@@ -60,7 +60,7 @@ def build_job(machine: MachineSettings) -> Job:
         weights=curriculum * labels.weights,
         rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
     )
-    return assemble(settings, strategy, pictures, lesson, device, read(int, "workers"), "student")
+    return assemble(settings, strategy, pictures, lesson, device, "student")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, teacher_common, device, threads, cpu_isa, processes, workers, images.dct_scaling
+params  teacher.NAME, teacher_common, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/manifest/classes.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
@@ -16,16 +16,12 @@ from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import read, read_top
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.reading import read_learning_pictures
-from src.teaching.labels import learn_from_labels
+from src.teaching.labels import build_lesson
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.prepare import check_processes
 from src.training.settings import TeacherSettings
-
-WEIGHTS = "data/models/teachers/{}.safetensors"
-METRICS = "metrics/teacher/{}.json"
-CURVES = "plots/teacher/{}.csv"
 
 
 def main() -> None:
@@ -34,12 +30,16 @@ def main() -> None:
     settings = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
     machine = read_top(MachineSettings)
     check_processes(settings, machine, key)
-    device = start(machine, settings.seed)
+    device = start_machine(machine, settings.seed)
     pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
-    lesson = learn_from_labels(pictures.train, settings, key)
-    job = assemble(settings, settings, pictures, lesson, device, read(int, "workers"), key)
-    outputs = Outputs(*(Path(path.format(name)) for path in (WEIGHTS, METRICS, CURVES)))
-    run_training(job, "train_teacher", name, outputs, asdict(settings), more_metrics={})
+    lesson = build_lesson(pictures.train, settings, key)
+    job = assemble(settings, settings, pictures, lesson, device, key)
+    outputs = Outputs(
+        weights=Path(f"data/models/teachers/{name}.safetensors"),
+        metrics=Path(f"metrics/teacher/{name}.json"),
+        curves=Path(f"plots/teacher/{name}.csv"),
+    )
+    run_training(job, outputs, asdict(settings), more_metrics={})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from src.ground.names import list_optimizers
 from src.ground.params import convert
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.network import Input, Network
 from src.training.job import Job
 from src.training.settings import TrainingSettings
@@ -41,7 +41,10 @@ def read_shipped(kind, key=""):
     return convert(kind, {field.name: values[field.name] for field in dataclasses.fields(kind)}, key)
 
 
-LIGHT = dataclasses.replace(read_shipped(AugmentSettings, "augment"), rotate=20, flip=0.5)
+LIGHT = dataclasses.replace(
+    read_shipped(AugmentSettings, "augment"), policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5,
+    erase=0, mixup=0, cutmix=0, multi_scale=0,
+)  # fmt: skip
 
 
 REPEATED = {name for name in list_optimizers() if name.startswith("lookahead_")} - {"lookahead_adam"}

@@ -106,8 +106,14 @@ def make_rows(*overrides):
             ".rows: +a and with a give experiments the same name",
         ),
         ({"baseline": "plian"}, ": baseline: no row 'plian', did you mean plain?"),
-        ({"baseline": 3}, ".baseline: the label of the row that the others are compared with, or a list"),
-        ({"baseline": []}, ".baseline: the label of the row that the others are compared with, or a list"),
+        (
+            {"baseline": 3},
+            ".baseline: must be the label of the row that the others are compared with",
+        ),
+        (
+            {"baseline": []},
+            ".baseline: must be the label of the row that the others are compared with",
+        ),
         ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
@@ -125,7 +131,7 @@ def test_an_invalid_table_is_refused_with_its_key(tables, changes, message):
 def test_a_table_without_a_baseline_is_refused(tables, place):
     path = place / "ablations.yaml"
     path.write_text(path.read_text().replace("    baseline: plain\n", ""))
-    with pytest.raises(UserError, match=r"^ablations.yaml: tables.losses.baseline: missing \(the label of"):
+    with pytest.raises(UserError, match=r"^ablations.yaml: tables.losses.baseline: missing \(must be the label of"):
         read_table("losses", "own", [])
 
 

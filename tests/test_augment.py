@@ -100,17 +100,17 @@ def measure_means(operation, image, count=200):
 
 def test_colour_operations_stay_in_their_ranges():
     grey = torch.full((3, 16, 16), 100, dtype=torch.uint8)
-    bright = measure_means(custom.brightness, grey)
+    bright = measure_means(custom.change_brightness, grey)
     assert 49 <= bright.min() < 60 and 140 < bright.max() <= 151
-    strong = measure_means(custom.contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
+    strong = measure_means(custom.change_contrast, grey)  # 127.5 + (100 - 127.5) x 0.6 to 1.4
     assert 88.9 <= strong.min() < 92 and 108 < strong.max() <= 111.1
     apart = (strong.max(dim=1).values - strong.min(dim=1).values) > 0
     assert 0.35 < apart.double().mean() < 0.65  # half of the time, each channel has its own factor
     red = torch.tensor([200, 50, 50], dtype=torch.uint8).view(3, 1, 1).expand(3, 16, 16)
-    vivid = measure_means(custom.saturation, red)  # grey is 94.8, red is 105.2 above it: scaled by 0.5 to 1.5
+    vivid = measure_means(custom.change_saturation, red)  # grey 94.8, red 105.2 above it, times 0.5 to 1.5
     assert 146 < vivid[:, 0].min() < 152 and 247 < vivid[:, 0].max() <= 253
     turned = measure_means(
-        custom.hue, red
+        custom.turn_hue, red
     )  # a twentieth of the circle: 18 of 60 degrees to yellow or magenta
     assert (turned[:, 0] - 200).abs().max() <= 1 and 85 < turned[:, 1:].max() <= 50 + 150 * 18 / 60 + 3
     assert (measure_means(custom.sharpen, grey, 20) - 100).abs().max() <= 1
@@ -130,7 +130,7 @@ def test_noise_is_weak():
     torch.manual_seed(0)
     grey = torch.full((3, 64, 64), 100, dtype=torch.uint8)
     for _ in range(50):
-        noisy = custom.noise(grey).float()
+        noisy = custom.add_noise(grey).float()
         if set(noisy.unique().tolist()) <= {0, 100, 255}:
             assert (noisy != 100).any(dim=0).double().mean() < 0.04
         else:

@@ -14,9 +14,9 @@ from PIL import Image
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.networks.checkpoint import Facts
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.predict import predict_probs
-from src.results.export import pick_rows, run_classifier, write_torchscript
+from src.results.export import compare, pick_rows, run_classifier, write_torchscript
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
@@ -114,3 +114,12 @@ def test_a_demo_that_fails_is_an_error(shipped, tmp_path):
 def test_compared_pictures_are_spread_over_the_split():
     assert pick_rows(10, 4).tolist() == [0, 3, 6, 9]
     assert pick_rows(3, 100).tolist() == [0, 1, 2]
+
+
+def test_the_largest_difference_and_its_picture():
+    measured = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
+    shipped = measured + np.array([[0, 0], [0, 0.25], [-0.125, 0]])
+    assert compare(shipped, measured) == (pytest.approx(0.25), 1)
+    shipped[2, 0] = np.nan
+    difference, row = compare(shipped, measured)
+    assert np.isnan(difference) and row == 2 and not difference <= 1.0

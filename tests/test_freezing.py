@@ -9,7 +9,7 @@ from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.networks.freezing import freeze
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.training.optim import build_optimizer
 
 

@@ -11,12 +11,12 @@ from conftest import ROOT, edit_params
 import stages.train_student
 from src.ground.files import open_atomically, write_json
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, start_manifest
-from src.teaching.curriculum import write_weights
+from src.teaching.curriculum_file import write_weights
 from tools.deps import INERT
 
 REPLACED = {  # names from INERT files that other sources use
     "src.training.fit": {"Display", "Stop", "State", "print_resumption"},
-    "src.training.assembly": {"resumable"},
+    "src.training.assembly": {"open_state"},
 }
 
 
@@ -72,6 +72,8 @@ def ready(place, pack, monkeypatch):
 
 
 def train():
+    for path in stages.train_student.OUTPUTS:
+        path.unlink(missing_ok=True)
     stages.train_student.main()
     return {path: path.read_bytes() for path in stages.train_student.OUTPUTS}
 
@@ -81,7 +83,7 @@ def test_a_training_without_inert_sources_writes_the_same_bytes(ready, monkeypat
     assert "epoch 3/3: loss" in capsys.readouterr().out
     for name in ("Display", "Stop"):
         monkeypatch.setattr(f"src.training.fit.{name}", Silent)
-    monkeypatch.setattr("src.training.assembly.resumable", run_without_a_state)
+    monkeypatch.setattr("src.training.assembly.open_state", run_without_a_state)
     assert train() == whole
     assert "epoch" not in capsys.readouterr().out
 

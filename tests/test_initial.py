@@ -9,7 +9,7 @@ from src.batches.mixing import list_sizes
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.networks.initial import build_initial
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 
 
 def build(arch="mobilenetv3_small", multi_scale=0.0, **changes):

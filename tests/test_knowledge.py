@@ -5,8 +5,9 @@ import pytest
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.teaching.beliefs import KINDS, Knowledge, average_teachers, find_truth_probs
-from src.teaching.knowledge import read_folder, read_knowledge, write_knowledge
+from src.teaching.curriculum import find_truth_probs
+from src.teaching.knowledge import KINDS, Knowledge, average_teachers
+from src.teaching.knowledge_file import read_folder, read_knowledge, write_knowledge
 
 PATHS = ["train/a/co,mma.png", 'train/a/"q".png', "train/b/line\nbreak.png"]
 CLASSES = ("a", "b,c")

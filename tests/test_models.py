@@ -10,7 +10,8 @@ import torchvision
 from src.batches.mixing import list_sizes
 from src.ground.errors import UserError
 from src.ground.names import ALIASES, find_registered
-from src.networks.models import build_model, check_sizes
+from src.networks.initial import check_sizes
+from src.networks.libraries import build_model
 from tools.models import build_without_values
 
 

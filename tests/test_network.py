@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 
 
 @pytest.mark.parametrize(

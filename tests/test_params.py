@@ -10,7 +10,7 @@ from dvc.utils.serialize import load_yaml
 
 from src.ground.errors import UserError
 from src.ground.kinds import within
-from src.ground.params import read, read_params, require
+from src.ground.params import Settings, read, read_params, read_top, require
 from src.training.settings import TeacherSettings
 
 LOSS = (
@@ -211,6 +211,43 @@ def test_an_entry_of_teacher_overrides_teacher_common(place):
     assert after.augment.policy == before.augment.policy
     other = read_teacher("second")
     assert (other.clip, other.augment.rotate, other.augment.shift) == (0.0, before.augment.rotate, 0.7)
+
+
+def test_a_mapping_by_class_in_an_entry_takes_the_place_of_the_shared_one(place):
+    edit_params(place, teacher_common__class_weights={"3": 5.0}, teacher_common__prior={"3": 0.5})
+    edit_params(place, teacher_common__weighting__weighted__costs={"3": {"8": 2.0}})
+    edit_params(place, teacher__big__class_weights={"7": 2.0}, teacher__big__prior="uniform")
+    edit_params(place, teacher__big__weighting={"weighted": {"costs": {}}})
+    big, second = read_teacher(), read_teacher("second")
+    assert (big.class_weights, big.prior, big.weighting.weighted.costs) == ({"7": 2.0}, "uniform", {})
+    assert (second.class_weights, second.prior) == ({"3": 5.0}, {"3": 0.5})
+    assert second.weighting.weighted.costs == {"3": {"8": 2.0}} and big.weighting.ohm == second.weighting.ohm
+
+
+@dataclass(frozen=True)
+class Ordered(Settings):
+    """A part of a part of the file."""
+
+    train: int
+    val: int
+    seed: int
+    imbalance: float
+    label_noise: float
+
+    def check(self):
+        require(self.train < 10, "train must be below 10", self.train)
+
+
+@dataclass(frozen=True)
+class Top(Settings):
+    """A part of the file's top level."""
+
+    demo: Ordered
+
+
+def test_a_rule_below_a_key_of_the_top_level_names_its_section(place):
+    with pytest.raises(UserError, match=r"^params.yaml: demo: train must be below 10, got 300$"):
+        read_top(Top)
 
 
 @pytest.mark.parametrize(

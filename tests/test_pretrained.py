@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from src.ground.errors import UserError
 from src.networks.checkpoint import Facts, save_weights
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.pretrained import fill, load_pretrained
 from src.networks.prior import set_bias
 
@@ -244,7 +244,7 @@ def test_default_is_refused_for_a_variant_without_weights():
 def test_default_without_an_internet_connection_is_a_one_line_error(tmp_path, arch):
     """In its own process: the libraries read these variables at import."""
     program = (
-        "from src.ground.errors import run; from src.networks.models import build_model; "
+        "from src.ground.errors import run; from src.networks.libraries import build_model; "
         "from src.networks.pretrained import fill, load_pretrained; "
         f"model = build_model('{arch}', 3, 'x'); "
         f"run(lambda: load_pretrained(model, '{arch}', 'default', 'any', (64, 64), 'x'))"

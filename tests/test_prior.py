@@ -5,7 +5,7 @@ import torch
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set_bias
 
 

@@ -27,11 +27,11 @@ from src.ground.params import flatten
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.losses.weightings import Ghm, GhmSettings
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.training.fingerprint import collect_inputs, hash_file
 from src.training.fit import fit
-from src.training.resume import locked, resumable
-from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, put
+from src.training.resume import hold_lock, open_state
+from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, write_file
 from src.training.state import Saved, State
 
 
@@ -213,7 +213,7 @@ def test_a_state_that_runs_code_is_refused(tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/PWNED",)
 
-    put(tmp_path, {"places": "[]", "state": Evil()}, torch.zeros(8, dtype=torch.uint8))
+    write_file(tmp_path, {"places": "[]", "state": Evil()}, torch.zeros(8, dtype=torch.uint8))
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
         parse((tmp_path / NEWEST).read_bytes())
     assert not (tmp_path / "PWNED").exists()
@@ -300,25 +300,25 @@ def test_flatten_names_every_leaf():
 
 
 def test_a_changed_input_restarts_training_and_is_reported(run_folder, capsys):
-    with pytest.raises(Killed), resumable("train_student", "", CPU) as state:
+    with pytest.raises(Killed), open_state("train_student", "", CPU) as state:
         state.track(weights=torch.nn.Linear(1, 1))
         state.save()
         raise Killed
-    with pytest.raises(Killed), resumable("train_student", "", CPU) as again:
+    with pytest.raises(Killed), open_state("train_student", "", CPU) as again:
         assert (again.folder / NEWEST).exists() and again.folder == state.folder
         raise Killed
     assert capsys.readouterr().out == ""
     edit_params(run_folder, student__lr=0.5)
     (run_folder / "a.csv").write_text("3")
-    with resumable("train_student", "", CPU) as other:
+    with open_state("train_student", "", CPU) as other:
         assert other.folder != state.folder and not (other.folder / NEWEST).exists()
     changed = "a.csv, student.lr (0.003, now 0.5) changed since: starting from scratch"
     assert capsys.readouterr().out == f"{state.folder}: an unfinished run, but {changed}\n"
     assert not other.folder.exists() and state.folder.exists()  # a finished run is removed
 
 
-LOCK_IT = "import sys, time; from pathlib import Path; from src.training.resume import locked\n"
-LOCK_IT += "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+LOCK_IT = "import sys, time; from pathlib import Path; from src.training.resume import hold_lock\n"
+LOCK_IT += "with hold_lock(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
 
 
 @pytest.mark.slow
@@ -329,8 +329,8 @@ def test_a_second_writer_is_refused_until_the_first_ends(tmp_path, monkeypatch):
         assert first.stdout.readline() == "locked\n"
         monkeypatch.setattr("src.training.resume.PATIENCE", 0.2)
         message = rf"^{tmp_path}: another training \(process {first.pid}\) is writing this run"
-        with pytest.raises(UserError, match=message), locked(tmp_path):
+        with pytest.raises(UserError, match=message), hold_lock(tmp_path):
             pass
         first.kill()
-    with locked(tmp_path):
+    with hold_lock(tmp_path):
         assert (tmp_path / "lock").read_text() == str(os.getpid())

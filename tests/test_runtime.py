@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 
 SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
 
@@ -40,15 +40,15 @@ def make_machine(device, cpu_isa="auto"):
 
 def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    start(make_machine("cpu", cpu_isa="avx2"), seed=0)
+    start_machine(make_machine("cpu", cpu_isa="avx2"), seed=0)
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 requested, torch uses DEFAULT")
-    start(make_machine("cpu", cpu_isa="auto"), seed=0)
+    start_machine(make_machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
 
 
 FAULTS = """
 import resource, torch
-from src.ground.memory import keep_memory
+from src.machine.memory import keep_memory
 keep_memory()
 for _ in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -74,4 +74,4 @@ def test_cuda_without_a_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="device: cuda, but torch sees no GPU here"):
-        start(make_machine("cuda"), seed=0)
+        start_machine(make_machine("cuda"), seed=0)

@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,13 @@ from conftest import edit_params
 
 from src.ground.errors import UserError
 from src.ground.params import read
-from src.teaching.beliefs import Knowledge
-from src.teaching.curriculum import CurriculumSettings, assign_weights, read_weights, write_weights
-from src.teaching.targets import DistillSettings, choose_weights, mix_targets
+from src.teaching.curriculum import (
+    CurriculumSettings,
+    assign_weights,
+)
+from src.teaching.curriculum_file import choose_weights, read_weights, write_weights
+from src.teaching.knowledge import Knowledge
+from src.teaching.targets import DistillSettings, mix_targets
 
 TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
 TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))

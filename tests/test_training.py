@@ -29,7 +29,7 @@ from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.machine.runtime import MachineSettings
 from src.networks.checkpoint import load_model, save_weights
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
 from src.training.averaging import build_average
 from src.training.fit import fit

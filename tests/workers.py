@@ -20,7 +20,7 @@ from src.ground.params import read, read_top
 from src.losses.loss import build_loss
 from src.losses.weightings import WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, share_buffers
-from src.machine.runtime import MachineSettings, start
+from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
 from src.training.job import Job
 from src.training.prepare import prepare
@@ -33,7 +33,7 @@ RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, 
 
 def compute():
     """Results that must not depend on the number of processes, by name."""
-    device = start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    device = start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     found = {recipe: compute_weights(recipe, device) for recipe in RECIPES}
     pictures = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def build_network():
 
 def work_until_the_end(file):
     """Synchronise forever; FILE gets the process ids, so that the test can signal one of them."""
-    start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
     while True:
         all_sum(torch.ones(1))
@@ -87,7 +87,7 @@ def work_until_the_end(file):
 
 
 def raise_in_the_second(file):
-    start(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     if rank() == 1:
         raise UserError("pictures/1.png: gone (bring it back)") if file.name == "user" else KeyError("bug")
     all_sum(torch.ones(1))

@@ -15,7 +15,7 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 # isort: split
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -25,9 +25,10 @@ from matplotlib.figure import Figure
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.ground.errors import UserError, run
-from src.ground.files import open_atomically
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
+from src.results.drawing import save_figure
+from src.results.predictions import write_table
 from src.training.prepare import prepare
 from src.training.step import train_epoch
 from stages.train_student import build_job
@@ -49,8 +50,9 @@ def main() -> None:
     rates = np.geomspace(arguments.low, arguments.high, arguments.steps)
     losses = measure_losses(rates)
     smoothed = smooth(losses)
-    end = count_steps(smoothed)
-    write_table(rates[:end], losses[:end], smoothed[:end])
+    end = count_steps(smoothed.tolist())
+    rows = zip(count(1), rates[:end].tolist(), losses[:end].tolist(), smoothed[:end].tolist(), strict=False)
+    write_table(TABLE, ("step", "lr", "loss", "smoothed"), rows)
     best = int(smoothed[:end].argmin())
     draw(rates[:end], losses[:end], smoothed[:end], rates[best] / 10)
     print(
@@ -80,21 +82,14 @@ def smooth(losses: np.ndarray) -> np.ndarray:
     return np.array(values)
 
 
-def count_steps(smoothed: Iterable[float]) -> int:
+def count_steps(smoothed: Sequence[float]) -> int:
     """The number of steps before the smoothed loss becomes NaN or exceeds DIVERGED times its minimum."""
     lowest = float("inf")
     for step, loss in enumerate(smoothed):
         lowest = min(lowest, loss)
         if not loss <= DIVERGED * lowest:  # also true for NaN
             return max(step, 1)
-    return step + 1
-
-
-def write_table(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray) -> None:
-    with open_atomically(TABLE) as file:
-        file.write("step,lr,loss,smoothed\n")
-        for step, row in enumerate(zip(rates, losses, smoothed, strict=True), 1):
-            file.write(f"{step}," + ",".join(f"{value:.9g}" for value in row) + "\n")
+    return len(smoothed)
 
 
 def draw(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion: float) -> None:
@@ -105,8 +100,7 @@ def draw(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion
     axis.axvline(suggestion, linestyle="--", color="C1", label=f"suggestion {suggestion:.1g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(0, 1.1 * smoothed.max()))
     axis.legend()
-    with open_atomically(PICTURE, "wb") as file:
-        figure.savefig(file, dpi=120, metadata={"Software": None})
+    save_figure(PICTURE, figure)
 
 
 if __name__ == "__main__":

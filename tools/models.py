@@ -19,11 +19,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.ground.errors import UserError, run
+from src.ground.errors import UserError, run, shorten
 from src.ground.files import open_atomically
 from src.ground.kinds import Architecture, Count, Rule, within
 from src.ground.params import Settings, read
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.network import Network
 
 TABLE = Path("metrics/models.csv")
@@ -86,7 +86,7 @@ def count_costs(
         try:
             net.eval()(torch.zeros(1, 3, height, width, device="meta"))
         except (AssertionError, RuntimeError, ValueError) as error:
-            text = " ".join(str(error).split())[:100]
+            text = shorten(error, 100)
             raise UserError(
                 f"{key}: {arch} cannot take pictures of {height} x {width}: {text} (another size, or network)"
             ) from None

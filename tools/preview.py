@@ -23,10 +23,10 @@ from src.batches.augment import augment_each
 from src.batches.batch import Batch
 from src.batches.data import TrainingSet
 from src.ground.errors import run
-from src.ground.files import open_atomically
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.pictures.manifest import read_manifest
+from src.results.drawing import save_figure
 from src.training.prepare import check_batches
 from stages.train_student import build_job
 
@@ -56,8 +56,7 @@ def main() -> None:
     for column, (image, target) in enumerate(zip(batch.images, batch.targets, strict=False)):
         if column <= VIEWS:
             draw_image(axes[PICTURES, column], image, describe_target(target, classes))
-    with open_atomically(PICTURE, "wb") as file:
-        figure.savefig(file, dpi=120, metadata={"Software": None})
+    save_figure(PICTURE, figure)
     print(
         f"{PICTURE}: {PICTURES} pictures, original and augmented, and {VIEWS + 1} of the first batch, mixed"
     )

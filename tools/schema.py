@@ -29,8 +29,8 @@ from src.pictures.demo import DemoSettings
 from src.results.export import ExportSettings
 from src.results.measuring import EvaluateSettings
 from src.teaching.curriculum import CurriculumSettings
-from src.teaching.knowledge import KnowledgeSettings
 from src.teaching.targets import DistillSettings
+from src.teaching.teachers import KnowledgeSettings
 from src.training.settings import StrategySettings, StudentSettings, TeacherSettings
 from tools.models import ModelsSettings
 

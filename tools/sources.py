@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOMS = ("ground", "machine", "pictures", "teaching", "losses", "batches", "networks", "training", "results")
+PACKAGE = "stages/__init__.py"  # runs before each of its scripts
 OURS = ("src", "stages", "tools", "demos", "benchmarks", "tests")
 
 
@@ -32,7 +33,7 @@ def list_imported_sources(path: str) -> list[str]:
 def find_closure(path: str) -> set[str]:
     """The file itself and every file of `src/` that it imports, directly or indirectly."""
     reached: set[str] = set()
-    waiting = [path]
+    waiting = [path, *([PACKAGE] if path.startswith("stages/") else [])]
     while waiting:
         current = waiting.pop()
         if current not in reached:

@@ -12,7 +12,7 @@ from src.ground.errors import UserError, run
 from src.ground.names import is_known, list_architectures
 from src.ground.params import read
 from src.ground.validating import suggest
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from tools.models import count_costs
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")

@@ -8,19 +8,27 @@ writes  data/models/teachers
 run     python -m tools.tidy
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import read
-from src.teaching.knowledge import find_dropped
+from src.teaching.teachers import find_dropped
 
 TEACHERS = Path("data/models/teachers")
 
 
 def main() -> None:
-    for path in find_dropped(TEACHERS, read(tuple[str, ...], "knowledge.teachers")):
-        path.unlink()
+    for path in remove_dropped(TEACHERS, read(tuple[str, ...], "knowledge.teachers")):
         print(f"{path}: removed, it is not in knowledge.teachers")
+
+
+def remove_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
+    """Remove the weights of all teachers but those listed; returns what is gone."""
+    dropped = find_dropped(folder, teachers)
+    for path in dropped:
+        path.unlink()
+    return dropped
 
 
 if __name__ == "__main__":

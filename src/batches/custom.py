@@ -87,7 +87,7 @@ def smear(image: Tensor) -> Tensor:
     return apply_on_floats(image, lambda floats: bilateral_blur(floats, side, colour, (space, space)))
 
 
-def noise(image: Tensor) -> Tensor:
+def add_noise(image: Tensor) -> Tensor:
     """Salt-and-pepper noise on up to 3 % of the pixels, or Gaussian noise, sigma up to 0.05 of the range."""
     if draw_chance(0.5):
         draws, share = torch.rand(image.shape[-2:]), draw_between(0, 0.03)
@@ -97,7 +97,7 @@ def noise(image: Tensor) -> Tensor:
     return apply_on_floats(image, lambda floats: floats + sigma * torch.randn_like(floats))
 
 
-def contrast(image: Tensor) -> Tensor:
+def change_contrast(image: Tensor) -> Tensor:
     """Contrast times 0.6 to 1.4 around mid-grey, half of the time separately for each channel."""
     channels = 3 if draw_chance(0.5) else 1
     factors = torch.tensor([draw_between(0.6, 1.4) for _ in range(channels)]).view(-1, 1, 1)
@@ -109,7 +109,7 @@ def sharpen(image: Tensor) -> Tensor:
     return F.adjust_sharpness(image, draw_between(1, 2))
 
 
-def brightness(image: Tensor) -> Tensor:
+def change_brightness(image: Tensor) -> Tensor:
     """Up to 30 levels added or subtracted, or brightness times 0.5 to 1.5."""
     if draw_chance(0.5):
         change = draw_between(-30, 30) / 255
@@ -117,17 +117,17 @@ def brightness(image: Tensor) -> Tensor:
     return F.adjust_brightness(image, draw_between(0.5, 1.5))
 
 
-def saturation(image: Tensor) -> Tensor:
+def change_saturation(image: Tensor) -> Tensor:
     """Saturation times 0.5 to 1.5."""
     return F.adjust_saturation(image, draw_between(0.5, 1.5))
 
 
-def hue(image: Tensor) -> Tensor:
+def turn_hue(image: Tensor) -> Tensor:
     """Hue shifted by up to a twentieth of the colour circle to either side."""
     return F.adjust_hue(image, draw_between(-0.05, 0.05))
 
 
-CHANGES = (soften, smear, noise, contrast, sharpen, brightness, saturation, hue)
+CHANGES = (soften, smear, add_noise, change_contrast, sharpen, change_brightness, change_saturation, turn_hue)
 
 
 def apply_on_floats(image: Tensor, change: Operation) -> Tensor:

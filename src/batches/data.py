@@ -63,7 +63,7 @@ def report_dead_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
             raise
         raise UserError(
             "params.yaml: workers: a process that augments pictures died, out of memory or of /dev/shm? "
-            "(use fewer or 0; the same command resumes from the last finished epoch)"
+            "(use fewer or 0; the same command resumes from the last saved state)"
         ) from None
 
 

@@ -30,6 +30,11 @@ class Stopped(Exception):
         self.signum = signum
 
 
+def shorten(error: Exception, most: int) -> str:
+    """What an exception says, on one line of at most `most` characters."""
+    return " ".join(str(error).split())[:most]
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main`; on an error that the user can fix, print one line to stderr and exit.
 

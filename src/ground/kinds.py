@@ -32,6 +32,9 @@ Count = Annotated[int, within("[1, inf)")]
 CountOrZero = Annotated[int, within("[0, inf)")]
 Seed = Annotated[int, within("[0, 4294967295]")]
 Pixels = Annotated[int, within("[8, 4096]")]
-EntryName = Annotated[str, Rule(pattern="^[A-Za-z0-9_-]+$")]
+EntryName = Annotated[  # of a teacher, whose figures are listed beside the student's
+    str,
+    Rule(pattern="^(?!student$)[A-Za-z0-9_-]+$", rule="must be letters, digits, _ or -, but not student"),
+]
 Architecture = Annotated[str, Rule(format="architecture")]
 OptimizerName = Annotated[str, Rule(format="optimizer")]

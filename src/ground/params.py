@@ -15,13 +15,14 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from src.ground.errors import UserError, run
+from src.ground.errors import UserError
 from src.ground.validating import find_problems, suggest
 
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Settings")
 
 
 def require(holds: bool, rule: str, got: Any) -> None:
@@ -30,6 +31,7 @@ def require(holds: bool, rule: str, got: Any) -> None:
         raise ValueError(f"{rule}, got {got}")
 
 
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """A section of params.yaml as a frozen dataclass, possibly combined from several by inheritance."""
 
@@ -48,19 +50,23 @@ def read(kind: type[T], key: str, over: str | None = None) -> T:
     With `over`, the mapping at `key` overrides the one at `over`, key by key.
     """
     value = find_value(key)
-    return convert(kind, merge(find_value(over), value) if over else value, key)
+    return convert(kind, merge(kind, find_value(over), value) if over else value, key)
 
 
-def read_top(kind: type[T]) -> T:
+def read_top(kind: type[S]) -> S:
     """A dataclass whose fields are top-level keys of the file."""
-    return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")  # type: ignore[arg-type]
+    return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")
 
 
-def merge(below: Any, above: Any) -> Any:
-    """Two nested mappings merged; where both have a value, that of `above` is taken."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
+def merge(kind: Any, below: Any, above: Any) -> Any:
+    """The values of a `kind`, those of `above` before those of `below`; of a dataclass field by field.
+
+    A mapping by class is one value: what `above` gives takes its place.
+    """
+    if not (dataclasses.is_dataclass(kind) and isinstance(below, dict)):
         return above
-    return below | {name: merge(below.get(name), value) for name, value in above.items()}
+    hints = get_type_hints(kind)
+    return below | {name: merge(hints[name], below.get(name), value) for name, value in above.items()}
 
 
 def find_value(key: str) -> Any:
@@ -88,7 +94,8 @@ def convert(kind: Any, value: Any, key: str) -> Any:
         hints = get_type_hints(kind)
         assert set(hints) == set(value), f"{key}: schema and {kind} differ: {set(hints) ^ set(value)}"
         try:
-            values = {name: convert(hint, value[name], f"{key}.{name}") for name, hint in hints.items()}
+            prefix = f"{key}." if key else ""
+            values = {name: convert(hint, value[name], prefix + name) for name, hint in hints.items()}
             return kind(**values)
         except ValueError as error:
             raise UserError(f"{PARAMS}: {key}{': ' if key else ''}{error}") from None
@@ -140,7 +147,3 @@ def stringify_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): stringify_keys(item) for name, item in value.items()}
     return value
-
-
-if __name__ == "__main__":
-    run(lambda: print(f"{PARAMS}: {len(dict(flatten(read_params())))} keys, all valid"))

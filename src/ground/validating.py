@@ -14,6 +14,14 @@ import jsonschema
 
 from src.ground.names import is_known, list_architectures, list_optimizers
 
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+}
 FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]]] = {
     "architecture": ("network", is_known, list_architectures),
     "optimizer": ("optimizer", lambda name: name in list_optimizers(), list_optimizers),
@@ -69,7 +77,8 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
                 meaning = known.get("description") or known.get("rule") or "git diff shows what was removed"
                 yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
-        yield f"{key}: must be {join_choices(given)}, got {value!r}{suggest(str(value), given)}"
+        choices = [str(one).lower() if isinstance(one, bool) else one for one in given]
+        yield f"{key}: must be {join_choices(choices)}, got {value!r}{suggest(str(value), choices)}"
     elif error.validator == "keysOf":
         yield f"{key}: {error.message}"
     elif error.validator == "format":
@@ -83,8 +92,7 @@ def spell_rule(rule: dict[str, Any]) -> str:
     """What a value must be: the schema's `rule` if it has one, else type and range."""
     if "rule" in rule:
         return rule["rule"]
-    kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
-    what = kind.get(str(rule.get("type")), f"a {rule.get('type')}")
+    what = KINDS[rule["type"]]
     low = rule.get("minimum", rule.get("exclusiveMinimum"))
     high = rule.get("maximum", rule.get("exclusiveMaximum"))
     if low is None and high is None:

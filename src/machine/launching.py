@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Sign
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from src.ground.errors import KILLED_BY, UserError, fail, hand_to_parent
+from src.ground.errors import KILLED_BY, UserError, fail, hand_to_parent, shorten
 from src.ground.kinds import Rule, within
 from src.ground.params import PARAMS, Settings, read
 from src.machine.collectives import is_main
@@ -112,7 +112,7 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
             code=KILLED_BY + error.sigval,
         )
     except (dist.DistError, RuntimeError, OSError) as error:
-        text = " ".join(str(error).split())[:200]
+        text = shorten(error, 200)
         in_use = "EADDRINUSE" in text or "already in use" in text
         raise UserError(
             f"{PARAMS}: distributed.rendezvous: {settings.rendezvous}: "

@@ -9,10 +9,10 @@ from torch.utils import deterministic
 
 from src.ground.errors import UserError
 from src.ground.kinds import Count, Rule, within
-from src.ground.memory import keep_memory
 from src.ground.params import Settings
 from src.machine.isa import CPU_ISA
 from src.machine.launching import is_launched, join, launch
+from src.machine.memory import keep_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class MachineSettings(Settings):
     processes: Annotated[int, within("[1, 4096]")]  # number per stage, over all machines
 
 
-def start(machine: MachineSettings, seed: int) -> torch.device:
+def start_machine(machine: MachineSettings, seed: int) -> torch.device:
     """Choose the device, set threads and seed; `auto` prints its choice, `cuda` never falls back to the CPU.
 
     With several processes, the first call starts them all and never returns: each of them calls this again.

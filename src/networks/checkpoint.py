@@ -14,7 +14,7 @@ from torch import nn
 
 from src.ground.errors import UserError
 from src.ground.files import open_atomically
-from src.networks.models import build_model
+from src.networks.libraries import build_model
 from src.networks.network import Network
 
 FACTS = "dojo"

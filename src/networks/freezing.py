@@ -26,9 +26,9 @@ def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
     frozen = name_backbone(network) if what == BACKBONE else name_first_groups(net, int(what), key)
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name not in frozen
-    sizes = [(parameter.numel() / 1e6, parameter.requires_grad) for parameter in net.parameters()]
-    fixed, total = sum(size for size, learns in sizes if not learns), sum(size for size, _ in sizes)
-    print(f"{key}.freeze: {fixed:.3f} of {total:.3f} M parameters frozen")
+    fixed = sum(parameter.numel() for parameter in net.parameters() if not parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in net.parameters())
+    print(f"{key}.freeze: {fixed / 1e6:.3f} of {total / 1e6:.3f} M parameters frozen")
     return [module for module in net.modules() if is_frozen(module)]
 
 

@@ -8,7 +8,7 @@ import torchvision
 from timm.models import load_state_dict
 from torch import Tensor
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 from src.ground.files import sha256
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
@@ -60,7 +60,7 @@ def load_library_state(arch: str, key: str) -> Mapping[str, Tensor]:
         OSError,
         RuntimeError,
     ) as error:  # no connection, no such file on the server, or a damaged download
-        text = " ".join(str(error).split())[:200]
+        text = shorten(error, 200)
         raise UserError(
             f"{key}: the library's weights of {arch} could not be loaded: {text} (set none or a path)"
         ) from None
@@ -77,7 +77,7 @@ def load_file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tens
         tensors = bool(state) and all(isinstance(tensor, Tensor) for tensor in state.values())
         text = "it holds no named tensors"
     except Exception as error:  # a damaged file can raise almost anything
-        tensors, text = False, " ".join(str(error).split())[:150]
+        tensors, text = False, shorten(error, 150)
     if not tensors:
         raise UserError(
             f"{key}: {path}: not plain weights, {path.stat().st_size} bytes: {text} "

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from src.ground.files import open_atomically
 from src.ground.kinds import Count, Factor, Pixels, Rule, within
-from src.ground.memory import keep_memory
 from src.ground.params import Settings
+from src.machine.memory import keep_memory
 from src.pictures.decode import BadPicture, decode, hash_pixels
 from src.pictures.folders import Split
 from src.pictures.letterbox import letterbox

@@ -62,11 +62,10 @@ def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
     the pictures' hashes are in the manifest.
     """
     pack = np.load(pack_path(split), mmap_mode="r")
-    paths = read_manifest(split).paths
-    if len(pack) or not paths:
+    if len(pack):
         return pack
     _, height, width, _ = pack.shape
-    return FilePictures(Path(read(str, "data.root")), paths, height, width, dct_scaling)
+    return FilePictures(Path(read(str, "data.root")), read_manifest(split).paths, height, width, dct_scaling)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # works without a display
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from src.ground.files import open_atomically
 
@@ -17,9 +15,8 @@ MOST_NUMBERS = 20  # classes up to which the counts are large enough to read
 def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
     """A confusion matrix (C, C) per model, side by side: colour = share of the true class, number = count."""
     side = max(4.0, 0.45 * min(len(classes), 40) + 1.5)  # inches
-    figure, axes = plt.subplots(
-        1, len(counts), figsize=(side * len(counts), side), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(side * len(counts), side), layout="constrained")
+    axes = figure.subplots(1, len(counts), squeeze=False)
     for axis, (name, matrix) in zip(axes[0], counts.items(), strict=True):
         shares = matrix / matrix.sum(axis=1, keepdims=True).clip(1)
         axis.imshow(shares, vmin=0, vmax=1, cmap="Blues")
@@ -33,6 +30,10 @@ def draw_confusion(path: Path, counts: Mapping[str, np.ndarray], classes: Sequen
                 if count:
                     colour = "white" if shares[row, column] > 0.5 else "black"
                     axis.text(column, row, count, ha="center", va="center", fontsize=8, color=colour)
+    save_figure(path, figure, bbox_inches="tight")
+
+
+def save_figure(path: Path, figure: Figure, **options: Any) -> None:
+    """Write a figure as PNG, the same bytes each time."""
     with open_atomically(path, "wb") as file:
-        figure.savefig(file, dpi=120, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
+        figure.savefig(file, dpi=120, metadata={"Software": None}, **options)

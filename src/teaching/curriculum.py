@@ -3,18 +3,23 @@
 The file is CSV `path,weight`. N pictures.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 
-from src.ground.errors import UserError
-from src.ground.files import open_atomically
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings, require
+from src.teaching.knowledge import Knowledge, average_teachers
+
+
+def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
+    """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
+    if not knowledge:
+        return np.ones(len(labels))
+    return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]
+
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
 WEIGHTS = Rule(minItems=1, rule="must be a list of non-negative numbers, one per threshold")
@@ -53,28 +58,4 @@ def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.
         swapped = np.empty_like(weights)
         swapped[hardest_first] = weights[hardest_first[::-1]]
         return swapped
-    return weights
-
-
-def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
-    """Write the weights (N,) of the pictures in `paths` (N,)."""
-    with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "weight"])
-        writer.writerows((name, f"{weight:.9g}") for name, weight in zip(paths, weights, strict=True))
-
-
-def read_weights(path: Path, paths: Sequence[str]) -> np.ndarray:
-    """The weights (N,) in the order of `paths` (N,); every picture must have a finite, non-negative one."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = {row["path"]: float(row["weight"]) for row in csv.DictReader(file)}
-    missing = [name for name in paths if name not in rows]
-    if missing:
-        raise UserError(
-            f"{path}: {len(missing)} of {len(paths)} training pictures have no weight, first {missing[0]} "
-            "(run dvc repro -f make_curriculum)"
-        )
-    weights = np.array([rows[name] for name in paths])
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise UserError(f"{path}: weights must be finite and non-negative (run dvc repro -f make_curriculum)")
     return weights

@@ -36,7 +36,7 @@ class Lesson:
     rows: np.ndarray  # (M,) indices of the pictures that are used
 
 
-def learn_from_labels(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
+def build_lesson(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
     """The labels, smoothed and weighted by class; `key` is the section of params.yaml."""
     weights = weigh_classes(settings.class_weights, train.labels, train.classes, key)
     targets = smooth_labels(train.one_hot(), settings.label_smoothing)

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.ground.kinds import Share, within
 from src.ground.params import Settings
-from src.teaching.beliefs import Knowledge, average_teachers
+from src.teaching.knowledge import Knowledge, average_teachers
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,6 @@ class DistillSettings(Settings):
 
     share: Share  # of the teachers in the target; the label has the rest; 0 = no distillation
     temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens the teachers' probabilities
-
-
-def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
-    """The curriculum's weights (N,) if it is used, else ones."""
-    return curriculum if used else np.ones_like(curriculum)
 
 
 def mix_targets(

@@ -10,6 +10,7 @@ from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms, list_sizes
 from src.ground.files import write_json
+from src.ground.params import read
 from src.losses.bases import BASES
 from src.losses.loss import build_loss
 from src.machine.collectives import is_main
@@ -20,7 +21,7 @@ from src.teaching.labels import Lesson
 from src.training.curves import Curves
 from src.training.fit import fit
 from src.training.job import Job
-from src.training.resume import resumable
+from src.training.resume import open_state
 from src.training.settings import StrategySettings, TrainingSettings
 from src.training.validation import Validation
 
@@ -39,7 +40,6 @@ def assemble(
     pictures: LearningPictures,
     lesson: Lesson,
     device: torch.device,
-    workers: int,
     key: str,
 ) -> Job:
     """The training on `pictures` with `lesson`; `key` is the section of params.yaml that holds `settings`.
@@ -47,7 +47,10 @@ def assemble(
     The network's initial weights are drawn here, from torch's global generator in its current state.
     """
     classes, size = pictures.train.classes, pictures.size
-    augment, weighting_key = strategy.augment, "weighting" if strategy is not settings else f"{key}.weighting"
+    augment, weighting_key = (
+        strategy.augment,
+        f"{key}.weighting" if isinstance(settings, StrategySettings) else "weighting",
+    )
     loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
     base = BASES[loss.base.name]
     network = build_initial(settings, base, classes, size, list_sizes(*size, augment.multi_scale), key)
@@ -60,7 +63,7 @@ def assemble(
         transforms=build_transforms(augment),
         batch_size=settings.batch_size,
         seed=strategy.seed,
-        workers=workers,
+        workers=read(int, "workers"),  # no param of a stage: it changes no result
     )
     validation = Validation(pictures.val_pictures, pictures.val.one_hot(), base, settings.batch_size, device)
     return Job(
@@ -75,20 +78,17 @@ def assemble(
     )
 
 
-def run_training(
-    job: Job, stage: str, item: str, outputs: Outputs, params: Any, more_metrics: Mapping[str, Any]
-) -> None:
-    """Train to the end, or resume an interrupted run, and write the files of the stage.
+def run_training(job: Job, outputs: Outputs, params: Any, more_metrics: Mapping[str, Any]) -> None:
+    """Train to the end, resuming an interrupted run, and write the files of the stage.
 
-    `item` is the item of a foreach stage, or empty; `params` are all settings that determine the weights, as
-    a JSON value; `more_metrics` are added to the metrics of the best epoch.
+    `params` are all settings that determine the weights, as a JSON value; `more_metrics` go into the metrics
+    file beside those of the best epoch.
     """
-    with resumable(stage, item, job.device) as state:
+    kind, _, name = job.key.partition(".")  # student, or teacher and its name: as the stages are called
+    with open_state(f"train_{kind}", name, job.device) as state:
         with Curves(outputs.curves, job.key) as curves:
             best = fit(job, curves, state)
         if is_main():
             save_weights(outputs.weights, job.network, job.facts(params))
-            metrics: dict[str, Any] = best.metrics() | dict(more_metrics)
-            for word in reversed(job.key.split(".")):
-                metrics = {word: metrics}
-            write_json(outputs.metrics, metrics)
+            metrics = best.metrics() | dict(more_metrics)
+            write_json(outputs.metrics, {kind: {name: metrics} if name else metrics})

@@ -38,7 +38,7 @@ def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Op
     builder, options = OPTIMIZERS.get(settings.optimizer, (settings.optimizer, {}))
     if builder.startswith(TORCH):
         return getattr(torch.optim, builder.removeprefix(TORCH))(groups, lr=settings.lr, **options)
-    return create_optimizer_v2(groups, opt=builder, lr=settings.lr, weight_decay=0.0)
+    return create_optimizer_v2(groups, opt=builder, lr=settings.lr, weight_decay=0.0, **options)
 
 
 def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ PATIENCE = 10.0  # seconds to wait for a previous run that is shutting down
 
 
 @contextmanager
-def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
+def open_state(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
     """The state of this stage's run; removed when the block succeeds, kept for the next attempt otherwise.
 
     A UserError if another process is writing the same run, or if another machine has different inputs.
@@ -44,7 +44,7 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         yield Saved(folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with hold_lock(folder):
         if not (folder / NEWEST).exists() and not (folder / BEFORE).exists():
             print_differences(folder, inputs)
         write_json(folder / INPUTS, inputs)
@@ -53,7 +53,7 @@ def resumable(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def hold_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which the system releases when this process exits, even if it is killed."""
     with open(folder / LOCK, "a+") as file:
         if not try_to_lock(file):

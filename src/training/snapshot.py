@@ -59,7 +59,7 @@ class SnapshotWriter:
         number = count()
         marked = [f"{MARK}{next(number)}" if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         layout = {"places": self.places, "state": tree_unflatten(marked, spec)}
-        put(self.folder, layout, self.buffer)
+        write_file(self.folder, layout, self.buffer)
 
 
 def lay_out(tensors: list[Tensor]) -> tuple[list[Place], int]:
@@ -79,7 +79,7 @@ def view(buffer: Tensor, place: Place) -> Tensor:
     return buffer[place.start : place.start + size].view(dtype).as_strided(place.shape, place.strides)
 
 
-def put(folder: Path, layout: Any, buffer: Tensor) -> None:
+def write_file(folder: Path, layout: Any, buffer: Tensor) -> None:
     """Overwrite the older state's file, flush it to disk, and make it the newest."""
     saved = io.BytesIO()
     torch.save(layout, saved)

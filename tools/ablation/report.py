@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.ground.files import open_atomically
+from src.results.drawing import save_figure
 from tools.ablation.tables import Table
 
 FOLDER = Path("metrics/ablation")
@@ -25,8 +26,7 @@ def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
     lines = read_lines(csv)  # as rounded there, so that format_table prints the same digits later
     with open_atomically(markdown) as file:
         file.write(format_table(lines))
-    with open_atomically(picture, "wb") as file:
-        draw_table(lines, name).savefig(file, dpi=120, metadata={"Software": None})
+    save_figure(picture, draw_table(lines, name))
     return [csv, markdown, picture]
 
 

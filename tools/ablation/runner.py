@@ -17,6 +17,7 @@ from tools.ablation.clone import CLONE, publish_experiments, run_git
 from tools.ablation.overrides import SEED
 from tools.ablation.recorded import find_recorded
 from tools.ablation.tables import Row, Table
+from tools.tidy import TEACHERS, remove_dropped
 
 LOG = Path(".scratch/ablation.log")
 TARGET = "evaluate"
@@ -75,6 +76,7 @@ def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
 def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
     """Run one experiment up to TARGET; a signal to this process stops it too, with its state saved."""
     run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
+    remove_dropped(CLONE / TEACHERS, row.params["knowledge.teachers"])  # left by the row before
     command = ["dvc", "exp", "run", "--name", name]
     for override in (*row.overrides.values(), f"{SEED}={seed}"):
         command += ["-S", override]

@@ -17,7 +17,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from src.ground.files import open_atomically, read_json
+from src.ground.files import read_json
+from src.results.drawing import save_figure
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 PICTURE = Path("docs/demo.png")
@@ -42,8 +43,7 @@ def draw() -> None:
     draw_counts(right, count_pairs(pairs))
     right.set_title("The student on test, number of pictures")
     figure.suptitle(format_title(figures), fontsize=12)
-    with open_atomically(PICTURE, "wb") as file:
-        figure.savefig(file, dpi=120, metadata={"Software": None})
+    save_figure(PICTURE, figure)
 
 
 def format_title(figures: Mapping[str, Mapping[str, float]]) -> str:

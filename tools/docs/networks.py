@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from src.ground.errors import UserError
-from src.ground.files import open_atomically
+from src.results.drawing import save_figure
 
 COSTS = Path("metrics/models.csv")
 SPEEDS = Path("benchmarks/models_latency.csv")
@@ -120,5 +120,4 @@ def draw() -> None:
         line.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3, which="both")
     axis.set_title(table["machine"].iloc[0], fontsize=9)
-    with open_atomically(PICTURE, "wb") as file:
-        figure.savefig(file, dpi=120, metadata={"Software": None})
+    save_figure(PICTURE, figure)

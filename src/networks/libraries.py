@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
 
@@ -34,7 +34,7 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
             network = Network(net, read_torchvision_input(name), find_last_layer(net))
             net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm needs it to group layers
     except RuntimeError as error:
-        text = " ".join(str(error).split())[:200]
+        text = shorten(error, 200)
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
     if name.startswith("squeezenet"):
         net.classifier[2] = nn.Identity()  # was a ReLU after the classifier: no logit could be negative
@@ -71,23 +71,3 @@ def find_timm_classifiers(net: Any) -> Sequence[str]:
 def find_last_layer(net: nn.Module) -> list[str]:
     """The name of the last linear layer or convolution; empty if there is none."""
     return [name for name, module in net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1:]
-
-
-@torch.no_grad()
-def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
-    """Refuse a network that fails at one of `sizes` (height, width), or has no classifier."""
-    for height, width in sizes:
-        try:
-            logits = network.eval()(torch.zeros(1, 3, height, width))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            text = " ".join(str(error).split())[:100]
-            raise UserError(
-                f"params.yaml: {key}.arch: the network cannot take pictures of {height} x {width}: {text} "
-                "(use another network, change images.height and images.width, or set multi_scale to 0)"
-            ) from None
-        shape = tuple(getattr(logits, "shape", ()))
-        if shape != (1, num_classes):
-            raise UserError(
-                f"params.yaml: {key}.arch: the network's output has shape {shape}, not (1, {num_classes}) "
-                "(use a network with a classifier)"
-            )

@@ -1,0 +1,41 @@
+"""Which teachers are listened to. N pictures, C classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from src.ground.errors import UserError
+from src.ground.kinds import Count, EntryName, Rule, Share
+from src.ground.params import Settings
+
+TEACHERS = Rule(
+    keysOf="teacher", uniqueItems=True, rule="must be a list of distinct entries of teacher, or []"
+)
+
+
+@dataclass(frozen=True)
+class KnowledgeSettings(Settings):
+    """Which teachers' knowledge is written."""
+
+    teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
+    min_accuracy: Share  # on val; a teacher below it is refused
+    batch_size: Count  # pictures at once; affects at most the last digits
+
+
+def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
+    """Weights of teachers that are no longer listed; they are still part of the folder's hash."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.stem not in teachers]
+
+
+def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
+    """A teacher's accuracy on val, from its probabilities (N, C); a UserError if it is below `least`."""
+    accuracy = float((probs.argmax(axis=1) == labels).mean())
+    if accuracy < least:
+        raise UserError(
+            f"teacher {name}: accuracy {accuracy:.4f} on val is below knowledge.min_accuracy "
+            f"{least} (train it better or remove it from knowledge.teachers)"
+        )
+    return accuracy
