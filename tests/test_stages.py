@@ -150,7 +150,7 @@ def test_training_without_a_teacher(copy):
         "evaluate",
         "export_jit",
     ]
-    assert "learns from the labels alone" in output
+    assert "learns from the labels only" in output
     assert not list((copy.folder / "data/distill").iterdir())
     stale = copy.folder / "data/models/teachers/big.safetensors"
     assert stale.exists() and "big.safetensors: not in knowledge.teachers" in output
