@@ -131,7 +131,9 @@ def test_an_invalid_table_is_refused_with_its_key(tables, changes, message):
 def test_a_table_without_a_baseline_is_refused(tables, place):
     path = place / "ablations.yaml"
     path.write_text(path.read_text().replace("    baseline: plain\n", ""))
-    with pytest.raises(UserError, match=r"^ablations.yaml: tables.losses.baseline: missing \(must be the label of"):
+    with pytest.raises(
+        UserError, match=r"^ablations.yaml: tables.losses.baseline: missing \(must be the label of"
+    ):
         read_table("losses", "own", [])
 
 
