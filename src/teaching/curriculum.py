@@ -1,7 +1,4 @@
-"""The curriculum: a weight per training picture, smaller for those that the teachers find hard.
-
-The file is CSV `path,weight`. N pictures.
-"""
+"""The curriculum: a weight per training picture, smaller for those that the teachers find hard. N pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +9,6 @@ import numpy as np
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings, require
 from src.teaching.knowledge import Knowledge, average_teachers
-
-
-def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
-    """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
-    if not knowledge:
-        return np.ones(len(labels))
-    return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]
 
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
@@ -41,6 +31,13 @@ class CurriculumSettings(Settings):
         falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
         require(falling and thresholds[-1] == 0, "thresholds must decrease and end at 0", thresholds)
         require(any(weights), "at least one weight must be positive", weights)
+
+
+def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
+    """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
+    if not knowledge:
+        return np.ones(len(labels))
+    return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:
