@@ -1,4 +1,7 @@
-"""The curriculum: a weight per training picture, smaller for those that the teachers find hard. N pictures."""
+"""The curriculum: a weight per training picture, smaller for those that the teachers find hard.
+
+N pictures.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +12,6 @@ import numpy as np
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings, require
 from src.teaching.knowledge import Knowledge, average_teachers
-
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
 WEIGHTS = Rule(minItems=1, rule="must be a list of non-negative numbers, one per threshold")
