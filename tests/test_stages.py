@@ -160,7 +160,7 @@ def test_training_without_a_teacher(copy):
     repeated = copy.run("make", "-o", "install", "repro")  # as a fresh clone does, which never had the file
     assert "big.safetensors: removed" in repeated and not stale.exists()
     assert list_stages(repeated) == ["dump_knowledge", "evaluate"]
-    assert copy.run("make", "-o", "install", "repro").splitlines()[-1] == UP_TO_DATE
+    assert UP_TO_DATE in copy.run("make", "-o", "install", "repro").splitlines()
 
 
 def test_two_processes_predict_every_picture_once(copy):
