@@ -9,6 +9,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
+removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -22,6 +23,7 @@ from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check
 from src.pictures.folders import Split, scan
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
 FILES = Path("data/files.csv")
@@ -58,6 +60,13 @@ def main() -> None:
     for line in ledger.count_reasons():
         print(line)
     print(f"{FILES}: every file with its verdict and the reason")
+    stale = find_stale_figures(data.root)
+    for path in stale:
+        path.unlink()
+    if stale:
+        print(
+            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+        )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
     for name in classes:

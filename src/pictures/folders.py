@@ -96,7 +96,9 @@ def count_classes(train: Path, classes: tuple[str, ...]) -> str:
             f"{train}: 1 class folder, {classes[0]!r}, with {len(inner)} folders inside (if these are the "
             f"classes, move them up, and so in val and test)"
         )
-    return f"{train}: {len(classes)} class folders (create one folder per class, at least 2)"
+    return (
+        f"{train}: {len(classes)} class folders (create one folder per class, at least 2; is a disk missing?)"
+    )
 
 
 def normalise(name: str) -> str:
