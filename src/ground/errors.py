@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 def escape(text: str) -> str:
-    """The text with line ends and other control characters written as escapes: one line, harmless to terminals."""
+    """The text on one line, with escapes for line ends and all other characters that cannot be shown."""
     return "".join(
         letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in text
     )
