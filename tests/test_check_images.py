@@ -5,7 +5,6 @@ import faulthandler
 import json
 import os
 import signal
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -157,7 +156,6 @@ def end_process(content, *_):
 def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
     for number, text in enumerate(("kill SIGKILL", "kill SIGSEGV", "raise", "memory")):
         (data / f"train/green/{number}.png").write_text(text)
-    (data / "val/blue/0.png").write_text("kill SIGKILL")
     monkeypatch.setattr(checking, "decode", end_process)
     monkeypatch.setattr(checking, "is_known", lambda head: True)
     edit_params(place, data__on_bad="skip")
@@ -168,9 +166,8 @@ def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
         "train/green/1.png": died.format("SIGSEGV"),
         "train/green/2.png": "broken: ValueError: line one line two (save it again or remove it)",
         "train/green/3.png": "too large: more memory is needed than there is (save it smaller)",
-        "val/blue/0.png": died.format("SIGKILL"),
     }
-    assert [len(read_manifest(split).paths) for split in ("train", "val", "test")] == [20, 23, 24]
+    assert [len(read_manifest(split).paths) for split in ("train", "val", "test")] == [20, 24, 24]
     assert len(read_pictures("train", False)) == 20 and capfd.readouterr().err == ""
 
 
@@ -182,26 +179,21 @@ def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd
     monkeypatch.setattr(checking, "decode", complain)
     check_images.main()
     assert capfd.readouterr().err == ""
-    assert read_ledger()["val/red/0.png"] == ("taken", "the decoder says: odd tag")
+    assert read_ledger()["val/red/0.png"] == ("taken", "decoder's warning: odd tag")
 
 
 @pytest.mark.parametrize("head", [b"x", b"II*\0", b"\xff\xd8\xff"])
 def test_a_huge_file_is_not_read(tmp_path, head):
-    """Sparse files of 40 GB: reading one would take all memory."""
+    """A sparse file of 40 GB: reading it would take all memory. What is no picture is known by its head."""
     path = tmp_path / "junk.jpg"
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
     settings = checking.DataSettings(root="", on_bad="skip", min_side=8, max_pixels=64_000_000)
     reason = checking.check_file(tmp_path, settings, None, ("junk.jpg", "x")).reason
-    assert reason.startswith("too large: 40960 MB, more than a picture of data.max_pixels can have (remove")
-    os.truncate(path, 2**29)  # under the limit
-    if head == b"x":
-        tracemalloc.start()
-        assert checking.check_file(tmp_path, settings, None, ("junk.jpg", "x")).reason.startswith(
-            "not a picture"
-        )
-        assert tracemalloc.get_traced_memory()[1] < 2**21
-        tracemalloc.stop()
+    expected = (
+        "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
+    )
+    assert reason.startswith(expected)
 
 
 def test_odd_names_are_kept(data):

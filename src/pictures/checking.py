@@ -1,6 +1,7 @@
 """Open every picture once, on all cores: hash, letterbox and pack it, or record why it is refused."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -168,7 +169,9 @@ def check_file(
     """
     with catch_stderr() as said:
         checked = open_file(root / file[0], data, size)
-    return replace(checked, notes=(*checked.notes, f"the decoder says: {said[0][:200]}")) if said else checked
+    return (
+        replace(checked, notes=(*checked.notes, f"decoder's warning: {said[0][:200]}")) if said else checked
+    )
 
 
 def open_file(path: Path, data: DataSettings, size: tuple[int, int] | None) -> Checked:
@@ -201,22 +204,24 @@ def describe_oddness(image: Image.Image, content: bytes) -> tuple[str, ...]:
 def read_bytes(path: Path, most: int) -> bytes:
     """The contents of a regular file or of a link's target; of one that is no picture only the head.
 
-    Raises BadPicture for a file of over `most` bytes.
+    Raises BadPicture for one of over `most` bytes.
     """
     if path.is_symlink() and not path.exists():
         raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
     if not path.is_file():
         raise BadPicture("not a file: a device or a pipe (remove it)")
     try:
-        bytes_long = path.stat().st_size
-        if bytes_long > most:
-            raise BadPicture(
-                f"too large: {bytes_long / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
-                "(remove it, or raise data.max_pixels)"
-            )
         with open(path, "rb") as file:
-            head = file.read(HEAD)
-            return head + file.read() if is_known(head) else head
+            if not is_known(head := file.read(HEAD)):
+                return head
+            length = file.seek(0, os.SEEK_END)
+            if length > most:
+                raise BadPicture(
+                    f"too large: {length / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
+                    "(save it smaller, raise data.max_pixels or remove it)"
+                )
+            file.seek(0)
+            return file.read()
     except OSError as error:
         raise BadPicture(f"cannot be read: {error.strerror} (make it readable or remove it)") from None
 

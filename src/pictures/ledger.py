@@ -26,13 +26,13 @@ class Ledger:
         self.refused: list[tuple[str, str]] = []  # path, reason
 
     def add(self, path: str, verdict: str, *reasons: str) -> None:
-        """Enter a file, its path relative to the data root: SPLIT/..."""
+        """Enter a file, its path relative to the data root; the first reason is the verdict's."""
         reason = "; ".join(reasons)
         self.rows.writerow((path, verdict, reason))
         self.counts[path.partition("/")[0], verdict] += 1
         if verdict == REFUSED:
             self.refused.append((path, reason))
-        self.kinds[verdict].update(map(find_kind, reasons))
+        self.kinds[verdict].update(map(find_kind, reasons if verdict == TAKEN else reasons[:1]))
 
     def count_split(self, split: str) -> str:
         """The number of a split's files, and how many of them got each verdict, in words."""
