@@ -1,11 +1,18 @@
 """Pictures read from files equal the pack, exactly or within a stated tolerance; errors name the file."""
 
+import io
+import os
+
 import numpy as np
 import pytest
 from conftest import ROOT, edit_params
+from odd_pictures import EACH_KIND, make_picture, make_pictures
 from PIL import Image
 
 from src.ground.errors import UserError
+from src.ground.params import read
+from src.pictures import checking
+from src.pictures.checking import DataSettings
 from src.pictures.decode import decode, decode_sound
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path
@@ -71,10 +78,21 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
     (tiny_images / "val/red/0.png").unlink()
     (tiny_images / "val/red/1.png").write_text("no picture")
     pictures = read_pictures("val", False)
-    for row, why in ((16, "No such file or directory"), (17, "not a picture")):
+    for row, why in ((16, "No such file or directory"), (17, "not a picture but text")):
         message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but check_images accepted it"
         with pytest.raises(UserError, match=message):
             pictures[[row]]
+
+
+def test_no_error_of_a_decoder_ends_the_stage(checked, tiny_images, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a decoder's\nown fault")
+
+    monkeypatch.setattr(checking, "decode", fail)
+    result = checking.check_file(tiny_images, read(DataSettings, "data"), None, ("val/red/0.png", "red"))
+    assert result.reason == (
+        "cannot be decoded: RuntimeError a decoder's own fault (save it again or remove it)"
+    )
 
 
 def test_a_margin_packs_the_training_pictures_larger(checked):
@@ -88,6 +106,45 @@ def test_a_margin_packs_the_training_pictures_larger(checked):
     assert np.array_equal(plain[[4]][0], np.asarray(expected))
 
 
+COUNT = int(os.environ.get("PICTURES", 0))
+
+
+@pytest.mark.parametrize("count", [2 * len(EACH_KIND), pytest.param(max(COUNT, 500), marks=pytest.mark.slow)])
+def test_packed_and_unpacked_reading_agree(count):
+    """To the byte, for every format, mode, orientation and size; PICTURES=5000 takes more of them."""
+    for what, content in make_pictures(count):
+        packed = letterbox(decode(content, 1, 10**8).to_rgb(None), 32, 48)
+        part = decode_sound(content, 32, 48, dct_scaling=False)
+        assert letterbox(part.image, 32, 48, part.size, part.box).tobytes() == packed.tobytes(), what
+
+
+@pytest.mark.parametrize("width, height", [(90, 60), (60, 90), (64, 64), (90, 20), (200, 88)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_oriented_tiff_is_read_whole_from_its_file(width, height, orientation):
+    """Pillow turns a TIFF itself when it decodes it."""
+    generator = np.random.default_rng(0)
+    content = make_picture(generator, "TIFF", "RGB", width, height, orientation)
+    upright = (height, width) if orientation > 4 else (width, height)
+    part = decode_sound(content, 32, 32, dct_scaling=True)
+    assert part.image.size == part.size == upright and part.box == (0, 0, *upright)
+
+
+@pytest.mark.parametrize(
+    "width, height", [(50, 4000), (4000, 50), (20, 2000), (16, 3600), (9, 70), (53, 4000)]
+)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_narrow_jpeg_is_reduced_by_the_factor_that_the_decoder_took(width, height, orientation):
+    photo, buffer = make_photo(width, height), io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, exif=make_exif(orientation))
+    full = decode(buffer.getvalue(), 8, 10**8).to_rgb(None)
+    part = decode_sound(buffer.getvalue(), 224, 224, dct_scaling=True)
+    factor = next(f for f in (8, 4, 2, 1) if max(width, height) >= f * 2 * 224 or f == 1)
+    assert part.size == full.size and part.image.size == tuple(-(-side // factor) for side in full.size)
+    assert part.box[2] - part.box[0] == full.width / factor
+    small = np.asarray(letterbox(part.image, 224, 224, part.size, part.box)).astype(int)
+    assert np.abs(small - np.asarray(letterbox(full, 224, 224))).mean() < 0.5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
@@ -95,15 +152,14 @@ def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mo
     path = tmp_path / "x.jpg"
     make_photo(301, 199).convert(mode).save(path, quality=90, exif=make_exif(orientation))
     content = path.read_bytes()
-    full = decode(content, 8, 10**8)
+    full = decode(content, 8, 10**8).to_rgb(None)
     same = decode_sound(content, 64, 48, dct_scaling=False)
     assert (
         same.image.tobytes() == full.tobytes() and same.size == full.size and same.box == (0, 0, *full.size)
     )
     scaled = decode_sound(content, 64, 48, dct_scaling=True)
     assert scaled.size == full.size
-    factor = 1 if mode == "CMYK" else 2  # Pillow decodes CMYK
-    assert scaled.image.size == tuple(-(-side // factor) for side in full.size)
+    assert scaled.image.size == tuple(-(-side // 2) for side in full.size)
     small = np.asarray(letterbox(scaled.image, 64, 48, scaled.size, scaled.box)).astype(int)
     assert np.abs(small - np.asarray(letterbox(full, 64, 48))).mean() < 0.5
 
@@ -116,5 +172,7 @@ def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
         content = path.read_bytes()
         part = decode_sound(content, 64, 64, dct_scaling=True)
         scaled = np.asarray(letterbox(part.image, 64, 64, part.size, part.box)).astype(int)
-        means.append(np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8), 64, 64))).mean())
+        means.append(
+            np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8).to_rgb(None), 64, 64))).mean()
+        )
     assert 0 < np.mean(means) < 0.5

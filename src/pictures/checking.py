@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from tqdm import tqdm
 
+from src.ground.errors import shorten
 from src.ground.files import open_atomically
 from src.ground.kinds import Count, Factor, Pixels, Rule, within
 from src.ground.params import Settings
@@ -70,6 +71,7 @@ class Checked:
     pixels: bytes  # H x W x 3, letterboxed; empty if refused or not requested
     hash: str  # of the picture before letterboxing
     reason: str  # empty if the picture is intact
+    notes: tuple[str, ...] = ()  # what is odd about an intact picture, such as that it has several frames
 
 
 class Duplicates:
@@ -140,11 +142,16 @@ def check_file(
     """Read, verify, decode and hash one file; letterbox it to `size` (height, width) if given."""
     path, name = file
     try:
-        image = decode(read_bytes(root / path), data.min_side, data.max_pixels)
+        decoded = decode(read_bytes(root / path), data.min_side, data.max_pixels)
+        pixels = letterbox(decoded.to_rgb(None), *size).tobytes() if size else b""
+        return Checked(path, name, pixels, hash_pixels(decoded.image), "", decoded.notes)
     except BadPicture as bad:
         return Checked(path, name, b"", "", str(bad))
-    pixels = letterbox(image, *size).tobytes() if size else b""
-    return Checked(path, name, pixels, hash_pixels(image), "")
+    except Exception as error:  # of one file: the others are checked all the same
+        reason = (
+            f"cannot be decoded: {type(error).__name__} {shorten(error, 100)} (save it again or remove it)"
+        )
+        return Checked(path, name, b"", "", reason)
 
 
 def read_bytes(path: Path) -> bytes:

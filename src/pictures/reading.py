@@ -50,7 +50,7 @@ class FilePictures:
         try:
             part = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
         except (BadPicture, OSError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = getattr(error, "strerror", None) or str(error).partition(" (")[0]
             raise UserError(f"{path}: {why}, but check_images accepted it (run dvc repro)") from None
         return np.asarray(letterbox(part.image, height, width, part.size, part.box))
 
