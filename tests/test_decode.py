@@ -283,22 +283,23 @@ def test_orientation_survives_other_metadata_that_cannot_be_read():
     exif[0x0112] = 6
     turned = encode(PICTURE, "PNG", exif=exif)
     decoded = decode(turned[:33] + chunk(b"iCCP", ZIPPED) + turned[33:], 8, 10**6)
-    assert decoded.image.size == (40, 60) and decoded.notes == ("has metadata that cannot be read",)
+    assert decoded.image.size == (40, 60) and decoded.notes == ("unreadable metadata: they count as absent",)
 
 
 def test_odd_pictures_are_noted():
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
-    several, plain = "has several frames or pages, the first is taken", "is of one colour"
+    plain = "one colour: every pixel is the same"
     for name in ("GIF", "WEBP", "TIFF", "PNG"):
         options = {"lossless": True} if name == "WEBP" else {}
         content = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
-        assert decode(content, 8, 10**6).notes == (several, plain)
+        kind = "several pages: the first of 2 pages" if name == "TIFF" else "animated: the first of 2 frames"
+        assert decode(content, 8, 10**6).notes == (f"{kind} is taken", plain)
     assert decode(encode(frames[0].convert("L"), "PNG"), 8, 10**6).notes == (plain,)
     assert decode(JPEG, 8, 10**6).notes == decode(PNG, 8, 10**6).notes == ()
     deep = zlib.compress(b"".join(b"\0" + bytes(range(60)) for _ in range(10)))  # 10 x 10 pixels of 48 bits
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10, 10, 16, 2, 0, 0, 0))
     content = PNG[:8] + header + chunk(b"IDAT", deep) + chunk(b"IEND", b"")
-    assert decode(content, 8, 10**6).notes == ("has 16 bits a colour, the upper 8 are used",)
+    assert decode(content, 8, 10**6).notes == ("16 bits a colour: the upper 8 are used",)
 
 
 COUNT = int(os.environ.get("MUTATIONS", 0))

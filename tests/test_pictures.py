@@ -10,9 +10,6 @@ from odd_pictures import EACH_KIND, make_picture, make_pictures
 from PIL import Image
 
 from src.ground.errors import UserError
-from src.ground.params import read
-from src.pictures import checking
-from src.pictures.checking import DataSettings
 from src.pictures.decode import decode, decode_sound
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path
@@ -82,17 +79,6 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
         message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but check_images accepted it"
         with pytest.raises(UserError, match=message):
             pictures[[row]]
-
-
-def test_no_error_of_a_decoder_ends_the_stage(checked, tiny_images, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("a decoder's\nown fault")
-
-    monkeypatch.setattr(checking, "decode", fail)
-    result = checking.check_file(tiny_images, read(DataSettings, "data"), None, ("val/red/0.png", "red"))
-    assert result.reason == (
-        "cannot be decoded: RuntimeError a decoder's own fault (save it again or remove it)"
-    )
 
 
 def test_a_margin_packs_the_training_pictures_larger(checked):

@@ -4,20 +4,19 @@
 pixels. H height, W width in pixels.
 """
 
-import os
 import re
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import xxhash
 from PIL import ExifTags, Image
 
+from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown
 from src.pictures.grey import GreyRange, is_deep_grey, read_values, to_8_bits
 from src.pictures.jpeg import decode_strictly
@@ -97,7 +96,7 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
         decoded, complete = read_tolerantly(content, checked)
     if complete:
         return decoded
-    return replace(decoded, notes=(*decoded.notes, "has metadata that cannot be read"))
+    return replace(decoded, notes=(*decoded.notes, "unreadable metadata: they count as absent"))
 
 
 class Part(NamedTuple):
@@ -147,7 +146,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     check_preview(image)
     notes, lines = note_frames(content) + note_depth(image), list[str]()
     try:
-        with catch_stderr(lines) if image.format == "TIFF" else nullcontext():
+        with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
             verify(content)
             full = read_values(image)
             pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
@@ -159,7 +158,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     upright = turn(simplify(pixels), orientation)
     low, high = upright.getextrema() if upright.mode == "I;16" else (0, 1)
     if low == high or (upright.mode == "RGB" and upright.getcolors(1)):
-        notes += ("is of one colour",)
+        notes += ("one colour: every pixel is the same",)
     return Decoded(upright, full, notes + unreadable)
 
 
@@ -250,7 +249,7 @@ def find_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
         return (found if found in TURNS else 1), ()
     except Exception:  # seen: SyntaxError, struct.error, UnicodeDecodeError
-        return 1, ("has Exif data that cannot be read, is taken as upright",)
+        return 1, ("unreadable Exif: the picture counts as upright",)
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
@@ -274,11 +273,14 @@ def simplify(image: Image.Image) -> Image.Image:
 def note_frames(content: bytes) -> tuple[str, ...]:
     """A note if a file has several pictures; not of MPO, in which cameras add a preview or a gain map."""
     try:
-        image = Image.open(BytesIO(content), formats=FORMATS)
-        several = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception:  # a broken second frame
+        image: Any = Image.open(BytesIO(content), formats=FORMATS)
+        count = image.n_frames if image.format != "MPO" and getattr(image, "is_animated", False) else 1
+    except Exception:  # a later frame is broken
         return ()
-    return ("has several frames or pages, the first is taken",) if several else ()
+    if count == 1:
+        return ()
+    kind, what = ("several pages", "pages") if image.format == "TIFF" else ("animated", "frames")
+    return (f"{kind}: the first of {count} {what} is taken",)
 
 
 def note_depth(image: Image.Image) -> tuple[str, ...]:
@@ -287,22 +289,7 @@ def note_depth(image: Image.Image) -> tuple[str, ...]:
     arguments = tiles[0].args if tiles else ()
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     deep = isinstance(raw_mode, str) and ";16" in raw_mode and not raw_mode.startswith("I")
-    return ("has 16 bits a colour, the upper 8 are used",) if deep else ()
-
-
-@contextmanager
-def catch_stderr(lines: list[str]) -> Iterator[None]:
-    """Append to `lines` what C code writes to stderr inside the block, instead of showing it."""
-    with tempfile.TemporaryFile() as file:
-        shown = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-            file.seek(0)
-            lines += file.read().decode(errors="replace").splitlines()
+    return ("16 bits a colour: the upper 8 are used",) if deep else ()
 
 
 def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> str:
