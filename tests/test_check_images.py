@@ -192,12 +192,12 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
     settings = checking.DataSettings(root="", on_bad="skip", min_side=8, max_pixels=64_000_000)
-    reason = checking.check_file(tmp_path, settings, None, ("junk.jpg", "x")).reason
+    reason = checking.check_file(tmp_path, settings, None, None, ("junk.jpg", "x")).reason
     assert reason.startswith("too large: 40960 MB, more than a picture of data.max_pixels can have (remove")
     os.truncate(path, 2**29)  # under the limit
     if head == b"x":
         tracemalloc.start()
-        assert checking.check_file(tmp_path, settings, None, ("junk.jpg", "x")).reason.startswith(
+        assert checking.check_file(tmp_path, settings, None, None, ("junk.jpg", "x")).reason.startswith(
             "not a picture"
         )
         assert tracemalloc.get_traced_memory()[1] < 2**21

@@ -52,9 +52,74 @@ def test_transparent_pixels_are_black():
     assert np.asarray(image).max() == 0
 
 
-def test_16_bit_grey_is_scaled_to_8_bits():
-    grey = Image.fromarray(np.array([[0, 256, 32768, 65535]] * 10, dtype=np.uint16)).resize((8, 10), 0)
-    assert np.unique(np.asarray(read(encode(grey, "PNG")))).tolist() == [0, 1, 128, 255]
+RAMP = np.linspace(0, 4095, 80).astype(np.uint16).reshape(8, 10)  # 12 bits
+
+
+def write_grey_map(magic, maxval, pixels):
+    values = pixels.astype(">u2").tobytes() if magic == "P5" else " ".join(map(str, pixels.ravel())).encode()
+    return f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{maxval}\n".encode() + values
+
+
+def write_12_bit_tiff(pixels):
+    """Two values in three bytes, as some cameras and scanners write."""
+    first, second = pixels.ravel()[::2].astype(int), pixels.ravel()[1::2].astype(int)
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8)
+    height, width = pixels.shape
+    tags = ((256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, height))
+    tags = (*tags, (279, packed.size))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = 8 + packed.size
+    return (
+        struct.pack("<2sHI", b"II", 42, start)
+        + packed.tobytes()
+        + struct.pack("<H", len(tags))
+        + entries
+        + bytes(4)
+    )
+
+
+GREYS = {  # 16-bit grey with the values of RAMP: content, the largest value that the file allows
+    "PNG": (encode(Image.fromarray(RAMP), "PNG"), 65535),
+    "TIFF": (encode(Image.fromarray(RAMP), "TIFF"), 65535),
+    "TIFF, big-endian": (
+        encode(Image.frombytes("I;16B", (10, 8), RAMP.astype(">u2").tobytes()), "TIFF"),
+        65535,
+    ),
+    "TIFF, 12 bits": (write_12_bit_tiff(RAMP), 4095),
+    "PGM": (write_grey_map("P5", 65535, RAMP), 65535),
+    "PGM, 12 bits": (write_grey_map("P5", 4095, RAMP), 4095),
+    "PGM, plain": (write_grey_map("P2", 5000, RAMP), 5000),
+}
+
+
+@pytest.mark.parametrize("name", GREYS)
+def test_16_bit_grey_is_hashed_by_its_own_values(name):
+    content, full = GREYS[name]
+    decoded = decode(content, 8, 10_000)
+    assert np.array_equal(np.asarray(decoded.image), RAMP) and decoded.find_values() == (0, 4095, full)
+    assert hash_pixels(decoded.image) == hash_pixels(decode(GREYS["PNG"][0], 8, 10_000).image)
+    darker = decode(write_grey_map("P5", 65535, RAMP // 2), 8, 10_000)
+    assert hash_pixels(darker.image) != hash_pixels(decoded.image)
+
+
+@pytest.mark.parametrize("grey_range", [None, (0, 4095), (1000, 1254), (0, 65535), (300, 301)])
+@pytest.mark.parametrize("name", GREYS)
+def test_the_range_becomes_0_to_255_in_equal_steps(name, grey_range):
+    """256 equal steps from the lowest value to the highest; what is below or above is cut."""
+    content, full = GREYS[name]
+    low, high = grey_range or (0, full)
+    expected = np.floor((RAMP.astype(float) - low) / (high - low + 1) * 256).clip(0, 255)
+    for image in (
+        decode(content, 8, 10_000).to_rgb(grey_range),
+        decode_sound(content, 8, 8, False, grey_range).image,
+    ):
+        assert image.mode == "RGB" and np.array_equal(np.asarray(image), np.stack([expected] * 3, 2))
+
+
+def test_16_bit_grey_of_the_full_range_keeps_its_upper_8_bits():
+    values = np.array([[0, 255, 256, 32768, 65535]] * 10, dtype=np.uint16).repeat(2, 1)
+    shades = np.asarray(read(encode(Image.fromarray(values), "PNG")))
+    assert np.array_equal(shades[..., 0], values >> 8)
 
 
 def test_exif_orientation_is_applied():
@@ -235,7 +300,7 @@ UNREADABLE = b"\xde\xad\xbe\xef" * 10
 def test_a_png_with_unreadable_metadata_keeps_its_pixels(content):
     decoded = decode(content, 8, 10**6)
     assert np.array_equal(np.asarray(decoded.image), np.asarray(PICTURE)) and len(decoded.notes) == 1
-    assert decode_sound(content, 9, 9, True).image.tobytes() == decoded.image.tobytes()
+    assert decode_sound(content, 9, 9, True, None).image.tobytes() == decoded.image.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +320,7 @@ def test_a_png_with_unreadable_metadata_keeps_its_pixels(content):
 def test_a_jpeg_with_unreadable_metadata_keeps_its_pixels(content, marker):
     damaged = JPEG[:2] + segment(marker, content) + JPEG[20 if marker == 0xE0 else 2 :]
     assert decode(damaged, 8, 10**6).image.tobytes() == decode(JPEG, 8, 10**6).image.tobytes()
-    assert decode_sound(damaged, 9, 9, False).image.tobytes() == decode(JPEG, 8, 10**6).image.tobytes()
+    assert decode_sound(damaged, 9, 9, False, None).image.tobytes() == decode(JPEG, 8, 10**6).image.tobytes()
 
 
 @pytest.mark.parametrize("name, before", [("TIFF", b"MM\0*"), ("WEBP", b"MM\0*"), ("AVIF", b"II*\0")])
@@ -275,7 +340,10 @@ def test_other_formats_with_unreadable_metadata_keep_their_pixels(name, before):
     for at in places:
         damaged = plain[:at] + generator.bytes(1) + plain[at + 1 :]
         decoded = decode(damaged, 8, 10**6).image
-        assert decoded.tobytes() == expected and decode_sound(damaged, 9, 9, True).image.tobytes() == expected
+        assert (
+            decoded.tobytes() == expected
+            and decode_sound(damaged, 9, 9, True, None).image.tobytes() == expected
+        )
 
 
 def test_orientation_survives_other_metadata_that_cannot_be_read():
@@ -315,9 +383,9 @@ def test_a_damaged_file_is_a_bad_picture_or_read_alike_by_the_checks_and_trainin
         except BadPicture as bad:
             assert str(bad).endswith(")") and "\n" not in str(bad), what
             continue
-        part = decode_sound(content, 16, 16, dct_scaling=False)
+        part = decode_sound(content, 16, 16, dct_scaling=False, grey_range=None)
         assert part.image.tobytes() == checked.to_rgb(None).tobytes(), what
-        decode_sound(content, 16, 16, dct_scaling=True)
+        decode_sound(content, 16, 16, dct_scaling=True, grey_range=None)
         accepted += 1
     assert count / 20 < accepted < count / 2
 

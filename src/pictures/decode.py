@@ -11,14 +11,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import xxhash
 from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown
-from src.pictures.grey import GreyRange, is_deep_grey, read_values, to_8_bits
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits
 from src.pictures.jpeg import decode_strictly
 from src.pictures.letterbox import fit_box
 from src.pictures.metadata import without_metadata
@@ -71,12 +71,14 @@ class Decoded:
 
     def to_rgb(self, grey_range: GreyRange) -> Image.Image:
         """The picture as RGB; of 16-bit grey the given range becomes 0 to 255."""
-        return to_8_bits(self.image, self.full, grey_range) if self.is_deep else self.image
+        return self.image if self.image.mode == "RGB" else to_8_bits(self.image, self.full, grey_range)
 
-    @property
-    def is_deep(self) -> bool:
-        """Whether it is 16-bit grey."""
-        return self.image.mode != "RGB"
+    def find_values(self) -> Values | None:
+        """The values of 16-bit grey; None if it is RGB."""
+        if self.image.mode == "RGB":
+            return None
+        low, high = cast(tuple[int, int], self.image.getextrema())
+        return Values(low, high, self.full)
 
 
 def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
@@ -99,6 +101,14 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     return replace(decoded, notes=(*decoded.notes, "unreadable metadata: they count as absent"))
 
 
+def may_be_deep_grey(content: bytes) -> bool:
+    """Whether the header says 16-bit grey; no pixel is decoded."""
+    try:
+        return is_deep_grey(open_header(content))
+    except BadPicture:
+        return False
+
+
 class Part(NamedTuple):
     """A picture decoded at reduced size, in the form that `letterbox` takes."""
 
@@ -107,9 +117,7 @@ class Part(NamedTuple):
     box: tuple[float, float, float, float]  # region of `image` that it covers: left, top, right, bottom
 
 
-def decode_sound(
-    content: bytes, height: int, width: int, dct_scaling: bool, grey_range: GreyRange = None
-) -> Part:
+def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool, grey_range: GreyRange) -> Part:
     """A picture that `decode` has accepted, decoded without its checks, as RGB.
 
     With `dct_scaling`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves, in each direction, at
