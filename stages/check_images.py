@@ -4,6 +4,7 @@ params  data, images
 reads   ${data.root}/{train,val,test}           <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
+        data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
         data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
         data/bad_images.csv                      path, reason of each refused file
         data/files.csv                           path, verdict, reason of every file found
@@ -19,8 +20,15 @@ from pathlib import Path
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import read
-from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
+from src.pictures.checking import (
+    DataSettings,
+    Duplicates,
+    ImageSettings,
+    check_split,
+    choose_grey_range,
+)
 from src.pictures.folders import Split, scan
+from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
 from src.results.stale import find_stale_figures
@@ -49,17 +57,21 @@ def main() -> None:
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
     seen, counts = Duplicates(), {}
+    grey = GreyUse(choose_grey_range(images.grey_range, root, splits[0].files, data))
+    write_grey_range(grey.range)
     packed = images.packs({split.name: len(split.files) for split in splits})
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         for split in splits:
             size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, *paths)
+            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, grey, *paths)
             print(ledger.count_split(split.name))
     write_refused(BAD, ledger.refused)
     for line in ledger.count_reasons():
         print(line)
     print(f"{FILES}: every file with its verdict and the reason")
+    if warning := grey.warn():
+        print(f"warning: {warning}")
     stale = find_stale_figures(data.root)
     for path in stale:
         path.unlink()

@@ -4,6 +4,7 @@ params  knowledge, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/distill              distill_NAME.txt: path, a probability per class; or no_teacher.txt

@@ -189,7 +189,7 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
     settings = checking.DataSettings(root="", on_bad="skip", min_side=8, max_pixels=64_000_000)
-    reason = checking.check_file(tmp_path, settings, None, ("junk.jpg", "x")).reason
+    reason = checking.check_file(tmp_path, settings, None, None, ("junk.jpg", "x")).reason
     expected = (
         "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
     )
