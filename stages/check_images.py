@@ -95,18 +95,10 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
     """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
     misplaced = [row for split in splits for row in split.misplaced()]
     problems = []
-    if refused:
-        path, reason = refused[0]
-        problems.append(
-            f"{BAD}: {len(refused)} pictures refused, first {root / path}: {reason} (fix or remove "
-            "them, or skip them with data.on_bad: skip)"
-        )
-    if misplaced:
-        path, reason = misplaced[0]
-        problems.append(
-            f"{root}: {len(misplaced)} pictures in the wrong place, first {root / path}: {reason[:-1]}, or "
-            "leave them out with data.on_bad: skip)"
-        )
+    for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
+        for path, reason in rows[:1]:
+            skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
+            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
     if problems:
         raise UserError(*problems)
 

@@ -137,7 +137,8 @@ def test_pictures_in_the_wrong_place_stop_the_stage(data, monkeypatch, words):
         check_images.main()
     assert str(error.value) == (
         f"{data}: 50 pictures in the wrong place, first {data}/train/red/2023/0.png: in a folder inside a "
-        "class folder (move it up into the class folder, or leave them out with data.on_bad: skip)"
+        "class folder (move it up into the class folder, or leave such pictures out with "
+        "data.on_bad: skip)"
     )
 
 

@@ -12,6 +12,7 @@ from typing import IO
 
 from src.ground.files import open_atomically, start_csv
 
+KINDS = 10  # kinds of reasons that are named, the most frequent ones
 TAKEN, REFUSED, PASSED = VERDICTS = ("taken", "refused", "passed over")
 
 
@@ -31,7 +32,7 @@ class Ledger:
         self.rows.writerow((path, verdict, reason))
         self.counts[path.partition("/")[0], verdict] += 1
         if verdict == REFUSED:
-            self.refused.append((path, reason))
+            self.refused.append((path, reasons[0]))
         self.kinds[verdict].update(map(find_kind, reasons if verdict == TAKEN else reasons[:1]))
 
     def count_split(self, split: str) -> str:
@@ -45,7 +46,9 @@ class Ledger:
         for verdict, kinds in self.kinds.items():
             if kinds:
                 remark = " with a remark" if verdict == TAKEN else ""
-                yield f"{verdict}{remark}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+                often = [f"{n} {kind}" for kind, n in kinds.most_common(KINDS)]
+                rest = kinds.total() - sum(n for _, n in kinds.most_common(KINDS))
+                yield f"{verdict}{remark}: " + ", ".join(often + [f"{rest} for other reasons"] * (rest > 0))
 
 
 def find_kind(reason: str) -> str:
