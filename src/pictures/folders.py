@@ -195,9 +195,10 @@ def warn_of_hidden(root: Path, split: Split) -> Iterator[str]:
     places = (path.split("/") for path, reason in split.passed if reason == HIDDEN_FOLDER)
     counts = Counter(place[1] for place in places if place[1].startswith("."))
     for name, count in counts.items():
+        files = f"{count} file{'s' * (count > 1)}"
         yield (
-            f"{root / split.name / name}: {count} file{'s' * (count > 1)} passed over, the name begins with a dot (rename the "
-            "folder if it is a class)"
+            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder if "
+            "it is a class)"
         )
 
 
