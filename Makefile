@@ -21,9 +21,10 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 	@touch $@
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
+	@python -m tools.preflight
 	@python -m stages.check_images --preflight
 	@python -m tools.tidy
-	dvc repro
+	dvc repro $$(python -m tools.preflight --stages)
 
 test: install  ## all tests: the fast subset on all cores, then the slow ones (about 15 minutes)
 	python -m pytest -q -m "not slow" -n auto

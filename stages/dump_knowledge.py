@@ -4,10 +4,12 @@ params  knowledge, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
-writes  data/distill              distill_NAME.txt: path, a probability per class
+writes  data/distill              distill_NAME.txt: path, a probability per class; or no_teacher.txt
         data/label.txt            the same for the labels: 1 for the true class
+removes metrics and plots of teachers that are not in knowledge.teachers
 run     python -m stages.dump_knowledge
 """
 
@@ -23,11 +25,12 @@ from src.networks.predict import predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.knowledge import Knowledge
 from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge
-from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped
+from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped, find_dropped_figures
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")
 DISTILL = Path("data/distill")
+NO_TEACHER = DISTILL / "no_teacher.txt"  # DVC warns of an empty folder at each stage
 LABELS = Path("data/label.txt")
 
 
@@ -40,6 +43,10 @@ def main() -> None:
     DISTILL.mkdir(parents=True, exist_ok=True)
     for path in find_dropped(TEACHERS, settings.teachers):
         print(f"warning: {path}: not in knowledge.teachers, but recorded in dvc.lock (make repro removes it)")
+    if is_main():
+        for path in find_dropped_figures(settings.teachers):
+            path.unlink()
+            print(f"{path}: removed, it is not in knowledge.teachers")
 
     for name in settings.teachers:
         model, facts = load_model(TEACHERS / f"{name}.safetensors")
@@ -57,6 +64,8 @@ def main() -> None:
         for path in sorted(EXTERNAL.glob(PATTERN)):
             knowledge = read_knowledge(path, train.paths, train.classes)
             write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
+        if not any(DISTILL.iterdir()):
+            NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
         truth = Knowledge("softmax", train.one_hot())
         write_knowledge(LABELS, truth, train.paths, train.classes)
 

@@ -4,6 +4,7 @@ params  evaluate, knowledge.teachers, device, threads, cpu_isa, processes, image
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/test.csv
         data/packed/test.npy
 writes  metrics/test.json

@@ -3,6 +3,7 @@
 params  export, data.root, threads, cpu_isa
 reads   data/models/student.safetensors
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/test.csv
         data/packed/test.npy
         ${data.root}/test               the picture files

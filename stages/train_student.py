@@ -5,6 +5,7 @@ params  student, loss, seed, augment, weighting, distill, images.dct_scaling, de
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/models/student.safetensors      the weights of the best epoch on val

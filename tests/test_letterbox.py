@@ -49,6 +49,6 @@ def test_demo_reads_pictures_as_the_pack_does(tmp_path, size, height, width):
     Image.fromarray(pixels[..., :3]).convert("P").save(tmp_path / "c.gif")
     grey.save(tmp_path / "d.png")
     for path in sorted(tmp_path.iterdir()):
-        packed = np.asarray(letterbox(decode(path.read_bytes(), 1, 10**8), height, width))
+        packed = np.asarray(letterbox(decode(path.read_bytes(), 1, 10**8).to_rgb(None), height, width))
         shown = demo.read(path, height, width).permute(1, 2, 0).numpy()
         assert np.array_equal(shown, packed), path.name

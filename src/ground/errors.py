@@ -18,8 +18,7 @@ class UserError(Exception):
     """Problems that a user can fix, one line each: `<file or key>: <what> (<remedy>)`."""
 
     def __init__(self, *problems: str):
-        # a path may contain a newline
-        super().__init__("\n".join(problem.replace("\n", "\\n") for problem in problems))
+        super().__init__("\n".join(map(escape, problems)))  # a path may contain a newline
 
 
 class Stopped(Exception):
@@ -28,6 +27,13 @@ class Stopped(Exception):
     def __init__(self, signum: int):
         super().__init__(f"stopped by {signal.Signals(signum).name} (run the same command to continue)")
         self.signum = signum
+
+
+def escape(text: str) -> str:
+    """The text on one line, with escapes for line ends and all other characters that cannot be shown."""
+    return "".join(
+        letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in text
+    )
 
 
 def shorten(error: Exception, most: int) -> str:
