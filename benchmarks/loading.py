@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split
+from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
@@ -52,7 +54,7 @@ def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
         noise = generator.standard_normal(smooth.shape, np.float32) * 8
         files.append((f"train/thing/{number:04}.jpg", "thing"))
         Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(root / files[-1][0], quality=90)
-    return Split("train", files, 0)
+    return Split("train", files, [])
 
 
 def build_torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
@@ -98,7 +100,8 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
 def pack_split(root: Path, split: Split) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), root / "x.csv", root / "x.npy")
+    ledger = Ledger(StringIO())
+    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), ledger, root / "x.csv", root / "x.npy")
     return np.load(root / "x.npy", mmap_mode="r")
 
 

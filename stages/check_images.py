@@ -5,7 +5,8 @@ reads   ${data.root}/{train,val,test}           <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
         data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
-        data/bad_images.csv                      path, reason
+        data/bad_images.csv                      path, reason of each refused file
+        data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
@@ -15,13 +16,15 @@ import sys
 from pathlib import Path
 
 from src.ground.errors import UserError, run
-from src.ground.files import write_json
+from src.ground.files import open_atomically, write_json
 from src.ground.params import read
 from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
-from src.pictures.folders import scan
-from src.pictures.manifest import CLASSES, manifest_path, pack_path, write_bad_images
+from src.pictures.folders import Split, scan
+from src.pictures.ledger import Ledger, write_refused
+from src.pictures.manifest import CLASSES, manifest_path, pack_path
 
 BAD = Path("data/bad_images.csv")
+FILES = Path("data/files.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")
 METRICS = Path("metrics/data.json")
 OWN = Path("data/train")  # where users put their own pictures inside the project
@@ -39,29 +42,24 @@ def main() -> None:
     for warning in warnings:
         print(f"warning: {warning}")
     if "--preflight" in sys.argv[1:]:
-        return
+        return stop([], splits, root) if data.on_bad == "stop" else None
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    seen, bad, counts = Duplicates(), [], {}
+    seen, counts = Duplicates(), {}
     packed = images.packs({split.name: len(split.files) for split in splits})
-    for split in splits:
-        size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-        counts[split.name], refused = check_split(root, split, data, size, packed, seen, *paths)
-        bad += refused
-        print(
-            f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, "
-            f"{split.hidden} hidden files skipped"
-        )
-    write_bad_images(BAD, bad)
-    if seen.repeated:
-        print(f"warning: {seen.repeated} duplicate pictures within the same class and split")
-    if bad and data.on_bad == "stop":
-        path, reason = bad[0]
-        raise UserError(
-            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (fix or remove them, or "
-            "skip them with data.on_bad: skip)"
-        )
+    with open_atomically(FILES) as file:
+        ledger = Ledger(file)
+        for split in splits:
+            size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
+            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, *paths)
+            print(ledger.count_split(split.name))
+    write_refused(BAD, ledger.refused)
+    for line in ledger.count_reasons():
+        print(line)
+    print(f"{FILES}: every file with its verdict and the reason")
+    if data.on_bad == "stop":
+        stop(ledger.refused, splits, root)
     for name in classes:
         if not counts["train"][name]:
             raise UserError(f"{root / 'train' / name}: no usable picture is left (see {BAD})")
@@ -69,7 +67,27 @@ def main() -> None:
         if not counts[split.name]:
             raise UserError(f"{root / split.name}: no usable picture is left (see {BAD})")
     totals = {name: count.total() for name, count in counts.items()}
-    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(bad)}})
+    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> None:
+    """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
+    misplaced = [row for split in splits for row in split.misplaced()]
+    problems = []
+    if refused:
+        path, reason = refused[0]
+        problems.append(
+            f"{BAD}: {len(refused)} pictures refused, first {root / path}: {reason} (fix or remove "
+            "them, or skip them with data.on_bad: skip)"
+        )
+    if misplaced:
+        path, reason = misplaced[0]
+        problems.append(
+            f"{root}: {len(misplaced)} pictures in the wrong place, first {root / path}: {reason[:-1]}, or "
+            "leave them out with data.on_bad: skip)"
+        )
+    if problems:
+        raise UserError(*problems)
 
 
 if __name__ == "__main__":

@@ -55,3 +55,13 @@ def test_a_fraction_is_stratified():
     assert np.bincount(labels[rows]).tolist() == [20, 10, 1] and len(set(rows)) == 31
     assert rows.tolist() == sorted(rows) and rows.tolist() != draw_fraction(labels, 0.2, seed=2).tolist()
     assert draw_fraction(labels, 1.0, seed=1).tolist() == list(range(153))
+
+
+def test_a_fraction_is_what_a_loop_over_the_classes_draws():
+    """Labels in any order, a class number that does not occur."""
+    labels = np.random.default_rng(3).choice([0, 2, 3, 7], 400, p=[0.5, 0.3, 0.19, 0.01])
+    generator, chosen = np.random.default_rng(5), []
+    for label in (0, 2, 3, 7):
+        rows = np.flatnonzero(labels == label)
+        chosen += generator.permutation(rows)[: max(1, round(0.3 * len(rows)))].tolist()
+    assert draw_fraction(labels, 0.3, seed=5).tolist() == sorted(chosen)

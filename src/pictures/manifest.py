@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from src.ground.files import open_atomically, read_json
+from src.ground.files import read_json, start_csv
 
 COLUMNS = ["path", "class", "hash"]
 SPLITS = ("train", "val", "test")
@@ -42,7 +42,7 @@ class Manifest:
 
 def start_manifest(file: IO[str]) -> Any:
     """A CSV writer on an open file, after its header; a row is path, class, hash."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = start_csv(file)
     writer.writerow(COLUMNS)
     return writer
 
@@ -55,13 +55,6 @@ def read_manifest(split: str) -> Manifest:
         rows = list(csv.DictReader(file))
     labels = np.array([index[row["class"]] for row in rows], dtype=np.int64)
     return Manifest([row["path"] for row in rows], labels, names)
-
-
-def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
-    """Write the (path, reason) of each refused file as CSV."""
-    with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([("path", "reason"), *rows])
 
 
 class PackWriter:

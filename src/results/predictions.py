@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from src.ground.files import open_atomically
+from src.ground.files import open_atomically, start_csv
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def write_predictions(path: Path, predictions: Predictions, paths: Sequence[str]
     """Write the predictions of pictures `paths` (N,)."""
     names = predictions.classes
     with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = start_csv(file)
         writer.writerow(["path", "label", "prediction", *(f"p_{name}" for name in names)])
         rows = zip(paths, predictions.labels, predictions.predicted, predictions.probs, strict=True)
         for name, label, predicted, probs in rows:
@@ -66,6 +66,6 @@ def read_predictions(path: Path) -> Predictions:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table computed from predictions as CSV, floats with 9 significant digits."""
     with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = start_csv(file)
         writer.writerow(columns)
         writer.writerows([f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows)

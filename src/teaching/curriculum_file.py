@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.files import open_atomically
+from src.ground.files import open_atomically, start_csv
 
 
 def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
@@ -18,7 +18,7 @@ def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
 def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
     """Write the weights (N,) of the pictures in `paths` (N,)."""
     with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = start_csv(file)
         writer.writerow(["path", "weight"])
         writer.writerows((name, f"{weight:.9g}") for name, weight in zip(paths, weights, strict=True))
 

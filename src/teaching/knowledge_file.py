@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.files import open_atomically
+from src.ground.files import open_atomically, start_csv
 from src.teaching.knowledge import KINDS, Knowledge
 
 PATTERN = "distill*.txt"
@@ -22,7 +22,7 @@ def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], clas
     """Write the probabilities of the pictures in `paths` (N,) for `classes` (C,)."""
     with open_atomically(path) as file:
         file.write(f"# base={knowledge.base}\n")
-        writer = csv.writer(file, lineterminator="\n")
+        writer = start_csv(file)
         writer.writerow(["path", *(f"p_{name}" for name in classes)])
         for name, row in zip(paths, knowledge.probs, strict=True):
             writer.writerow([name, *(f"{p:.9g}" for p in row)])
