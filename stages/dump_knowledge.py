@@ -24,7 +24,8 @@ from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.knowledge import Knowledge
-from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge
+from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
+from src.teaching.labels import LabelTargets
 from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped, find_dropped_figures
 
 TEACHERS = Path("data/models/teachers")
@@ -66,8 +67,8 @@ def main() -> None:
             write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
         if not any(DISTILL.iterdir()):
             NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
-        truth = Knowledge("softmax", train.one_hot())
-        write_knowledge(LABELS, truth, train.paths, train.classes)
+        truth = LabelTargets(train.labels, len(train.classes))
+        write_probs(LABELS, "softmax", truth, train.paths, train.classes)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -36,9 +36,15 @@ def escape(text: str) -> str:
     )
 
 
-def shorten(error: Exception, most: int) -> str:
-    """What an exception says, on one line of at most `most` characters."""
+def shorten(error: object, most: int) -> str:
+    """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
+
+
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The names in a message, at most the first `most` of them and each of at most 50 characters."""
+    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    return f"{some}, ..." if len(names) > most else some
 
 
 def run(main: Callable[[], None]) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from src.ground.errors import UserError
+
 
 @contextmanager
 def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
@@ -56,6 +58,37 @@ def start_csv(file: IO[str]) -> Any:
     file's name would be written bare, and end the row on reading.
     """
     return csv.writer(LineFeeds(file), lineterminator="\r\n")
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the texts of each row of a CSV file, which a user may have written.
+
+    Empty lines and a byte order mark are skipped. A UserError names file and line of what is no UTF-8 or CSV.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{path}: line {find_undecodable(path)}: not UTF-8 (convert the file: iconv -f latin1 -t "
+                "utf-8, or -f utf-16 for a file of Windows)"
+            ) from None
+        except csv.Error as error:
+            raise UserError(f"{path}: line {reader.line_num}: not CSV: {error} (rewrite the file)") from None
+
+
+def find_undecodable(path: Path) -> int:
+    """The number of the first line, from 1, that is not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"{path}: every line is UTF-8")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.batches.batch import scale_to_unit
+from src.ground.digits import list_chunks
 from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures
@@ -38,4 +39,8 @@ def predict_probs(
     model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device
 ) -> np.ndarray:
     """Probabilities (N, C) float64 of pictures uint8 (N, H, W, 3), computed by `base` from the logits."""
-    return base.probs(predict_logits(model, pictures, batch_size, device).double()).numpy()
+    logits = predict_logits(model, pictures, batch_size, device)
+    probs = np.empty(logits.shape)
+    for part in list_chunks(*logits.shape):
+        probs[part] = base.probs(logits[part].double()).numpy()
+    return probs

@@ -35,10 +35,6 @@ class Manifest:
     labels: np.ndarray  # (N,) int64, index into classes
     classes: tuple[str, ...]  # (C,) of train, sorted
 
-    def one_hot(self) -> np.ndarray:
-        """Targets (N, C) float32: 1 for the label, 0 elsewhere."""
-        return np.eye(len(self.classes), dtype=np.float32)[self.labels]
-
 
 def start_manifest(file: IO[str]) -> Any:
     """A CSV writer on an open file, after its header; a row is path, class, hash."""
