@@ -13,7 +13,9 @@ from tools.ablation.tables import Table
 
 FOLDER = Path("metrics/ablation")
 PICTURES = Path("plots/ablation")
-NUMBERS = ("mean", "sd", "difference", "low", "high", "parameters", "published")  # empty in the CSV if NaN
+NUMBERS = (  # empty in the CSV if NaN
+    "mean", "sd", "difference", "low", "high", "resolution", "parameters", "published",
+)  # fmt: skip
 TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "seeds", "values")
 
 
@@ -43,7 +45,9 @@ def format_table(lines: pd.DataFrame) -> str:
     published_title = first["published_title"].iloc[0]
     heads = ["row", "`-S`", "n"]
     for metric in metrics:
-        heads += [f"{metric}, mean ± sd", "difference (95 % interval)"]
+        resolution = lines.loc[lines["metric"] == metric, "resolution"].max()
+        picture = f"; one picture is {resolution:.2g}" if resolution else ""
+        heads += [f"{metric}, mean ± sd", f"difference (95 % interval{picture})"]
     heads += ["parameters", *([published_title] if published_title else [])]
     text = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
     for label in first["row"]:
@@ -66,15 +70,18 @@ def format_mean(line: pd.Series) -> str:
 
 
 def format_difference(line: pd.Series) -> str:
-    """The difference of a line to its baseline, bold if its interval excludes 0."""
+    """The difference of a line to its baseline, bold if its interval excludes 0, with its number of pairs."""
     if line["row"] == line["baseline"]:
         return "baseline"
-    if not line["pairs"]:
+    pairs, text = line["pairs"], f"{line['difference']:+.4f}"
+    if not pairs:
         return "-"
-    text = f"{line['difference']:+.4f}"
-    if line["pairs"] < 2:
+    if pairs < 2:
         return f"{text} (one pair)"
+    if line["low"] == line["high"]:  # nothing to estimate a spread from
+        return f"{text} ({pairs} equal pairs)"
     span = f"{line['low']:+.4f} to {line['high']:+.4f}"
+    span += f", {pairs} pairs" if pairs != line["n"] else ""
     if line["low"] <= 0 <= line["high"]:
         return f"{text} ({span}), no difference seen"
     return f"**{text}** ({span})"
@@ -106,7 +113,7 @@ def draw_difference(axis: Axes, place: int, line: pd.Series) -> None:
     """Draw the difference of a line with its interval, grey if the interval contains 0."""
     if not line["pairs"] or line["row"] == line["baseline"]:
         return
-    is_seen = not line["low"] <= 0 <= line["high"]
+    is_seen = line["low"] < line["high"] and not line["low"] <= 0 <= line["high"]
     ends = [[line["difference"] - line["low"]], [line["high"] - line["difference"]]]
     axis.errorbar(
         line["difference"], place, xerr=ends, fmt="o", capsize=4, color="tab:red" if is_seen else "grey"

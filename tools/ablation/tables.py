@@ -13,7 +13,7 @@ import yaml
 
 from src.ground.errors import UserError
 from src.ground.validating import find_problems, suggest
-from tools.ablation.overrides import apply_to_params, map_by_key
+from tools.ablation.overrides import apply_to_params, map_by_key, pin_pretrained
 
 FILE = Path("ablations.yaml")
 SCHEMA = Path("ablations.schema.json")
@@ -91,6 +91,9 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
         own = table["rows"][label]
         overrides = map_by_key([*dataset["set"], *table.get("set", []), *more, *own])
         params = apply_to_params(overrides, f"{place}.rows.{label}")
+        if pins := pin_pretrained(params):
+            overrides |= map_by_key(pins)
+            params = apply_to_params(overrides, f"{place}.rows.{label}")
         if label != baseline and params == rows[baseline].params:
             left_out.append(label)
         else:
