@@ -1,8 +1,12 @@
 """Commands outside the pipeline, by hand; slow tests elsewhere run them on a project."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 
 from tools.lr_range import count_steps, smooth
 from tools.preview import describe_target, pick_rows
@@ -33,3 +37,28 @@ def test_pictures_of_all_classes_are_picked():
 
 def test_describe_a_mixed_target():
     assert describe_target(torch.tensor([0.0, 0.7, 0.3]), ("cat", "dog", "owl")) == "dog 0.70\nowl 0.30"
+
+
+def test_every_package_is_pinned_by_version_and_hash():
+    def find_pins(text):
+        found = re.findall(r"^([a-z0-9._-]+)(?:\[.*?\])?==(\S+)", text, re.MULTILINE)
+        return {(re.sub("[._]", "-", name), version) for name, version in found}
+
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", "")
+    locked = [line for line in text.splitlines() if line[:1] not in ("", "#", " ")]
+    assert all(re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in locked)
+    direct = find_pins((ROOT / "requirements.in").read_text())
+    assert len(direct) > 20 and direct <= find_pins(text)
+    assert "--require-hashes -r requirements.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_every_action_of_ci_is_pinned_by_commit():
+    workflows = [*(ROOT / ".github/workflows").iterdir()]
+    steps = [
+        step
+        for path in workflows
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        for step in job["steps"]
+    ]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action) for action in used)
