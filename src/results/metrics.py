@@ -3,14 +3,15 @@
 N pictures, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import log_loss, precision_recall_fscore_support, top_k_accuracy_score
 
-from src.results.predictions import Predictions
+from src.results.predictions import Measured, Predictions
 
 TOP = 5  # top-5 accuracy is reported only for more classes than this
 
@@ -49,17 +50,19 @@ def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
     ]
 
 
-def count_confusions(predictions: Predictions) -> np.ndarray:
-    """Counts (C, C) int64: row = true class, column = predicted class."""
-    return confusion_matrix(predictions.labels, predictions.predicted, labels=range(len(predictions.classes)))
+def count_confusions(predictions: Predictions) -> coo_array:
+    """Counts (C, C) int64 of the pairs that occur: row = true class, column = predicted class."""
+    num_classes = len(predictions.classes)
+    codes, counts = np.unique(predictions.labels * num_classes + predictions.predicted, return_counts=True)
+    return coo_array((counts, np.divmod(codes, num_classes)), shape=(num_classes, num_classes))
 
 
-def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]:
+def tabulate_classes(models: Sequence[Measured]) -> list[tuple[Any, ...]]:
     """A row per model and class: both names joined, the model, and the values of `measure_classes`."""
     return [
-        (f"{name}: {row['class']}", name, *row.values())
-        for name, predictions in models.items()
-        for row in measure_classes(predictions)
+        (f"{model.name}: {row['class']}", model.name, *row.values())
+        for model in models
+        for row in measure_classes(model.predictions)
     ]
 
 

@@ -6,6 +6,7 @@ N pictures, C classes.
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,18 @@ class Predictions:
     labels: np.ndarray  # (N,) int64
     probs: np.ndarray  # (N, C) float64, 9 significant digits as in the file
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """The most probable class (N,) of each picture, the first one in a tie."""
         return self.probs.argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network's predictions, under the name that figures and tables show."""
+
+    name: str  # of the weights file, without its suffix; two networks may share it
+    predictions: Predictions
 
 
 def round_probs(probs: np.ndarray) -> np.ndarray:
