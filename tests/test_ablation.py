@@ -121,6 +121,11 @@ def make_rows(*overrides):
             ".baseline: must be the label of the row that the others are compared with",
         ),
         ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
+        (
+            {"rows": {"plain": [], "a\rb": []}},
+            ".rows: a label must be one line with a letter or digit, got 'a",
+        ),
+        ({"rows": {"plain": [], "": []}}, ".rows: a label must be one line with a letter or digit, got ''"),
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
         ({"metric": ["x"]}, ".metric: unknown, did you mean metrics?"),
@@ -219,7 +224,13 @@ def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):
 
 @pytest.mark.parametrize(
     "label, name",
-    [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
+    [
+        ("+multi-scale", "with-multi-scale"),
+        ("-aug", "without-aug"),
+        ("Share 0.3", "share-0.3"),
+        ("Größe a_b", "größe-a-b"),
+        ("猫|$5_$10..lock~^:", "猫-5-10.lock"),
+    ],
 )
 def test_labels_become_slugs(label, name):
     assert slugify(label) == name
@@ -361,6 +372,27 @@ def test_a_table_survives_a_round_trip(place):
     assert [len(line.get_xdata()) for line in left.lines] == [3, 1, 3, 1]
     assert len(right.containers) == 1  # none for the baseline
     assert paths[2].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("label", ["$5_$10", "猫", "a|b", r"\frac{", "a" * 300, '"quoted", and'])
+def test_labels_of_any_letters_are_written_and_drawn(place, label):
+    rows = tuple(Row(name, label, (), {}, {}, math.nan) for name in (label, "$x^$"))
+    table = make_table(rows=rows, title="$\\frac$ $", published_title="two\nlines | $")
+    named = zip(table.list_experiments(), (0.5, 0.6, 0.7, 0.9, 0.8, 0.8), strict=True)
+    paths = write_report(table, compare_rows(table, {name: {"m": value} for (name, _, _), value in named}))
+    lines = read_lines(paths[0])
+    assert lines["row"].tolist() == [label, "$x^$"] and lines["n"].tolist() == [3, 3]
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    cells = {len(re.split(r"(?<!\\)\|", line)) for line in paths[1].read_text().splitlines()}
+    assert len(cells) == 1  # a bar within a label does not end a cell
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "..", "a..b", "", "猫"])
+def test_a_table_whose_name_is_no_file_name_is_refused(tables, place, name):
+    path = place / "ablations.yaml"
+    path.write_text(path.read_text().replace("  losses:", f"  {name!r}:"))
+    with pytest.raises(UserError, match=r"^ablations.yaml: tables: a name must be of letters, digits, "):
+        read_table(name, "own", [])
 
 
 def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):

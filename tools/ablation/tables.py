@@ -139,6 +139,10 @@ def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
 
 
 def slugify(label: str) -> str:
-    """A label as part of an experiment's name: `+mixup` becomes with-mixup, `Share 0.3` share-0.3."""
+    """A label as part of an experiment's name: `+mixup` becomes with-mixup, `Share 0.3` share-0.3.
+
+    Letters of all scripts stay, and what git takes for more than a name does not.
+    """
     signs = {"+": "with-", "-": "without-"}
-    return signs.get(label[0], "") + re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.")
+    words = re.sub(r"(?:[^\w.]|_)+", "-", label.lower())
+    return signs.get(label[0], "") + re.sub(r"\.{2,}", ".", words).strip("-.")
