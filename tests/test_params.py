@@ -1,6 +1,7 @@
 """params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
 import json
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,8 @@ from dvc.utils.serialize import load_yaml
 
 from src.ground.errors import UserError
 from src.ground.kinds import within
-from src.ground.params import Settings, read, read_params, read_top, require
+from src.ground.params import Settings, parse, read, read_params, read_top, require
+from src.ground.strict_yaml import parse_yaml
 from src.training.settings import TeacherSettings
 
 LOSS = (
@@ -34,10 +36,52 @@ def test_shipped_file_is_valid_and_read_as_dvc_reads_it(place):
     "text", ["1e-05", "1e-3", "0.1", "1E+2", ".5", "010", "1_0", "yes", "on", "1:30", "~", "'3'"]
 )
 def test_scalars_are_parsed_as_by_dvc(place, text):
-    from src.ground.params import parse
-
     (place / "x.yaml").write_text(f"a: {text}\n")
-    assert parse(f"a: {text}\n", "{}") == load_yaml("x.yaml")
+    assert parse_yaml(f"a: {text}\n".encode(), "x.yaml") == load_yaml("x.yaml")
+
+
+@pytest.mark.parametrize(
+    "key", ["3", "-3", "0", "'1.10'", '"true"', "yes", "no", "12:30", "golden retriever", "ä"]
+)
+def test_keys_are_the_text_that_dvc_reads(place, key):
+    """A class may be named 3; yes and 12:30 are text in YAML 1.2."""
+    (place / "x.yaml").write_text(f"a:\n  {key}: 5\n")
+    assert parse_yaml((place / "x.yaml").read_bytes(), "x.yaml")["a"] == {key.strip("'\""): 5}
+    assert [str(name) for name in load_yaml("x.yaml")["a"]] == [key.strip("'\"")]
+
+
+@pytest.mark.parametrize(
+    "key, meaning",
+    [(key, "a number") for key in ("1.10", "007", "1_000", "1e3", "0x10", "0o17", "+3", "-0", ".inf", ".nan")]
+    + [(key, "a truth value") for key in ("true", "False")]
+    + [(key, "nothing") for key in ("null", "~", "NULL")]
+    + [(key, "a date") for key in ("2024-01-01", "2024-99-99")]
+    + [("<<", "a merge"), ("=", "a default")],
+)
+@pytest.mark.parametrize("of", ["student:\n  class_weights", "student:\n  prior", "a", "teacher"])
+def test_keys_that_are_no_text_are_refused(key, meaning, of):
+    rest = "is read as {}, not as text (write it in quotes, in the file itself: -S drops them)"
+    with pytest.raises(UserError) as error:
+        parse_yaml(f"{of}:\n    {key}: 5\n".encode(), "x.yaml")
+    assert str(error.value) == f"x.yaml: line {of.count(chr(10)) + 2}: key {key} {rest.format(meaning)}"
+
+
+def test_what_dvc_makes_of_a_class_named_like_a_number_is_refused(place):
+    """`-S` turns 1.10 into 1.1, which may be another class; only the file can hold it, in quotes."""
+    apply_overrides(place / "params.yaml", ["student.class_weights={1.10: 5}"])
+    line = 1 + (place / "params.yaml").read_text().splitlines().index("    1.1: 5")
+    assert catch_refusal(place).startswith(
+        f"params.yaml: line {line}: key 1.1 is read as a number, not as text"
+    )
+
+
+def test_whole_numbers_as_overrides_stay_classes(place):
+    apply_overrides(
+        place / "params.yaml", ["+weighting.weighted.costs={3:{7:5}}", "student.class_weights={3: 5}"]
+    )
+    params = read_params()
+    assert params["weighting"]["weighted"]["costs"] == {"3": {"7": 5}}
+    assert params["student"]["class_weights"] == {"3": 5}
 
 
 def test_shipped_file_has_the_format_that_dvc_writes(place):
@@ -152,19 +196,92 @@ def test_all_problems_are_reported_at_once(place):
     assert len(catch_refusal(place).splitlines()) == 3
 
 
+CHANGED = "(git diff params.yaml shows what changed)"
+
+
 @pytest.mark.parametrize(
-    "text, message",
+    "content, message",
     [
-        ("a: [1\n", "line 2, column 1: did not find expected ',' or ']'"),
-        ("\ta: 1\n", "line 1, column 1: found character that cannot start any token"),
-        ("a: 1\na: 2\n", 'line 2, column 1: found duplicate key "a" with value "2" (original value: "1")'),
-        ("", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
-        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"a: [1\n", f"line 2, column 1: did not find expected ',' or ']' {CHANGED}"),
+        (b"\ta: 1\n", "line 1, column 1: found character that cannot start any token (indent with spaces, "
+         "not with tabs)"),
+        (b"a: 1\n---\nb: 2\n", f"line 2, column 1: found another document {CHANGED}"),
+        (b"a: 1\n\na: 2\n", "line 3: key a occurs twice, first in line 1 (remove one)"),
+        (b"x: {1: 5, '1': 6}\n", "line 1: key 1 occurs twice, first in line 1 (remove one)"),
+        (b"", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"[" * 100_000, "line 1: nested more than 20 levels deep (git diff shows what changed)"),
+        (b"? [a]\n: 1\n", "line 1: a list or mapping as key (write its text in quotes)"),
+        (b"a: &b {c: 1}\nd: *b\n", "line 2: alias *b: -S would change all its places (write the value out)"),
+        (b"a: &a [*a]\n", "line 1: alias *a: -S would change all its places (write the value out)"),
+        (b"a: !!int x\n", "line 1: tag tag:yaml.org,2002:int (remove it)"),
+        (b"a: 2024-99-99\n", "line 1: 2024-99-99 is read as a date, not as text (write it in quotes)"),
+        (b"seed: " + b"9" * 5000, "line 1: a number of 5000 digits (at most 320)"),
+        (b'a: "\\0"\n', 'line 1: "\\0" is in no name (remove it)'),
+        (b"a: 1\r\n# Gr\xf6\xdfe\r\n", "line 2: byte 0xf6 is not UTF-8 (save the file as UTF-8)"),
+        (b"a: 1\r# \xff", "line 2: byte 0xff is not UTF-8 (save the file as UTF-8)"),
+        ("a: 1\n".encode("utf-16"), "line 1: UTF-16, not UTF-8 (save the file as UTF-8)"),
+        ("a: 1\n".encode("utf-16-le"), "line 1: control character U+0000 (remove it)"),
+        (b"a: 1\n# \x07\n", "line 2: control character U+0007 (remove it)"),
+        ("a: 1\nb: \x85c\nd: [\n".encode(), f"line 4, column 1: could not find expected ':' {CHANGED}"),
     ],
-)
-def test_a_broken_file_is_reported(place, text, message):
-    (place / "params.yaml").write_text(text)
+)  # fmt: skip
+def test_a_broken_file_is_reported_in_one_line(place, content, message):
+    (place / "params.yaml").write_bytes(content)
     assert catch_refusal(place) == f"params.yaml: {message}"
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_are_read(place):
+    before = read_params()
+    content = (place / "params.yaml").read_bytes()
+    (place / "params.yaml").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert read_params() == before
+
+
+def test_an_alias_would_be_changed_in_all_places(place):
+    """Why aliases are refused: DVC changes teacher one together with teacher two."""
+    (place / "x.yaml").write_text("one: &a\n  augment:\n    flip: 0\ntwo:\n  <<: *a\n")
+    apply_overrides(place / "x.yaml", ["two.augment.flip=1"])
+    assert load_yaml("x.yaml")["one"] == {"augment": {"flip": 1}}
+
+
+def test_no_mutation_of_the_file_gives_a_traceback(place):
+    """Bytes changed, lines cut, doubled and swapped: it is read or refused in short lines."""
+    content, generator = (place / "params.yaml").read_bytes(), random.Random(0)
+    pieces = [
+        b"\t",
+        b"\x00",
+        b"\xff",
+        b"&a ",
+        b"*a",
+        b"!x ",
+        b"- ",
+        b": ",
+        b"{",
+        b"]",
+        b"'",
+        b'"',
+        b"%",
+        b"|\n",
+        b"? ",
+    ]
+    refused = 0
+    for _ in range(150):
+        lines = content.splitlines(keepends=True)
+        for _ in range(generator.randint(1, 3)):
+            place_of_change = generator.randrange(len(lines))
+            line = lines[place_of_change]
+            cut = generator.randint(0, len(line))
+            piece = generator.choice([*pieces, bytes([generator.randrange(256)]), generator.choice(lines)])
+            lines[place_of_change] = line[:cut] + piece + line[cut + generator.randint(0, 3) :]
+        try:
+            parse(b"".join(lines), (place / "params.schema.json").read_text())
+        except UserError as error:
+            refused += 1
+            assert all(
+                line.startswith("params.yaml: ") and len(line) < 500 for line in str(error).splitlines()
+            )
+    assert refused > 50
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
 from src.ground.errors import UserError
+from src.ground.strict_yaml import parse_yaml
 from src.ground.validating import find_problems, suggest
 
 PARAMS = Path("params.yaml")
@@ -123,27 +121,14 @@ def read_params() -> dict[str, Any]:
     """All of params.yaml; a UserError lists all problems, one per line."""
     if not PARAMS.exists():
         raise UserError(f"{PARAMS}: not found (run from the project's root)")
-    return parse(PARAMS.read_text(encoding="utf-8"), SCHEMA.read_text(encoding="utf-8"))
+    return parse(PARAMS.read_bytes(), SCHEMA.read_text(encoding="utf-8"))
 
 
 @cache
-def parse(text: str, schema: str) -> dict[str, Any]:
-    """The mapping in `text`, checked against `schema`; parsed once, however many keys are read."""
-    try:
-        params = stringify_keys(YAML(typ="safe").load(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UserError(
-            f"{PARAMS}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-        ) from None
+def parse(content: bytes, schema: str) -> dict[str, Any]:
+    """The mapping in the file's bytes, checked against `schema`; parsed once, however many keys are read."""
+    params = parse_yaml(content, str(PARAMS))
     problems = list(find_problems(params, json.loads(schema)))
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
     return params
-
-
-def stringify_keys(value: Any) -> Any:
-    """The same value with all keys of mappings as text: a class may be named 3."""
-    if isinstance(value, dict):
-        return {str(name): stringify_keys(item) for name, item in value.items()}
-    return value
