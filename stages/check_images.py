@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import write_json
-from src.ground.params import read
+from src.ground.params import check_pictures, read
 from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
 from src.pictures.folders import scan
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, write_bad_images
@@ -38,6 +38,7 @@ def main() -> None:
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
+    check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
     if "--preflight" in sys.argv[1:]:
         return
 

@@ -2,8 +2,8 @@
 
 import json
 import random
-from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from conftest import ROOT, edit_params
 from dvc.utils.hydra import apply_overrides
@@ -11,8 +11,10 @@ from dvc.utils.serialize import load_yaml
 
 from src.ground.errors import UserError
 from src.ground.kinds import within
-from src.ground.params import Settings, parse, read, read_params, read_top, require
+from src.ground.params import check_pictures, parse, read, read_params
+from src.ground.rules import BY_CLASS, count_fraction
 from src.ground.strict_yaml import parse_yaml
+from src.teaching.labels import draw_fraction
 from src.training.settings import TeacherSettings
 
 LOSS = (
@@ -284,24 +286,9 @@ def test_no_mutation_of_the_file_gives_a_traceback(place):
     assert refused > 50
 
 
-@dataclass(frozen=True)
-class Ohm:
-    hard_ratio: float
-
-    def __post_init__(self):
-        require(self.hard_ratio < 0.5, "hard_ratio must be below 0.5", self.hard_ratio)
-
-
-def test_a_rule_across_fields_names_its_section(place):
-    with pytest.raises(
-        UserError, match=r"^params.yaml: weighting.ohm: hard_ratio must be below 0.5, got 0.7$"
-    ):
-        read(Ohm, "weighting.ohm")
-
-
 def test_numbers_are_converted_to_the_declared_type(place):
-    edit_params(place, student__epochs=3.0, student__lr=1)
-    assert repr(read(int, "student.epochs")) == "3" and repr(read(float, "student.lr")) == "1.0"
+    edit_params(place, student__epochs=13.0, student__lr=1)
+    assert repr(read(int, "student.epochs")) == "13" and repr(read(float, "student.lr")) == "1.0"
 
 
 def test_a_missing_file_is_reported(tmp_path, monkeypatch):
@@ -341,30 +328,104 @@ def test_a_mapping_by_class_in_an_entry_takes_the_place_of_the_shared_one(place)
     assert second.weighting.weighted.costs == {"3": {"8": 2.0}} and big.weighting.ohm == second.weighting.ohm
 
 
-@dataclass(frozen=True)
-class Ordered(Settings):
-    """A part of a part of the file."""
-
-    train: int
-    val: int
-    seed: int
-    imbalance: float
-    label_noise: float
-
-    def check(self):
-        require(self.train < 10, "train must be below 10", self.train)
+# rules across keys
 
 
-@dataclass(frozen=True)
-class Top(Settings):
-    """A part of the file's top level."""
+def test_every_mapping_by_class_is_known_to_the_rules():
+    """A new setting with values by class must be merged as a whole, and its classes checked."""
+    schema = json.loads((ROOT / "params.schema.json").read_text())
 
-    demo: Ordered
+    def find(node, name):
+        by_class = isinstance(node.get("additionalProperties"), dict) or any(
+            map(by_name, node.get("anyOf", []))
+        )
+        return ({name} if by_class else set()).union(
+            *(find(n, k) for k, n in node.get("properties", {}).items())
+        )
+
+    def by_name(node):
+        return isinstance(node.get("additionalProperties"), dict)
+
+    assert find(schema, "") == BY_CLASS
 
 
-def test_a_rule_below_a_key_of_the_top_level_names_its_section(place):
-    with pytest.raises(UserError, match=r"^params.yaml: demo: train must be below 10, got 300$"):
-        read_top(Top)
+@pytest.mark.parametrize(
+    "changes, problems",
+    [
+        ({"student__epochs": 12}, ["student: warmup must be below epochs, got 12 and 12"]),
+        ({"teacher__second__warmup": 30}, ["teacher.second: warmup must be below epochs, got 30 and 30"]),
+        ({"teacher_common__swa": 3, "teacher__second__ema": 0.9},
+         ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
+        ({"demo__train": 1500, "demo__val": 290},
+         ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
+        ({"data__min_side": 8001},
+         ["data: max_pixels must be at least min_side x min_side, 64016001, got 64000000"]),
+        ({"curriculum__weights": [1.0]},
+         ["curriculum: thresholds and weights must have the same length, got 4 and 1"]),
+        ({"processes": 4, "distributed__nodes": 3},
+         ["processes: must be a multiple of distributed.nodes, got 4 and 3",
+          *(f"{key}.batch_size: must be a multiple of processes, 4, got 50 (it counts the pictures of all "
+            "processes)" for key in ("teacher.big", "student"))]),
+        ({"student__sync_batchnorm": True, "device": "cpu"},
+         ["student.sync_batchnorm: true, but it runs on GPUs only, not on a CPU (set false)"]),
+        ({"student__warmup": 99, "curriculum__weights": [0, 0, 0, 0], "seed": -1, "teacher__big__lr": 0},
+         ["seed: must be a whole number in [0, 4294967295], got -1",
+          "teacher.big.lr: must be a number in (0, 100], got 0",
+          "curriculum: at least one weight must be positive, got [0, 0, 0, 0]",
+          "student: warmup must be below epochs, got 99 and 40"]),
+    ],
+)  # fmt: skip
+def test_rules_across_keys_are_checked_in_every_stage_all_at_once(place, changes, problems):
+    edit_params(place, **changes)
+    assert catch_refusal(place).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
+
+
+@pytest.mark.parametrize(
+    "changes, problems",
+    [
+        ({}, []),
+        ({"student__class_weights": {"cta": 2.0}},
+         ["student.class_weights.cta: no such class, did you mean cat?"]),
+        ({"student__class_weights": {"1.1": 2.0}},
+         ["student.class_weights.1.1: no such class, did you mean 1.10?"]),
+        ({"teacher_common__prior": {"x": 0.1}},
+         ["teacher.big.prior.x: no such class (3 classes: cat, dog, 1.10)"]),
+        ({"student__prior": {"cat": 0.5, "dog": 0.5}},
+         ["student.prior: the probabilities must sum to less than 1, since other classes share the rest, got "
+          "1"]),
+        ({"student__prior": {"cat": 0.5, "dog": 0.5}, "loss": "bce"}, []),
+        ({"weighting__weighted__costs": {"cat": {"x": 2.0}}}, []),  # has no effect: loss does not name it
+        ({"weighting__weighted__costs": {"cat": {"x": 2.0}, "dog": {"dog": 2.0}}, "loss": "ohm+weighted"},
+         ["weighting.weighted.costs.cat.x: no such class (3 classes: cat, dog, 1.10)",
+          "weighting.weighted.costs.dog.dog: a class cannot be mistaken for itself (use class_weights to "
+          "weight whole classes)"]),
+        ({"teacher__big__loss": "threshold", "teacher_common__weighting__threshold__high_of": {"cow": 0.9}},
+         ["teacher.big.weighting.threshold.high_of.cow: no such class (3 classes: cat, dog, 1.10)"]),
+        ({"student__batch_size": 91},
+         ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
+        ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
+         ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "
+          "50 x 2",
+          "student.batch_size: must be at most 45, the number of training pictures, got 50"]),
+    ],
+)  # fmt: skip
+def test_what_contradicts_classes_or_counts_is_refused_all_at_once(place, changes, problems):
+    edit_params(place, **changes)
+    if not problems:
+        return check_pictures(CLASSES, trains=True)
+    with pytest.raises(UserError) as error:
+        check_pictures(CLASSES, trains=True)
+    assert str(error.value).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.34, 0.5, 1.0])
+def test_the_counted_fraction_is_the_drawn_one(fraction):
+    labels = np.repeat([0, 1, 2], [1, 7, 30])
+    counted = [count_fraction(count, fraction) for count in (1, 7, 30)]
+    assert np.bincount(labels[draw_fraction(labels, fraction, seed=1)]).tolist() == counted
 
 
 @pytest.mark.parametrize(

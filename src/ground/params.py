@@ -2,17 +2,25 @@
 
 The file is read with ruamel.yaml, as DVC does, so that both see the same values. Every stage checks all of it
 before it touches any data, and reports all problems at once. Rules for single fields are in the schema, which
-`make schema` writes from the settings' dataclasses; rules across fields are in their `check`.
+`make schema` writes from the settings' dataclasses; rules across fields are in `rules`.
 """
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from src.ground.errors import UserError
+from src.ground.rules import (
+    find_class_conflicts,
+    find_conflicts,
+    find_step_conflicts,
+    merge,
+    spell_unknown_class,
+)
 from src.ground.strict_yaml import parse_yaml
 from src.ground.validating import find_problems, suggest
 
@@ -23,23 +31,9 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
 
 
-def require(holds: bool, rule: str, got: Any) -> None:
-    """Refuse settings that break a rule across fields; `read` adds file and key to the message."""
-    if not holds:
-        raise ValueError(f"{rule}, got {got}")
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A section of params.yaml as a frozen dataclass, possibly combined from several by inheritance."""
-
-    def __post_init__(self) -> None:
-        for kind in type(self).__mro__:
-            if "check" in vars(kind):
-                vars(kind)["check"](self)
-
-    def check(self) -> None:
-        """Refuse, with `require`, what breaks a rule across fields; each class checks its own rules."""
 
 
 def read(kind: type[T], key: str, over: str | None = None) -> T:
@@ -48,23 +42,12 @@ def read(kind: type[T], key: str, over: str | None = None) -> T:
     With `over`, the mapping at `key` overrides the one at `over`, key by key.
     """
     value = find_value(key)
-    return convert(kind, merge(kind, find_value(over), value) if over else value, key)
+    return convert(kind, merge(find_value(over), value) if over else value, key)
 
 
 def read_top(kind: type[S]) -> S:
     """A dataclass whose fields are top-level keys of the file."""
     return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")
-
-
-def merge(kind: Any, below: Any, above: Any) -> Any:
-    """The values of a `kind`, those of `above` before those of `below`; of a dataclass field by field.
-
-    A mapping by class is one value: what `above` gives takes its place.
-    """
-    if not (dataclasses.is_dataclass(kind) and isinstance(below, dict)):
-        return above
-    hints = get_type_hints(kind)
-    return below | {name: merge(hints[name], below.get(name), value) for name, value in above.items()}
 
 
 def find_value(key: str) -> Any:
@@ -91,12 +74,8 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         assert set(hints) == set(value), f"{key}: schema and {kind} differ: {set(hints) ^ set(value)}"
-        try:
-            prefix = f"{key}." if key else ""
-            values = {name: convert(hint, value[name], prefix + name) for name, hint in hints.items()}
-            return kind(**values)
-        except ValueError as error:
-            raise UserError(f"{PARAMS}: {key}{': ' if key else ''}{error}") from None
+        prefix = f"{key}." if key else ""
+        return kind(**{name: convert(hint, value[name], prefix + name) for name, hint in hints.items()})
     if get_origin(kind) is tuple:
         return tuple(convert(get_args(kind)[0], item, key) for item in value)
     if get_origin(kind) is dict:
@@ -110,11 +89,21 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
     """The values by class index instead of class name; a UserError for an unknown class."""
     for name in values:
         if name not in classes:
-            known = (
-                f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
-            )
-            raise UserError(f"{PARAMS}: {key}.{name}: no such class{suggest(name, classes) or known}")
+            raise UserError(f"{PARAMS}: {spell_unknown_class(name, classes, key)}")
     return {classes.index(name): value for name, value in values.items()}
+
+
+def check_pictures(counts: Mapping[str, int], trains: bool) -> None:
+    """Refuse, all at once, settings that contradict the training pictures, whose number by class is `counts`.
+
+    Their numbers matter only to what `trains`. It changes no result, so a stage that calls it need not list
+    the params that it looks at.
+    """
+    params = read_params()
+    problems = [*find_class_conflicts(params, list(counts))]
+    problems += find_step_conflicts(params, counts) if trains else []
+    if problems:
+        raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
 
 
 def read_params() -> dict[str, Any]:
@@ -129,6 +118,9 @@ def parse(content: bytes, schema: str) -> dict[str, Any]:
     """The mapping in the file's bytes, checked against `schema`; parsed once, however many keys are read."""
     params = parse_yaml(content, str(PARAMS))
     problems = list(find_problems(params, json.loads(schema)))
+    if isinstance(params, dict):
+        broken = {re.split("[.:]", problem)[0] for problem in problems}
+        problems += find_conflicts(params, broken)
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
     return params

@@ -1,6 +1,7 @@
 """The user's folders: their classes and the files in them. No file is opened or written."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ class Split:
     name: str  # train, val or test
     files: list[tuple[str, str]]  # path relative to the data root, class; sorted
     hidden: int  # number of entries ignored because their name starts with a dot or is in JUNK
+
+    def count(self) -> dict[str, int]:
+        """The number of files of each class."""
+        return dict(Counter(name for _, name in self.files))
 
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
