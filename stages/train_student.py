@@ -50,7 +50,7 @@ def build_job(machine: MachineSettings) -> Job:
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
     pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
-    check_pictures(pictures.train.count(), trains=True)
+    check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
     labels = build_lesson(train, settings, "student")
@@ -65,4 +65,4 @@ def build_job(machine: MachineSettings) -> Job:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=[])

@@ -19,13 +19,14 @@ from src.ground.params import check_pictures, read, read_top
 from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.reading import read_learning_pictures
 from src.teaching.labels import build_lesson
+from src.teaching.teachers import choose_teacher
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.rehearsal import rehearse
 from src.training.settings import TeacherSettings
 
 
 def main() -> None:
-    name = sys.argv[1]
+    name = choose_teacher(sys.argv[1:])
     key = f"teacher.{name}"
     settings = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
     machine, pictures = read_top(MachineSettings), read_learning_pictures(read(bool, "images.dct_scaling"))

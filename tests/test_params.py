@@ -277,7 +277,7 @@ def test_no_mutation_of_the_file_gives_a_traceback(place):
             piece = generator.choice([*pieces, bytes([generator.randrange(256)]), generator.choice(lines)])
             lines[place_of_change] = line[:cut] + piece + line[cut + generator.randint(0, 3) :]
         try:
-            parse(b"".join(lines), (place / "params.schema.json").read_text())
+            parse(b"".join(lines), (place / "params.schema.json").read_bytes())
         except UserError as error:
             refused += 1
             assert all(

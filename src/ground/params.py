@@ -13,11 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 from src.ground.rules import (
     find_class_conflicts,
     find_conflicts,
     find_step_conflicts,
+    list_learners,
     merge,
     spell_unknown_class,
 )
@@ -93,15 +94,15 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
     return {classes.index(name): value for name, value in values.items()}
 
 
-def check_pictures(counts: Mapping[str, int], trains: bool) -> None:
+def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> None:
     """Refuse, all at once, settings that contradict the training pictures, whose number by class is `counts`.
 
-    Their numbers matter only to what `trains`. It changes no result, so a stage that calls it need not list
-    the params that it looks at.
+    Their numbers matter only to what `trains`. `only` is the section of the one training to look at. It
+    changes no result, so a stage that calls it need not list the params that it looks at.
     """
-    params = read_params()
-    problems = [*find_class_conflicts(params, list(counts))]
-    problems += find_step_conflicts(params, counts) if trains else []
+    learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
+    problems = [*find_class_conflicts(learners, list(counts))]
+    problems += find_step_conflicts(learners, counts) if trains else []
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
 
@@ -110,14 +111,22 @@ def read_params() -> dict[str, Any]:
     """All of params.yaml; a UserError lists all problems, one per line."""
     if not PARAMS.exists():
         raise UserError(f"{PARAMS}: not found (run from the project's root)")
-    return parse(PARAMS.read_bytes(), SCHEMA.read_text(encoding="utf-8"))
+    try:
+        content, schema = PARAMS.read_bytes(), SCHEMA.read_bytes()
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror} (git checkout restores it)") from None
+    return parse(content, schema)
 
 
 @cache
-def parse(content: bytes, schema: str) -> dict[str, Any]:
+def parse(content: bytes, schema: bytes) -> dict[str, Any]:
     """The mapping in the file's bytes, checked against `schema`; parsed once, however many keys are read."""
     params = parse_yaml(content, str(PARAMS))
-    problems = list(find_problems(params, json.loads(schema)))
+    try:
+        rules = json.loads(schema)
+    except ValueError as error:
+        raise UserError(f"{SCHEMA}: not JSON: {shorten(error, 100)} (make schema writes it)") from None
+    problems = list(find_problems(params, rules))
     if isinstance(params, dict):
         broken = {re.split("[.:]", problem)[0] for problem in problems}
         problems += find_conflicts(params, broken)

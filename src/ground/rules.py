@@ -169,9 +169,9 @@ SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight 
 # what the classes and the numbers of pictures tell
 
 
-def find_class_conflicts(params: Params, classes: Sequence[str]) -> Iterator[str]:
+def find_class_conflicts(learners: Sequence[Learner], classes: Sequence[str]) -> Iterator[str]:
     """Settings by class that these classes (C,) contradict."""
-    for learner in list_learners(params):
+    for learner in learners:
         for key, names in list_by_class(learner):
             yield from find_unknown_classes(names, classes, key)
             if key.endswith(".costs"):
@@ -179,9 +179,9 @@ def find_class_conflicts(params: Params, classes: Sequence[str]) -> Iterator[str
         yield from find_prior_conflicts(learner, classes)
 
 
-def find_step_conflicts(params: Params, counts: Mapping[str, int]) -> Iterator[str]:
+def find_step_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) -> Iterator[str]:
     """Steps that take more than all training pictures, whose number by class is `counts`."""
-    for learner in list_learners(params):
+    for learner in learners:
         fraction, size = learner.settings.get("fraction", 1), learner.settings["batch_size"]
         pictures = sum(count_fraction(count, fraction) for count in counts.values())
         if problem := spell_step_problem(size, learner.settings["accumulate"], pictures):
