@@ -8,11 +8,11 @@ import torch
 
 from src.ground.errors import UserError, shorten
 from src.ground.kinds import Architecture, Count, Rule, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.losses.bases import Base
 from src.networks.libraries import build_model
 from src.networks.network import BATCH_NORM, Network
-from src.networks.pretrained import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS, load_pretrained
+from src.networks.pretrained import load_pretrained
 from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set_bias
 
 
@@ -59,13 +59,6 @@ class NetworkSettings(Settings):
     freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or a number of layer groups
     bn_momentum: Annotated[Momentum, MOMENTUM]  # weight of a batch in BatchNorm's running averages
     prior: Annotated[Prior, PRIOR]  # class probabilities that the untrained network predicts
-
-    def check(self) -> None:
-        require(
-            self.pretrained_sha256 == ANY_FILE or self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
-            "pretrained_sha256 must be any unless pretrained is a file",
-            f"pretrained {self.pretrained}",
-        )
 
 
 def build_initial(

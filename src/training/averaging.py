@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from src.ground.kinds import CountOrZero, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.networks.network import BATCH_NORM
 
 
@@ -21,10 +21,6 @@ class AveragingSettings(Settings):
 
     ema: Annotated[float, within("[0, 1)")]  # decay of the moving average of the weights; 0 = off
     swa: CountOrZero  # number of final epochs whose weights are averaged; 0 = off
-
-    def check(self) -> None:
-        both = f"{self.ema} and {self.swa}"
-        require(not (self.ema and self.swa), "ema and swa: one of them must be 0", both)
 
 
 class Average:
