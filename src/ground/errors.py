@@ -30,8 +30,8 @@ class Stopped(Exception):
         self.signum = signum
 
 
-def shorten(error: Exception, most: int) -> str:
-    """What an exception says, on one line of at most `most` characters."""
+def shorten(error: object, most: int) -> str:
+    """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 
 

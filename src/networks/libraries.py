@@ -33,7 +33,7 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
             net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
             network = Network(net, read_torchvision_input(name), find_last_layer(net))
             net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm needs it to group layers
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         text = shorten(error, 200)
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
     if name.startswith("squeezenet"):
