@@ -45,6 +45,13 @@ def test_classifier_and_feature_map(arch, classifier, feature_map, channels):
     assert maps[0].ndim == 4 and maps[0].shape[1] == channels
 
 
+def test_only_weights_of_two_dimensional_convolutions_are_channels_last():
+    """timm's lambda networks have one of three dimensions too, which torch refuses to lay out so."""
+    weights = build_model("timm/lambda_resnet26t", 3, "x").state_dict().values()
+    assert any(weight.ndim == 5 for weight in weights)
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights if w.ndim == 4)
+
+
 def test_layers_of_the_classifier():
     network = build_model("mobilenetv3_small", 3, "x")
     assert network.is_in_classifier("classifier.3.weight") and not network.is_in_classifier(
