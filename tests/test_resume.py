@@ -1,10 +1,14 @@
 """A killed training resumes to the same bits; changed inputs, damage and a second writer are reported."""
 
+import errno
+import fcntl
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +26,7 @@ from conftest import (
 )
 
 import src.training.fit
+import tools.clean_runs
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.params import flatten
@@ -417,4 +422,90 @@ def test_a_second_writer_is_refused_until_the_first_ends(tmp_path, monkeypatch):
             pass
         first.kill()
     with hold_lock(tmp_path):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert tmp_path.with_suffix(".lock").read_text() == str(os.getpid())
+
+
+def test_no_file_is_open_in_a_folder_that_is_removed(run_folder, monkeypatch):
+    """Network disks keep an open file that is removed under another name, so its folder is not empty."""
+    remove, opened = shutil.rmtree, []
+
+    def check_and_remove(folder, **options):
+        links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        opened.append([link for link in links if link.startswith(str(Path(folder).resolve()) + "/")])
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", check_and_remove)
+    with open_state("train_student", "", CPU) as state:
+        state.track(weights=torch.nn.Linear(1, 1))
+        state.save()
+    assert opened == [[]]
+    assert list(state.folder.parent.iterdir()) == []  # the lock is gone too
+
+
+def test_a_folder_that_cannot_be_removed_ends_no_training(run_folder, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, ignore_errors: None)
+    with open_state("train_student", "", CPU) as state:
+        pass
+    assert capsys.readouterr().out == (
+        f"warning: {state.folder}: cannot be removed completely (remove it by hand)\n"
+    )
+
+
+def test_a_lock_that_its_owner_removed_is_made_anew(tmp_path, monkeypatch):
+    """Otherwise the next two processes could hold a lock each: on the removed file and on a new one."""
+    folder, path = tmp_path / "run", tmp_path / "run.lock"
+    flock = fcntl.flock
+
+    def lose_the_file_once(file, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lose_the_file_once)
+    with hold_lock(folder), pytest.raises(UserError, match="another training"):
+        with hold_lock(folder, patience=0):
+            pass
+    assert not path.exists()
+
+
+def test_a_disk_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with hold_lock(tmp_path / "run"):
+        pass
+    assert "run.lock: no locks on this disk, No locks available: start this run only once" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_system_without_fcntl_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.training.resume.fcntl", None)
+    with pytest.raises(UserError, match=r"run.lock: this system cannot lock files \(use Linux"):
+        with hold_lock(tmp_path / "run"):
+            pass
+
+
+def test_older_unfinished_runs_are_removed_unless_they_run(run_folder, capsys):
+    folders = []
+    for number in range(7):
+        edit_params(run_folder, student__lr=0.001 * (number + 1))
+        with pytest.raises(Killed), open_state("train_student", "", CPU) as state:
+            raise Killed
+        folders.append(state.folder)
+        os.utime(state.folder, (number, number))
+        if number == 1:
+            running = hold_lock(state.folder)
+            running.__enter__()
+    assert [folder.exists() for folder in folders] == [False, True, False, True, True, True, True]
+    assert f"{folders[0]}: an older unfinished run, removed" in capsys.readouterr().out
+    locks = sorted(path.stem for path in folders[0].parent.glob("*.lock"))
+    assert locks == sorted(folder.name for folder in folders if folder.exists())
+    (run_folder / ".scratch/evaluate").mkdir()
+    tools.clean_runs.main()
+    assert [folder.exists() for folder in folders] == [False, True] + 5 * [False]
+    running.__exit__(None, None, None)
+    tools.clean_runs.main()
+    left = [path.name for path in (run_folder / ".scratch").rglob("*")]
+    assert sorted(left) == ["evaluate", "train_student"]
