@@ -13,12 +13,13 @@ removes metrics and plots of teachers that are not in knowledge.teachers
 run     python -m stages.dump_knowledge
 """
 
+from functools import partial
 from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
-from src.machine.collectives import is_main
+from src.machine.collectives import is_main, run_on_main
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
@@ -56,9 +57,8 @@ def main() -> None:
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
         accuracy = check_teacher(name, on_val, val.labels, settings.min_accuracy)
         probs = predict_probs(model, train_pictures, base, batch_size, device)
-        if is_main():
-            knowledge = Knowledge(facts.base, probs)
-            write_knowledge(DISTILL / f"distill_{name}.txt", knowledge, train.paths, train.classes)
+        path, knowledge = DISTILL / f"distill_{name}.txt", Knowledge(facts.base, probs)
+        run_on_main(partial(write_knowledge, path, knowledge, train.paths, train.classes))
         on_train = (probs.argmax(axis=1) == train.labels).mean()
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
     if is_main():

@@ -19,6 +19,7 @@ from pathlib import Path
 from src.ground.errors import run
 from src.ground.params import check_pictures, read, read_params, read_top
 from src.machine.runtime import MachineSettings, start_machine
+from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
@@ -62,7 +63,9 @@ def build_job(machine: MachineSettings) -> Job:
         weights=curriculum * labels.weights,
         rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
     )
-    return assemble(settings, strategy, pictures, lesson, device, "student")
+    job = assemble(settings, strategy, pictures, lesson, device, "student")
+    check_trace(job.network, pictures.size, "student")
+    return job
 
 
 if __name__ == "__main__":
