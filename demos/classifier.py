@@ -3,8 +3,9 @@
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
 
-Copy this file next to your own program: `load` and `classify` are all you need. Pictures are accepted and read
-by the rule of the network's training, which is in its facts. With simplejpeg it refuses damaged JPEGs too.
+Copy this file next to your own program: `load` and `classify` are all you need. Pictures are accepted and
+read by the rule of the network's training, which is in its facts. With simplejpeg it refuses damaged JPEGs
+too.
 """
 
 import argparse

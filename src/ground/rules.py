@@ -81,7 +81,8 @@ def find_data_conflicts(params: Params) -> Iterator[str]:
 def find_image_conflicts(params: Params) -> Iterator[str]:
     grey_range = params["images"]["grey_range"]
     if isinstance(grey_range, list) and (len(grey_range) != 2 or grey_range[0] >= grey_range[1]):
-        yield f"images: grey_range must be file, set, or [lowest, highest] with lowest < highest, got {grey_range}"
+        rule = "grey_range must be file, set, or [lowest, highest] with lowest < highest"
+        yield f"images: {rule}, got {grey_range}"
 
 
 def find_machine_conflicts(params: Params) -> Iterator[str]:

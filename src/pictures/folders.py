@@ -201,8 +201,8 @@ def warn_of_hidden(root: Path, split: Split) -> Iterator[str]:
     for name, count in counts.items():
         files = f"{count} file{'s' * (count > 1)}"
         yield (
-            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder if "
-            "it is a class)"
+            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder "
+            "if it is a class)"
         )
 
 
