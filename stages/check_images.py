@@ -19,7 +19,7 @@ from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
-from src.ground.params import read
+from src.ground.params import check_pictures, read
 from src.pictures.checking import (
     DataSettings,
     Duplicates,
@@ -51,6 +51,7 @@ def main() -> None:
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
+    check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
     if "--preflight" in sys.argv[1:]:
         return stop([], splits, root) if data.on_bad == "stop" else None
 
@@ -104,4 +105,4 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=["--preflight"])

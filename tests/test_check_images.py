@@ -5,6 +5,7 @@ import faulthandler
 import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,9 +249,36 @@ def test_a_class_without_valid_pictures_is_reported(place, data):
 
 def test_preflight_opens_nothing(data, monkeypatch):
     spoil(data)
+    edit_params(Path(), student__batch_size=8, teacher__big__batch_size=8)
     monkeypatch.setattr("sys.argv", ["check_images", "--preflight"])
     check_images.main()
     assert not (data.parent / "place/data").exists()
+
+
+def test_settings_that_contradict_the_classes_are_refused_before_a_picture_is_opened(data, monkeypatch):
+    spoil(data)
+    edit_params(Path(), student__class_weights={"bleu": 2.0}, teacher__big__prior={"gren": 0.5})
+    for arguments in ([], ["--preflight"]):
+        monkeypatch.setattr("sys.argv", ["check_images", *arguments])
+        with pytest.raises(UserError) as error:
+            check_images.main()
+        assert str(error.value).splitlines()[:2] == [
+            "params.yaml: teacher.big.prior.gren: no such class, did you mean green?",
+            "params.yaml: student.class_weights.bleu: no such class, did you mean blue?",
+        ]
+    assert not (data.parent / "place/data").exists()
+
+
+def test_preflight_refuses_batches_larger_than_train(data, monkeypatch):
+    """The stage itself may check a few pictures; a training refuses them."""
+    edit_params(Path(), teacher__big__batch_size=8, student__accumulate=2)
+    monkeypatch.setattr("sys.argv", ["check_images", "--preflight"])
+    with pytest.raises(UserError) as error:
+        check_images.main()
+    assert str(error.value) == (
+        "params.yaml: student.batch_size times accumulate: must be at most 24, the number of training "
+        "pictures, got 50 x 2"
+    )
 
 
 def test_unused_pictures_in_data_are_pointed_out(place, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Commands outside the pipeline, by hand; slow tests elsewhere run them on a project."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
@@ -78,3 +80,28 @@ def test_a_relative_root_is_noted(place, monkeypatch, capsys):
         preflight.main()
         output = capsys.readouterr().out
         assert output.rstrip().endswith(note) and bool(output) == bool(note)
+
+
+def test_every_package_is_pinned_by_version_and_hash():
+    def find_pins(text):
+        found = re.findall(r"^([a-z0-9._-]+)(?:\[.*?\])?==(\S+)", text, re.MULTILINE)
+        return {(re.sub("[._]", "-", name), version) for name, version in found}
+
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", "")
+    locked = [line for line in text.splitlines() if line[:1] not in ("", "#", " ")]
+    assert all(re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in locked)
+    direct = find_pins((ROOT / "requirements.in").read_text())
+    assert len(direct) > 20 and direct <= find_pins(text)
+    assert "--require-hashes -r requirements.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_every_action_of_ci_is_pinned_by_commit():
+    workflows = [*(ROOT / ".github/workflows").iterdir()]
+    steps = [
+        step
+        for path in workflows
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        for step in job["steps"]
+    ]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action) for action in used)

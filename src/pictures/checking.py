@@ -15,12 +15,12 @@ from tqdm import tqdm
 from src.ground.errors import shorten
 from src.ground.files import open_atomically
 from src.ground.kinds import Count, Factor, Pixels, Rule, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.machine.stderr import catch_stderr
 from src.machine.workers import map_in_processes
 from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
 from src.pictures.folders import Split
-from src.pictures.grey import RANGE_RULE, GreyRange, GreySetting, GreyUse, Values
+from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import PackWriter, start_manifest
@@ -55,11 +55,6 @@ class ImageSettings(Settings):
     pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
     dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
     grey_range: GreySetting  # values of 16-bit grey that become 0 to 255: file, set or [lowest, highest]
-
-    def check(self) -> None:
-        if isinstance(self.grey_range, list):
-            low, *_, high = self.grey_range
-            require(len(self.grey_range) == 2 and low < high, f"grey_range {RANGE_RULE}", self.grey_range)
 
     def size(self, split: str) -> tuple[int, int]:
         """Height and width of the pictures in a split's pack."""

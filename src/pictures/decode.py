@@ -4,6 +4,7 @@
 pixels. H height, W width in pixels.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from src.pictures.metadata import without_metadata
 T = TypeVar("T")
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # none can run a program
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would print, without a file's name
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before any pixel is decoded
 JPEGS = ("JPEG", "MPO")
 TIFFS = (b"II*\0", b"MM\0*")
@@ -124,8 +126,7 @@ def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool, gre
     least REDUCED times the pixels that a letterbox of `height` x `width` needs. After letterboxing, photos
     then differ from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
     """
-    if content.startswith(TIFFS):  # libtiff would print what it finds wrong with metadata
-        content = next(without_metadata(content), content)
+    content = trim_tiff(content)
     reduced = partial(decode_reduced, into=(width, height) if dct_scaling else None, grey_range=grey_range)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,23 +148,33 @@ def read_tolerantly(content: bytes, read: Callable[[bytes], T]) -> tuple[T, bool
         raise bad from None
 
 
+def trim_tiff(content: bytes) -> bytes:
+    """A TIFF without metadata, of which libtiff would complain, but its orientation; others unchanged."""
+    return next(without_metadata(content), content) if content.startswith(TIFFS) else content
+
+
 def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     """The picture, after every check."""
     image = open_header(content)
     check_size(image, min_side, max_pixels)
     check_preview(image)
     notes, lines = note_frames(content) + note_depth(image), list[str]()
+    if image.format == "TIFF":
+        content = trim_tiff(content)
+        image = open_header(content)
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
             verify(content)
             full = read_values(image)
             pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
+        if lines:  # of libtiff; Pillow switches off those that are only warnings
+            raise OSError("decoder error")
+        orientation, unreadable = find_orientation(image)
+        upright = turn(simplify(pixels), orientation)
+    except BadPicture:
+        raise
     except Exception as error:
         raise Unreadable(describe_error(image, error, lines)) from None
-    if lines:  # libtiff's errors; Pillow switches its warnings off
-        raise Unreadable(describe_error(image, OSError("decoder error"), lines))
-    orientation, unreadable = find_orientation(image)
-    upright = turn(simplify(pixels), orientation)
     low, high = upright.getextrema() if upright.mode == "I;16" else (0, 1)
     if low == high or (upright.mode == "RGB" and upright.getcolors(1)):
         notes += ("one colour: every pixel is the same",)
@@ -182,11 +193,13 @@ def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: Gre
             _, _, least_width, least_height = fit_box(*size, *wanted)
             drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
             box = drafted[1] if drafted else None
-        image.load()
+        upright = simplify(load(image))
+        orientation, _ = find_orientation(image)
+        upright = turn(upright, orientation)
+    except BadPicture:
+        raise
     except Exception as error:
         raise Unreadable(describe_error(image, error, [])) from None
-    orientation, _ = find_orientation(image)
-    upright = turn(simplify(image), orientation)
     if upright.mode != "RGB":
         upright = to_8_bits(upright, full, grey_range)
     if box is None:

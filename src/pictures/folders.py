@@ -36,6 +36,10 @@ class Split:
         """Those passed over that are pictures by their name: path, reason."""
         return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
 
+    def count(self) -> dict[str, int]:
+        """The number of files of each class."""
+        return dict(Counter(name for _, name in self.files))
+
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     """The three splits, the sorted classes of train, and warnings; a UserError for unusable folders."""

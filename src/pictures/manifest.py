@@ -35,9 +35,10 @@ class Manifest:
     labels: np.ndarray  # (N,) int64, index into classes
     classes: tuple[str, ...]  # (C,) of train, sorted
 
-    def one_hot(self) -> np.ndarray:
-        """Targets (N, C) float32: 1 for the label, 0 elsewhere."""
-        return np.eye(len(self.classes), dtype=np.float32)[self.labels]
+    def count(self) -> dict[str, int]:
+        """The number of pictures of each class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, numbers, strict=True))
 
 
 def start_manifest(file: IO[str]) -> Any:

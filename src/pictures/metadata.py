@@ -44,6 +44,7 @@ TIFF_PIXELS = {
     *(332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
 }
 TIFF_ORIENTATION = 274
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of a TIFF's tags
 
 
 def without_metadata(content: bytes) -> Iterator[bytes]:
@@ -112,8 +113,14 @@ def strip_tiff(content: bytes, keep_orientation: bool) -> bytes:
     (start,) = struct.unpack_from(order + "I", content, 4)
     (count,) = struct.unpack_from(order + "H", content, start)
     entries = [content[start + 2 + 12 * n : start + 14 + 12 * n] for n in range(count)]
-    wanted = TIFF_PIXELS | ({TIFF_ORIENTATION} if keep_orientation else set())
-    kept = [entry for entry in entries if struct.unpack_from(order + "H", entry)[0] in wanted]
+    kept = []
+    for entry in entries:
+        tag, kind, number = struct.unpack_from(order + "HHI", entry)
+        if tag == TIFF_ORIENTATION and keep_orientation and kind in INTEGERS and number == 1:
+            (value,) = struct.unpack_from(order + INTEGERS[kind], entry, 8)
+            kept += [entry] if 1 <= value <= 8 else []
+        elif tag in TIFF_PIXELS:
+            kept.append(entry)
     directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)  # no further picture
     return content[:start] + directory + content[start + len(directory) :]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from src.ground.errors import UserError
 from src.ground.kinds import Count, EntryName, Rule, Share
-from src.ground.params import Settings
+from src.ground.params import Settings, read_params
 
 TEACHERS = Rule(
     keysOf="teacher", uniqueItems=True, rule="must be a list of distinct entries of teacher, or []"
@@ -23,6 +23,18 @@ class KnowledgeSettings(Settings):
     teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
     min_accuracy: Share  # on val; a teacher below it is refused
     batch_size: Count  # pictures at once; affects at most the last digits
+
+
+def choose_teacher(arguments: Sequence[str]) -> str:
+    """The name of a teacher, the only argument of a command line; a UserError lists those that there are."""
+    known = list(read_params()["teacher"])
+    if len(arguments) != 1 or arguments[0] not in known:
+        given = " ".join(arguments) or "nothing"
+        raise UserError(
+            f"train_teacher: needs the name of one teacher, got {given!r} (params.yaml has "
+            f"{', '.join(known)})"
+        )
+    return arguments[0]
 
 
 def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
