@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import tracemalloc
 import warnings
 from pathlib import Path
 from time import process_time
@@ -16,9 +17,10 @@ from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from PIL import Image
 from scipy.sparse import coo_array
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, top_k_accuracy_score
 
 import stages.evaluate
+from src.ground.digits import round_digits
 from src.pictures.manifest import Manifest
 from src.results.drawing import draw_blocks, draw_confusion, draw_pairs
 from src.results.lettering import (
@@ -31,7 +33,7 @@ from src.results.lettering import (
     list_upright,
 )
 from src.results.metrics import count_confusions, measure_classes, summarize
-from src.results.predictions import Measured, Predictions, read_predictions, round_probs, write_predictions
+from src.results.predictions import Measured, Predictions, read_predictions, write_predictions
 
 CLASSES = ("a", "b,c", "d")
 PROBS = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
@@ -81,13 +83,44 @@ def test_many_classes_have_top5_and_match_scikit_learn():
     assert figures["top5"] == pytest.approx(in_top5)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "bce", "ties", "certain"])
+def test_metrics_are_those_of_scikit_learn(kind):
+    generator = np.random.default_rng(0)
+    probs = {
+        "softmax": generator.dirichlet(np.ones(9), 300),
+        "bce": generator.random((300, 9)),
+        "ties": generator.integers(0, 3, (300, 9)) / 2,
+        "certain": np.eye(9)[generator.integers(0, 9, 300)],
+    }[kind]
+    predictions = Predictions(tuple("abcdefghi"), generator.integers(0, 9, 300), probs)
+    sums = probs.sum(axis=1, keepdims=True)
+    scaled = np.where(sums > 0, probs / np.where(sums > 0, sums, 1), 1 / 9)
+    figures, classes = summarize(predictions), range(9)
+    assert figures["log_loss"] == round(log_loss(predictions.labels, scaled, labels=classes), 9)
+    top5 = top_k_accuracy_score(predictions.labels, probs, k=5, labels=classes)
+    assert figures["top5"] == round(float(top5), 9)
+    reference = confusion_matrix(predictions.labels, predictions.predicted, labels=classes)
+    assert np.array_equal(count_confusions(predictions).toarray(), reference)
+
+
+def test_metrics_in_parts_take_no_memory_of_the_size_of_the_probabilities():
+    """2,000 pictures of 5,000 classes: 80 MB of probabilities."""
+    probs = np.random.default_rng(0).random((2000, 5000))
+    predictions = Predictions(tuple(map(str, range(5000))), np.arange(2000), probs)
+    tracemalloc.start()
+    summarize(predictions)
+    count_confusions(predictions)
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+
+
 def test_bce_probabilities_are_normalised_for_the_log_loss():
     figures = summarize(Predictions(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.3], [0.0, 0.0]])))
     assert figures["log_loss"] == pytest.approx(-math.log(0.75 * 0.5) / 2, abs=1e-9)
 
 
 def test_predictions_survive_a_round_trip(tmp_path):
-    probs = round_probs(np.random.default_rng(0).dirichlet(np.ones(3), 4))
+    probs = round_digits(np.random.default_rng(0).dirichlet(np.ones(3), 4))
     predictions = Predictions(CLASSES, HAND.labels, probs)
     write_predictions(tmp_path / "p.csv", predictions, ["x,1", "y\n2", 'z"3', "w"])
     back = read_predictions(tmp_path / "p.csv")

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.stats import binomtest
-from sklearn.metrics import log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import precision_recall_fscore_support
 
+from src.ground.digits import list_chunks
 from src.results.predictions import Measured, Predictions
 
 TOP = 5  # top-5 accuracy is reported only for more classes than this
+
+EPSILON = np.finfo(np.float64).eps  # probabilities are kept this far from 0 and 1, as in scikit-learn
 
 
 def summarize(predictions: Predictions) -> dict[str, float]:
@@ -22,21 +25,37 @@ def summarize(predictions: Predictions) -> dict[str, float]:
     accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is
     the mean over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum to 1.
     """
-    labels, probs, classes = predictions.labels, predictions.probs, np.arange(len(predictions.classes))
+    labels, num_classes = predictions.labels, len(predictions.classes)
     correct = int((predictions.predicted == labels).sum())
     interval = binomtest(correct, len(labels)).proportion_ci(0.95, method="wilson")
-    sums = probs.sum(axis=1, keepdims=True)
-    scaled = np.where(sums > 0, probs / np.where(sums > 0, sums, 1), 1 / len(classes))
+    of_truth, ranks = find_truth(predictions)
     figures = {
         "accuracy": correct / len(labels),
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "macro_f1": float(np.mean([row["f1"] for row in measure_classes(predictions) if row["pictures"]])),
-        "log_loss": log_loss(labels, scaled, labels=classes),
+        "log_loss": -np.log(of_truth.clip(EPSILON, 1 - EPSILON)).mean(),
     }
-    if len(classes) > TOP:
-        figures["top5"] = top_k_accuracy_score(labels, probs, k=TOP, labels=classes)
+    if num_classes > TOP:
+        figures["top5"] = (ranks < TOP).mean()
     return {name: round(float(value), 9) for name, value in figures.items()}
+
+
+def find_truth(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """The probability (N,) of each picture's true class, and its rank (N,) from 0, the last one in a tie.
+
+    The probabilities are scaled to sum to 1; a row of zeros becomes uniform. A part of the rows at a time, so
+    that the memory taken does not grow with N x C.
+    """
+    labels, (count, num_classes) = predictions.labels, predictions.probs.shape
+    of_truth, ranks = np.empty(count), np.empty(count, np.int64)
+    for part in list_chunks(count, num_classes):
+        probs, own = predictions.probs[part], labels[part, None]
+        sums, values = probs.sum(axis=1), np.take_along_axis(probs, own, axis=1)
+        of_truth[part] = np.where(sums > 0, values[:, 0] / np.where(sums > 0, sums, 1), 1 / num_classes)
+        tied_after = (probs == values) & (np.arange(num_classes) > own)
+        ranks[part] = ((probs > values) | tied_after).sum(axis=1)
+    return of_truth, ranks
 
 
 def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
