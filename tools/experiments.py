@@ -3,7 +3,6 @@
 run     python -m tools.experiments [--seeds] [--commits N]
 """
 
-import argparse
 import json
 import re
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.ground.errors import UserError, run
+from src.ground.errors import Parser, UserError, run, shorten
 from src.ground.files import sha256_of
 from src.ground.params import flatten
 from tools.inputs import read_inputs
@@ -23,7 +22,7 @@ TEACHERS = "knowledge.teachers"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.experiments")
+    parser = Parser(prog="python -m tools.experiments")
     parser.add_argument(
         "--seeds", action="store_true", help="mean, sd and n over experiments that differ only by seed"
     )
@@ -39,7 +38,8 @@ def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
     command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand for details)")
+        reason = shorten(result.stderr, 200) or "failed"
+        raise UserError(f"dvc exp show: {reason} (run it by hand for details)")
     return json.loads(result.stdout)
 
 
