@@ -32,6 +32,7 @@ from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split
+from src.pictures.grey import GreyUse
 from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
 
@@ -100,8 +101,8 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
 def pack_split(root: Path, split: Split) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    ledger = Ledger(StringIO())
-    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), ledger, root / "x.csv", root / "x.npy")
+    ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
+    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), ledger, GreyUse(None), *paths)
     return np.load(root / "x.npy", mmap_mode="r")
 
 
@@ -109,7 +110,7 @@ def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[],
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)
-    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
+    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, True, None)
     crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))

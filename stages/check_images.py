@@ -4,11 +4,13 @@ params  data, images
 reads   ${data.root}/{train,val,test}           <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
+        data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
         data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
         data/bad_images.csv                      path, reason of each refused file
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
+removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -17,11 +19,19 @@ from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
-from src.ground.params import read
-from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
+from src.ground.params import check_pictures, read
+from src.pictures.checking import (
+    DataSettings,
+    Duplicates,
+    ImageSettings,
+    check_split,
+    choose_grey_range,
+)
 from src.pictures.folders import Split, scan
+from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
 FILES = Path("data/files.csv")
@@ -41,23 +51,35 @@ def main() -> None:
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
+    check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
     if "--preflight" in sys.argv[1:]:
         return stop([], splits, root) if data.on_bad == "stop" else None
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
     seen, counts = Duplicates(), {}
+    grey = GreyUse(choose_grey_range(images.grey_range, root, splits[0].files, data))
+    write_grey_range(grey.range)
     packed = images.packs({split.name: len(split.files) for split in splits})
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         for split in splits:
             size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, *paths)
+            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, grey, *paths)
             print(ledger.count_split(split.name))
     write_refused(BAD, ledger.refused)
     for line in ledger.count_reasons():
         print(line)
     print(f"{FILES}: every file with its verdict and the reason")
+    if warning := grey.warn():
+        print(f"warning: {warning}")
+    stale = find_stale_figures(data.root)
+    for path in stale:
+        path.unlink()
+    if stale:
+        print(
+            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+        )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
     for name in classes:
@@ -74,21 +96,13 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
     """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
     misplaced = [row for split in splits for row in split.misplaced()]
     problems = []
-    if refused:
-        path, reason = refused[0]
-        problems.append(
-            f"{BAD}: {len(refused)} pictures refused, first {root / path}: {reason} (fix or remove "
-            "them, or skip them with data.on_bad: skip)"
-        )
-    if misplaced:
-        path, reason = misplaced[0]
-        problems.append(
-            f"{root}: {len(misplaced)} pictures in the wrong place, first {root / path}: {reason[:-1]}, or "
-            "leave them out with data.on_bad: skip)"
-        )
+    for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
+        for path, reason in rows[:1]:
+            skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
+            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
     if problems:
         raise UserError(*problems)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=["--preflight"])

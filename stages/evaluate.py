@@ -4,6 +4,7 @@ params  evaluate, knowledge.teachers, device, threads, cpu_isa, processes, image
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/test.csv
         data/packed/test.npy
 writes  metrics/test.json
@@ -15,12 +16,11 @@ run     python -m stages.evaluate
         python -m stages.evaluate --weights FILE [--split SPLIT]   any weights file, into .scratch/evaluate
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from src.ground.errors import run
+from src.ground.errors import Parser, run
 from src.ground.files import write_json
 from src.ground.params import read, read_top
 from src.machine.collectives import is_main
@@ -56,7 +56,7 @@ PIPELINE = Outputs(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.evaluate")
+    parser = Parser(prog="python -m stages.evaluate")
     parser.add_argument(
         "--weights",
         type=Path,

@@ -84,7 +84,7 @@ def test_controls_assign_the_same_weights_to_other_pictures():
         ([0.7, 0.0], [1.0], "thresholds and weights must have the same length, got 2 and 1"),
         ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must decrease and end at 0, got [0.5, 0.7, 0.0]"),
         ([0.7, 0.5], [1, 1], "thresholds must decrease and end at 0, got [0.7, 0.5]"),
-        ([0.7, 0.0], [0, 0], "at least one weight must be positive, got [0.0, 0.0]"),
+        ([0.7, 0.0], [0, 0], "at least one weight must be positive, got [0, 0]"),
     ],
 )
 def test_invalid_curricula_are_refused(place, thresholds, weights, message):

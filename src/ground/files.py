@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 
 
 @contextmanager
@@ -99,8 +99,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value in a JSON file; a UserError names the file if it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        text = shorten(error, 100)
+        raise UserError(f"{path}: not JSON: {text} (git checkout or dvc checkout restores it)") from None
 
 
 def sha256(path: Path) -> str:

@@ -1,12 +1,13 @@
 """Open every picture once, on all cores: hash, letterbox and pack it, or record why it is refused."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
 from PIL import Image
 from tqdm import tqdm
@@ -17,8 +18,9 @@ from src.ground.kinds import Count, Factor, Pixels, Rule, within
 from src.ground.params import Settings
 from src.machine.stderr import catch_stderr
 from src.machine.workers import map_in_processes
-from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, open_header
+from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
 from src.pictures.folders import Split
+from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import PackWriter, start_manifest
@@ -52,6 +54,7 @@ class ImageSettings(Settings):
     pack_limit: Factor  # GiB; auto packs if all packs together take at most this
     pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
     dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
+    grey_range: GreySetting  # values of 16-bit grey that become 0 to 255: file, set or [lowest, highest]
 
     def size(self, split: str) -> tuple[int, int]:
         """Height and width of the pictures in a split's pack."""
@@ -77,6 +80,7 @@ class Checked:
     hash: str  # of the picture before letterboxing
     reason: str  # empty if the picture is intact
     notes: tuple[str, ...] = ()  # what is odd about an intact picture
+    values: Values | None = None  # of 16-bit grey
 
 
 class Duplicates:
@@ -105,6 +109,36 @@ class Duplicates:
         return TAKEN, f"repeated: the same pixels as {path}"
 
 
+def choose_grey_range(
+    setting: GreySetting, root: Path, files: list[tuple[str, str]], data: DataSettings
+) -> GreyRange:
+    """The range that images.grey_range asks for; `set` reads the pictures among `files`, train's."""
+    if setting == "file":
+        return None
+    if setting != "set":
+        return setting[0], setting[1]
+    use = GreyUse(None)
+    for values in map_in_processes(partial(measure_values, root, data), files, CHUNK, lambda *_: None):
+        use.add(values)
+    if not use.pictures:
+        print("images.grey_range: set: train has no 16-bit grey")
+        return None
+    low, high, _ = use.found
+    print(f"images.grey_range: set: {use.pictures} pictures of train have values {low} to {high}")
+    return low, max(high, low + 1)
+
+
+def measure_values(root: Path, data: DataSettings, file: tuple[str, str]) -> Values | None:
+    """The values of a file of 16-bit grey; None for any other."""
+    try:
+        content = read_bytes(root / file[0], BYTES_PER_PIXEL * data.max_pixels + METADATA)
+        if may_be_deep_grey(content):
+            return decode(content, data.min_side, data.max_pixels).find_values()
+    except Exception:  # check_file will say why
+        pass
+    return None
+
+
 def check_split(
     root: Path,
     split: Split,
@@ -113,6 +147,7 @@ def check_split(
     packed: bool,
     seen: Duplicates,
     ledger: Ledger,
+    grey: GreyUse,
     manifest: Path,
     pack: Path,
 ) -> Counter[str]:
@@ -125,7 +160,7 @@ def check_split(
         ledger.add(path, PASSED, reason)
     with open_atomically(manifest) as manifest_file, open_atomically(pack, "wb") as pack_file:
         rows, pictures = start_manifest(manifest_file), PackWriter(pack_file, *size)
-        results = check_files(root, split.files, data, size if packed else None)
+        results = check_files(root, split.files, data, grey.range, size if packed else None)
         progress = tqdm(results, split.name, len(split.files), disable=None)
         for file, checked in zip(split.files, progress, strict=True):
             path, name = file
@@ -138,18 +173,23 @@ def check_split(
             rows.writerow([path, name, checked.hash])
             if packed:
                 pictures.append(checked.pixels)
+            grey.add(checked.values)
             counts[name] += 1
         pictures.write_header()
     return counts
 
 
 def check_files(
-    root: Path, files: list[tuple[str, str]], data: DataSettings, size: tuple[int, int] | None
+    root: Path,
+    files: list[tuple[str, str]],
+    data: DataSettings,
+    grey_range: GreyRange,
+    size: tuple[int, int] | None,
 ) -> Iterator[Checked]:
     """The result for each file (path, class), in their order; uses one process per core."""
     picture = 3 * math.prod(size) if size else 1
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
-    return map_in_processes(partial(check_file, root, data, size), files, chunk, refuse_lost)
+    return map_in_processes(partial(check_file, root, data, grey_range, size), files, chunk, refuse_lost)
 
 
 def refuse_lost(file: tuple[str, str], why: str) -> Checked:
@@ -160,24 +200,30 @@ def refuse_lost(file: tuple[str, str], why: str) -> Checked:
 
 
 def check_file(
-    root: Path, data: DataSettings, size: tuple[int, int] | None, file: tuple[str, str]
+    root: Path,
+    data: DataSettings,
+    grey_range: GreyRange,
+    size: tuple[int, int] | None,
+    file: tuple[str, str],
 ) -> Checked:
     """Read, verify, decode and hash one file; letterbox it to `size` (height, width) if given.
 
     Nothing that a file contains raises an error here. What libraries print on it becomes part of the result.
     """
     with catch_stderr() as said:
-        checked = open_file(root / file[0], data, size)
-    return replace(checked, notes=(*checked.notes, f"the decoder says: {said[0][:200]}")) if said else checked
+        checked = open_file(root / file[0], data, grey_range, size)
+    return (
+        replace(checked, notes=(*checked.notes, f"decoder's warning: {said[0][:200]}")) if said else checked
+    )
 
 
-def open_file(path: Path, data: DataSettings, size: tuple[int, int] | None) -> Checked:
+def open_file(path: Path, data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None) -> Checked:
     """The result for the file at `path`."""
     try:
         content = read_bytes(path, BYTES_PER_PIXEL * data.max_pixels + METADATA)
-        image = decode(content, data.min_side, data.max_pixels)
-        pixels = letterbox(image, *size).tobytes() if size else b""
-        return Checked(pixels, hash_pixels(image), "", describe_oddness(image, content))
+        decoded = decode(content, data.min_side, data.max_pixels)
+        pixels = letterbox(decoded.to_rgb(grey_range), *size).tobytes() if size else b""
+        return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, decoded.find_values())
     except BadPicture as bad:
         return Checked(b"", "", str(bad))
     except MemoryError:
@@ -188,35 +234,27 @@ def open_file(path: Path, data: DataSettings, size: tuple[int, int] | None) -> C
         )
 
 
-def describe_oddness(image: Image.Image, content: bytes) -> tuple[str, ...]:
-    """What is odd about an intact picture."""
-    notes, header = [], cast(Any, open_header(content))
-    if all(len(set(band.getextrema())) == 1 for band in image.split()):
-        notes.append("one colour: every pixel is the same")
-    if getattr(header, "is_animated", False) and header.format != "MPO":  # a camera's previews
-        notes.append(f"animated: the first of {header.n_frames} frames is taken")
-    return tuple(notes)
-
-
 def read_bytes(path: Path, most: int) -> bytes:
     """The contents of a regular file or of a link's target; of one that is no picture only the head.
 
-    Raises BadPicture for a file of over `most` bytes.
+    Raises BadPicture for one of over `most` bytes.
     """
     if path.is_symlink() and not path.exists():
         raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
     if not path.is_file():
         raise BadPicture("not a file: a device or a pipe (remove it)")
     try:
-        bytes_long = path.stat().st_size
-        if bytes_long > most:
-            raise BadPicture(
-                f"too large: {bytes_long / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
-                "(remove it, or raise data.max_pixels)"
-            )
         with open(path, "rb") as file:
-            head = file.read(HEAD)
-            return head + file.read() if is_known(head) else head
+            if not is_known(head := file.read(HEAD)):
+                return head
+            length = file.seek(0, os.SEEK_END)
+            if length > most:
+                raise BadPicture(
+                    f"too large: {length / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
+                    "(save it smaller, raise data.max_pixels or remove it)"
+                )
+            file.seek(0)
+            return file.read()
     except OSError as error:
         raise BadPicture(f"cannot be read: {error.strerror} (make it readable or remove it)") from None
 

@@ -35,6 +35,11 @@ class Manifest:
     labels: np.ndarray  # (N,) int64, index into classes
     classes: tuple[str, ...]  # (C,) of train, sorted
 
+    def count(self) -> dict[str, int]:
+        """The number of pictures of each class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, numbers, strict=True))
+
 
 def start_manifest(file: IO[str]) -> Any:
     """A CSV writer on an open file, after its header; a row is path, class, hash."""

@@ -4,6 +4,7 @@ N pictures, H height, W width in pixels, C classes.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,9 +50,11 @@ class Validation:
     batch_size: int
     device: torch.device
 
-    def measure(self, model: nn.Module) -> tuple[float, float]:
+    def measure(
+        self, model: nn.Module, before_batch: Callable[[], None] = lambda: None
+    ) -> tuple[float, float]:
         """Accuracy in [0, 1], and the base's mean loss against the labels."""
-        logits = predict_logits(model, self.pictures, self.batch_size, self.device)
+        logits = predict_logits(model, self.pictures, self.batch_size, self.device, before_batch)
         losses, right = [], []
         for rows in list_chunks(*logits.shape):
             targets = torch.from_numpy(self.targets[rows])
