@@ -8,7 +8,7 @@ import torch
 from torch.utils import deterministic
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, Rule, within
+from src.ground.kinds import Rule, Threads, within
 from src.ground.params import Settings
 from src.machine.isa import CPU_ISA
 from src.machine.launching import is_launched, join, launch
@@ -19,7 +19,7 @@ from src.machine.memory import keep_memory
 class MachineSettings(Settings):
     """Where and how a stage computes; top-level keys of params.yaml."""
 
-    threads: Count  # CPU threads of torch in each process; their number affects the last digits
+    threads: Threads  # CPU threads of torch in each process; their number affects the last digits
     cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # instructions torch may use; affects the last digits
     device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
     processes: Annotated[int, within("[1, 4096]")]  # number per stage, over all machines
