@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import DataSettings, Duplicates, check_split
 from src.pictures.folders import Split
+from src.pictures.grey import GreyUse
+from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
@@ -52,7 +55,7 @@ def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
         noise = generator.standard_normal(smooth.shape, np.float32) * 8
         files.append((f"train/thing/{number:04}.jpg", "thing"))
         Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(root / files[-1][0], quality=90)
-    return Split("train", files, 0)
+    return Split("train", files, [])
 
 
 def build_torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
@@ -98,7 +101,8 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
 def pack_split(root: Path, split: Split) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), root / "x.csv", root / "x.npy")
+    ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
+    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), ledger, GreyUse(None), *paths)
     return np.load(root / "x.npy", mmap_mode="r")
 
 
@@ -106,7 +110,7 @@ def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[],
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)
-    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, dct_scaling=True)
+    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, True, None)
     crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))

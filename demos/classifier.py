@@ -3,22 +3,57 @@
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
 
-Copy this file next to your own program: `load` and `classify` are all you need.
+Copy this file next to your own program: `load` and `classify` are all you need. Pictures are accepted and
+read by the rule of the network's training, which is in its facts. With simplejpeg it refuses damaged JPEGs
+too.
 """
 
 import argparse
+import contextlib
 import json
+import logging
+import os
+import re
+import struct
 import sys
+import tempfile
 import warnings
+from io import BytesIO
+from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-GREY16 = [value >> 8 for value in range(65536)]
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
+Image.MAX_IMAGE_PIXELS = None  # the facts have a limit
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+TIFFS = (b"II*\0", b"MM\0*")
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of a TIFF's tags
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadPicture(ValueError):
+    """The reason why a file is not classified."""
+
+
+class Unreadable(BadPicture):
+    """A decoder failed; perhaps only at the metadata."""
 
 
 def load(path):
-    """The network of a file and its facts: classes, height and width in pixels, letterbox rule, base."""
+    """The network of a file and its facts: classes, height and width, letterbox and picture rules, base."""
     extra = {"facts.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.9 and later warn that TorchScript is deprecated
@@ -26,16 +61,18 @@ def load(path):
     return network.eval(), json.loads(extra["facts.json"])
 
 
-def to_rgb(image):
-    """A picture of any mode as RGB: 16-bit grey scaled to 8 bits, transparency composited onto black."""
-    if image.mode.startswith("I;16"):
-        return image.convert("I").point(GREY16, "L").convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"32-bit pixels ({image.mode}) have no known range")
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
-    return image.convert("RGB")
+@torch.inference_mode()
+def classify(network, facts, path):
+    """The probability of each class of `facts["classes"]` for a picture file, as a list of floats."""
+    return network(read(path, facts)[None])[0].tolist()
+
+
+def read(path, facts):
+    """A picture file as uint8 (3, height, width), RGB, rotated upright by its EXIF orientation."""
+    height, width = facts["height"], facts["width"]
+    image = letterbox(decode(Path(path).read_bytes(), facts["pictures"]), height, width)
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(height, width, 3).permute(2, 0, 1)
 
 
 def letterbox(image, height, width):
@@ -48,17 +85,242 @@ def letterbox(image, height, width):
     return canvas
 
 
-def read(path, height, width):
-    """A picture file as uint8 (3, height, width), RGB, rotated upright by its EXIF orientation."""
-    image = letterbox(to_rgb(ImageOps.exif_transpose(Image.open(path))), height, width)
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(height, width, 3).permute(2, 0, 1)
+def decode(content, rule):
+    """The picture in a file's bytes as upright RGB; BadPicture if its like was refused in training.
+
+    If it cannot be read with its metadata, it is read without them.
+    """
+    if not content:
+        raise BadPicture("empty file")
+    if content[8:11] == b"CR\2":
+        raise BadPicture("a camera's raw picture is not read")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return decode_strictly(content, rule)
+        except Unreadable as bad:
+            for pixels in without_metadata(content):
+                with contextlib.suppress(Unreadable):
+                    return decode_strictly(pixels, rule)
+            raise bad from None
 
 
-@torch.inference_mode()
-def classify(network, facts, path):
-    """The probability of each class of `facts["classes"]` for a picture file, as a list of floats."""
-    return network(read(path, facts["height"], facts["width"])[None])[0].tolist()
+def decode_strictly(content, rule):
+    """The picture, after every check."""
+    image = open_header(content, rule)
+    (width, height), tags = image.size, getattr(image, "tag_v2", {})
+    if min(width, height) < rule["min_side"]:
+        raise BadPicture(f"too small: {width} x {height} pixels, at least {rule['min_side']} are needed")
+    if width * height > rule["max_pixels"]:
+        raise BadPicture(f"too large: {width} x {height} pixels, the limit is {rule['max_pixels']}")
+    kind = tags.get(254, 0)
+    if 50706 in tags or (isinstance(kind, int) and kind & 1):
+        raise BadPicture("a camera's raw picture is not read")
+    if content.startswith(TIFFS):  # libtiff would complain of metadata
+        content = next(without_metadata(content), content)
+        image = open_header(content, rule)
+    lines = []
+    try:
+        with catch_stderr(lines) if image.format == "TIFF" else contextlib.nullcontext():
+            open_header(content, rule).verify()
+            if simplejpeg and image.format in ("JPEG", "MPO"):
+                check_jpeg(content, image.mode)
+            full = read_grey_values(image)
+            image.load()
+        if lines:
+            raise OSError(lines[0])
+        orientation = find_orientation(image)
+        image = to_rgb(image, full, rule["grey_range"])
+        return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+    except BadPicture:
+        raise
+    except Exception as error:  # a broken file can raise almost anything
+        raise Unreadable(f"broken {image.format}: {' '.join(str((lines or [error])[0]).split())}") from None
+
+
+def open_header(content, rule):
+    """The picture with only its header read; by these formats Pillow starts no other program."""
+    try:
+        return Image.open(BytesIO(content), formats=rule["formats"])
+    except Exception:
+        raise Unreadable("not a readable picture") from None
+
+
+def find_orientation(image):
+    """The EXIF orientation that is still to be applied; upright if it cannot be read."""
+    try:
+        found = image.getexif().get(0x0112, 1)
+        return found if found in TURNS else 1
+    except Exception:
+        return 1
+
+
+def read_grey_values(image):
+    """The largest value of 16-bit grey; of a PGM, which Pillow would scale, before its pixels are decoded."""
+    if image.format == "PPM" and image.mode == "I" and image.tile[0].codec_name != "raw":
+        (tile,) = image.tile
+        plain = tile.codec_name == "ppm_plain"
+        changed = {"args": (tile.args[0], 65535)} if plain else {"codec_name": "raw", "args": "I;16B"}
+        image.tile = [tile._replace(**changed)]
+        return tile.args[1]
+    if image.format == "TIFF" and image.mode.startswith("I;16"):
+        (bits,) = image.tag_v2.get(258, (16,))
+        return 2**bits - 1
+    return 65535
+
+
+def to_rgb(image, full, grey_range):
+    """A decoded picture as RGB: 16-bit grey by its range, transparency composited onto black."""
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        low, high = (0, full) if grey_range == "file" else grey_range
+        table = [min(max((value - low) * 256 // (high - low + 1), 0), 255) for value in range(65536)]
+        return image.convert("I").convert("I;16").convert("I").point(table, "L").convert("RGB")
+    if image.mode in ("I", "F"):
+        raise BadPicture(f"{'float' if image.mode == 'F' else 'signed or 32-bit'} pixels have no known range")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
+    return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def catch_stderr(lines):
+    """Append to `lines` what C code prints to stderr inside the block."""
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+def check_jpeg(content, mode):
+    """Raise ValueError for damage that Pillow passes over; extraneous bytes between segments are none."""
+    colours, smallest = {"L": ("GRAY", 1), "RGB": ("RGB", 1), "CMYK": ("CMYK", 8)}[mode]
+    for _ in range(8):
+        try:
+            return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
+        except ValueError as error:
+            found = re.search(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})", str(error))
+            if not found:
+                raise
+            count, marker = int(found[1]), int(found[2], 16)
+            if 0xD0 <= marker < 0xD8 and count <= 4:
+                return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
+            shorter = cut_extraneous(content, count, marker)
+            if shorter == content:
+                raise
+            content = shorter
+    raise ValueError("too many extraneous bytes")
+
+
+def cut_extraneous(content, count, marker):
+    """A JPEG without bytes between its segments or, if there are none, `count` bytes of padding of a scan."""
+    kept, at, scans = [content[:2]], 2, []
+    while found := re.compile(rb"\xff+[\x01-\xfe]").search(content, at):
+        at, code = found.end(), content[found.end() - 1]
+        if code not in (0x01, *range(0xD0, 0xDA)):
+            at += max(int.from_bytes(content[at : at + 2], "big"), 2)
+        if code == 0xDA:
+            following = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(content, at)
+            at = following.start() if following else len(content)
+            scans.append(at)
+        kept.append(content[found.start() : at])
+        if code == 0xD9:
+            break
+    shorter = b"".join([*kept, content[at:]])
+    if shorter != content:
+        return shorter
+    for end in scans:
+        padding = content[end - count : end]
+        if content[end + 1 : end + 2] == bytes([marker]) and (count <= 4 or len(set(padding)) == 1):
+            return content[: end - count] + content[end:]
+    return content
+
+
+def without_metadata(content):
+    """The file without metadata but those that hold the orientation, then without any."""
+    for strip in (strip_png, strip_jpeg, strip_webp, strip_avif, strip_tiff):
+        for keep in (True, False):
+            try:
+                if (shorter := strip(content, keep)) is not None:
+                    yield shorter
+            except (struct.error, IndexError):
+                return
+
+
+def strip_png(content, keep):
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return None
+    wanted = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT"}
+    kept, at = [content[:8]], 8
+    while at + 8 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        if name in wanted or (keep and name in (b"eXIf", b"iTXt")):
+            kept.append(content[at : at + 12 + length])
+        at += 12 + length
+    return b"".join(kept)
+
+
+def strip_jpeg(content, keep):
+    if not content.startswith(b"\xff\xd8\xff"):
+        return None
+    kept, at = [content[:2]], 2
+    while content[at] == 0xFF and content[at + 1] != 0xDA:
+        marker = content[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        end = at + 2 + struct.unpack_from(">H", content, at + 2)[0]
+        if marker not in (0xE0, *range(0xE2, 0xEE), 0xEF, 0xFE) and (keep or marker != 0xE1):
+            kept.append(content[at:end])
+        at = end
+    return b"".join([*kept, content[at:]])
+
+
+def strip_webp(content, keep):
+    if content[8:12] != b"WEBP":
+        return None
+    wanted = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"} | ({b"EXIF", b"XMP "} if keep else set())
+    body, at = b"", 12
+    while at + 8 <= len(content):
+        name, length = struct.unpack_from("<4sI", content, at)
+        chunk = bytearray(content[at : at + 8 + length + length % 2])
+        if name == b"VP8X":
+            chunk[8] &= 0xDF if keep else 0xD3
+        body += bytes(chunk) if name in wanted else b""
+        at += 8 + length + length % 2
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def strip_avif(content, keep):
+    if content[4:12] not in (b"ftypavif", b"ftypavis"):
+        return None
+    return content if keep else re.sub(rb"(infe.{8})(Exif|mime)", rb"\1none", content, flags=re.DOTALL)
+
+
+def strip_tiff(content, keep):
+    if not content.startswith(TIFFS):
+        return None
+    wanted = {*range(254, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320, *range(322, 326)}
+    wanted |= {332, 338, 339, 347, *range(512, 516), *range(517, 522), *range(529, 533)}
+    order, kept = "<" if content[:2] == b"II" else ">", []
+    (start,) = struct.unpack_from(order + "I", content, 4)
+    (count,) = struct.unpack_from(order + "H", content, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", content, at)
+        if tag == 274 and keep and number == 1 and kind in INTEGERS:
+            (value,) = struct.unpack_from(order + INTEGERS[kind], content, at + 8)
+            kept += [content[at : at + 12]] if 1 <= value <= 8 else []
+        elif tag in wanted:
+            kept.append(content[at : at + 12])
+    directory = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)
+    return content[:start] + directory + content[start + len(directory) :]
 
 
 def main():
@@ -78,8 +340,9 @@ def main():
     for path in arguments.pictures:
         try:
             probs = classify(network, facts, path)
-        except Exception as error:  # a broken file can raise almost anything; classify the others
-            print(f"error: {path}: not a readable picture ({error})", file=sys.stderr)
+        except Exception as error:  # classify the others
+            reason = getattr(error, "strerror", None) or error
+            print(f"error: {path}: {reason}", file=sys.stderr)
             failed = True
             continue
         best = max(range(len(probs)), key=probs.__getitem__)

@@ -4,10 +4,13 @@ params  data, images
 reads   ${data.root}/{train,val,test}           <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
+        data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
         data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
-        data/bad_images.csv                      path, reason
+        data/bad_images.csv                      path, reason of each refused file
+        data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
+removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -15,13 +18,23 @@ import sys
 from pathlib import Path
 
 from src.ground.errors import UserError, run
-from src.ground.files import write_json
+from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import DataSettings, Duplicates, ImageSettings, check_split
-from src.pictures.folders import scan
-from src.pictures.manifest import CLASSES, manifest_path, pack_path, write_bad_images
+from src.pictures.checking import (
+    DataSettings,
+    Duplicates,
+    ImageSettings,
+    check_split,
+    choose_grey_range,
+)
+from src.pictures.folders import Split, scan
+from src.pictures.grey import GreyUse, write_grey_range
+from src.pictures.ledger import Ledger, write_refused
+from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
+FILES = Path("data/files.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")
 METRICS = Path("metrics/data.json")
 OWN = Path("data/train")  # where users put their own pictures inside the project
@@ -40,29 +53,35 @@ def main() -> None:
         print(f"warning: {warning}")
     check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
     if "--preflight" in sys.argv[1:]:
-        return
+        return stop([], splits, root) if data.on_bad == "stop" else None
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    seen, bad, counts = Duplicates(), [], {}
+    seen, counts = Duplicates(), {}
+    grey = GreyUse(choose_grey_range(images.grey_range, root, splits[0].files, data))
+    write_grey_range(grey.range)
     packed = images.packs({split.name: len(split.files) for split in splits})
-    for split in splits:
-        size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-        counts[split.name], refused = check_split(root, split, data, size, packed, seen, *paths)
-        bad += refused
+    with open_atomically(FILES) as file:
+        ledger = Ledger(file)
+        for split in splits:
+            size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
+            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, grey, *paths)
+            print(ledger.count_split(split.name))
+    write_refused(BAD, ledger.refused)
+    for line in ledger.count_reasons():
+        print(line)
+    print(f"{FILES}: every file with its verdict and the reason")
+    if warning := grey.warn():
+        print(f"warning: {warning}")
+    stale = find_stale_figures(data.root)
+    for path in stale:
+        path.unlink()
+    if stale:
         print(
-            f"{split.name}: {counts[split.name].total()} pictures, {len(refused)} refused, "
-            f"{split.hidden} hidden files skipped"
+            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
         )
-    write_bad_images(BAD, bad)
-    if seen.repeated:
-        print(f"warning: {seen.repeated} duplicate pictures within the same class and split")
-    if bad and data.on_bad == "stop":
-        path, reason = bad[0]
-        raise UserError(
-            f"{BAD}: {len(bad)} pictures refused, first {root / path}: {reason} (fix or remove them, or "
-            "skip them with data.on_bad: skip)"
-        )
+    if data.on_bad == "stop":
+        stop(ledger.refused, splits, root)
     for name in classes:
         if not counts["train"][name]:
             raise UserError(f"{root / 'train' / name}: no usable picture is left (see {BAD})")
@@ -70,7 +89,19 @@ def main() -> None:
         if not counts[split.name]:
             raise UserError(f"{root / split.name}: no usable picture is left (see {BAD})")
     totals = {name: count.total() for name, count in counts.items()}
-    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(bad)}})
+    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> None:
+    """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
+    misplaced = [row for split in splits for row in split.misplaced()]
+    problems = []
+    for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
+        for path, reason in rows[:1]:
+            skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
+            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
+    if problems:
+        raise UserError(*problems)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Write the student as TorchScript; it ships only if the classifier demo agrees with it on test pictures.
 
-params  export, data.root, threads, cpu_isa
+params  export, data.root, data.min_side, data.max_pixels, threads, cpu_isa
 reads   data/models/student.safetensors
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/test.csv
         data/packed/test.npy
         ${data.root}/test               the picture files
@@ -21,9 +22,11 @@ from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
+from src.pictures.decode import FORMATS as PICTURE_FORMATS
+from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
-from src.results.export import FORMATS, ExportSettings, compare, pick_rows
+from src.results.export import FORMATS, ExportSettings, PictureRule, compare, pick_rows
 
 STUDENT = Path("data/models/student.safetensors")
 EXPORT = Path("data/export")
@@ -37,6 +40,8 @@ def main() -> None:
         MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", processes=1), seed=0
     )
     model, facts = load_model(STUDENT)
+    sizes = read(int, "data.min_side"), read(int, "data.max_pixels")
+    rule = PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file")
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
     pictures = read_pictures("test", dct_scaling=False)[rows]  # decoded in full, as demos/classifier.py does
@@ -44,7 +49,7 @@ def main() -> None:
     files, differences = [root / test.paths[row] for row in rows], []
     for form in FORMATS.values():
         path = EXPORT / form.file
-        form.write(path, model, base, facts)
+        form.write(path, model, base, facts, rule)
         difference, worst = compare(form.run(path, files, facts.classes), measured)
         if not difference <= settings.tolerance:
             path.unlink()

@@ -5,6 +5,7 @@ params  student, loss, seed, augment, weighting, distill, images.dct_scaling, de
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/models/student.safetensors      the weights of the best epoch on val
@@ -18,6 +19,7 @@ from pathlib import Path
 from src.ground.errors import run
 from src.ground.params import check_pictures, read, read_params, read_top
 from src.machine.runtime import MachineSettings, start_machine
+from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
@@ -61,7 +63,9 @@ def build_job(machine: MachineSettings) -> Job:
         weights=curriculum * labels.weights,
         rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
     )
-    return assemble(settings, strategy, pictures, lesson, device, "student")
+    job = assemble(settings, strategy, pictures, lesson, device, "student")
+    check_trace(job.network, pictures.size, "student")
+    return job
 
 
 if __name__ == "__main__":

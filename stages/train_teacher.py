@@ -2,6 +2,7 @@
 
 params  teacher.NAME, teacher_common, device, threads, cpu_isa, processes, images.dct_scaling
 reads   data/manifest/classes.json
+        data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
 writes  data/models/teachers/NAME.safetensors    the weights of the best epoch on val

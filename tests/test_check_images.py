@@ -1,7 +1,10 @@
 """The stage that opens every picture: manifests, packs, refused files; the user's folders stay untouched."""
 
 import csv
+import faulthandler
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ from conftest import edit_params
 from PIL import Image
 
 from src.ground.errors import UserError
+from src.pictures import checking
+from src.pictures.decode import decode
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
@@ -25,6 +30,11 @@ def data(place, tiny_images):
 def read_refused():
     with open("data/bad_images.csv", encoding="utf-8", newline="") as file:
         return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def read_ledger():
+    with open("data/files.csv", encoding="utf-8", newline="") as file:
+        return {row["path"]: (row["verdict"], row["reason"]) for row in csv.DictReader(file)}
 
 
 def take_snapshot(root):
@@ -51,15 +61,15 @@ def spoil(root):
     (folder / "0.png").write_bytes(b"")
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
     (folder / "notes.txt").write_text("no picture")
-    (folder / "folder.jpg").mkdir()
+    os.mkfifo(folder / "pipe.jpg")
     (folder / "gone.png").symlink_to("nowhere.png")
     Image.new("RGB", (3, 3)).save(folder / "tiny.png")
     return {
         "train/red/0.png": "empty file",
         "train/red/1.png": "broken",
-        "train/red/folder.jpg": "not a file; pictures must be directly in the class folder",
         "train/red/gone.png": "a broken link",
         "train/red/notes.txt": "not a picture",
+        "train/red/pipe.jpg": "not a file: a device or a pipe (remove it)",
         "train/red/tiny.png": "too small: 3 x 3 pixels, data.min_side is 8",
     }
 
@@ -81,12 +91,138 @@ def test_bad_files_can_be_skipped(place, data):
     assert len(read_manifest("train").paths) == len(read_pictures("train", False)) == 22
 
 
+def misplace(root):
+    for number in range(50):
+        path = root / f"train/red/2023/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9), (number, 9, 9)).save(path)
+    (root / "train/green/Thumbs.db").write_bytes(b"x")
+    (root / "test/readme.txt").write_text("about")
+
+
+def test_the_ledger_adds_up_to_all_files(place, data, capfd):
+    """Independent counts: the files on disk, the rows of the manifests and of the list of refused files."""
+    spoil(data)
+    misplace(data)
+    Image.new("RGB", (20, 20), (7, 7, 7)).save(data / "val/red/plain.png")
+    frames = [Image.effect_noise((20, 20), 60) for _ in range(3)]
+    frames[0].save(data / "val/red/moving.gif", save_all=True, append_images=frames[1:])
+    edit_params(place, data__on_bad="skip")
+    check_images.main()
+    found = {
+        str(path.relative_to(data)) for path in data.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    ledger = read_ledger()
+    assert set(ledger) == found and len(found) == 72 + 4 + 52 + 2
+    by_verdict = {}
+    for path, (verdict, reason) in ledger.items():
+        by_verdict.setdefault(verdict, set()).add(path)
+        assert verdict == "taken" or reason
+    assert by_verdict["refused"] == set(read_refused()) and len(by_verdict["passed over"]) == 52
+    taken = {path for split in ("train", "val", "test") for path in read_manifest(split).paths}
+    assert by_verdict["taken"] == taken and len(taken) == 72
+    output, errors = capfd.readouterr()
+    assert "train: 79 files: 22 taken, 6 refused, 51 passed over" in output
+    assert (
+        "passed over: 50 in a folder inside a class folder, 1 junk of Windows, 1 in no class folder" in output
+    )
+    assert "taken with a remark: 1 animated, 1 one colour" in output and not errors
+    assert ledger["val/red/moving.gif"] == ("taken", "animated: the first of 3 frames is taken")
+
+
+@pytest.mark.parametrize("words", [["check_images"], ["check_images", "--preflight"]])
+def test_pictures_in_the_wrong_place_stop_the_stage(data, monkeypatch, words):
+    misplace(data)
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(UserError) as error:
+        check_images.main()
+    assert str(error.value) == (
+        f"{data}: 50 pictures in the wrong place, first {data}/train/red/2023/0.png: in a folder inside a "
+        "class folder (move it up into the class folder, or leave such pictures out with "
+        "data.on_bad: skip)"
+    )
+
+
+def end_process(content, *_):
+    """As the kernel ends a process that takes too much memory, or a decoder that writes where it must not."""
+    if content.startswith(b"kill "):
+        faulthandler.disable()  # pytest's, which would print
+        os.kill(os.getpid(), signal.Signals[content[5:].decode()])
+    if content.startswith(b"raise"):
+        raise ValueError("line one\nline two")
+    if content.startswith(b"memory"):
+        raise MemoryError
+    return decode(content, *_)
+
+
+def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
+    for number, text in enumerate(("kill SIGKILL", "kill SIGSEGV", "raise", "memory")):
+        (data / f"train/green/{number}.png").write_text(text)
+    monkeypatch.setattr(checking, "decode", end_process)
+    monkeypatch.setattr(checking, "is_known", lambda head: True)
+    edit_params(place, data__on_bad="skip")
+    check_images.main()
+    died = "fatal: decoding it ended the process, killed by {} (save it again, smaller, or remove it)"
+    assert read_refused() == {
+        "train/green/0.png": died.format("SIGKILL"),
+        "train/green/1.png": died.format("SIGSEGV"),
+        "train/green/2.png": "broken: ValueError: line one line two (save it again or remove it)",
+        "train/green/3.png": "too large: more memory is needed than there is (save it smaller)",
+    }
+    assert [len(read_manifest(split).paths) for split in ("train", "val", "test")] == [20, 24, 24]
+    assert len(read_pictures("train", False)) == 20 and capfd.readouterr().err == ""
+
+
+def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd):
+    def complain(content, *_):
+        os.write(2, b"odd tag\nodd tag\n")
+        return decode(content, *_)
+
+    monkeypatch.setattr(checking, "decode", complain)
+    check_images.main()
+    assert capfd.readouterr().err == ""
+    assert read_ledger()["val/red/0.png"] == ("taken", "decoder's warning: odd tag")
+
+
+@pytest.mark.parametrize("head", [b"x", b"II*\0", b"\xff\xd8\xff"])
+def test_a_huge_file_is_not_read(tmp_path, head):
+    """A sparse file of 40 GB: reading it would take all memory. What is no picture is known by its head."""
+    path = tmp_path / "junk.jpg"
+    path.write_bytes(head)
+    os.truncate(path, 40 * 2**30)
+    settings = checking.DataSettings(root="", on_bad="skip", min_side=8, max_pixels=64_000_000)
+    reason = checking.check_file(tmp_path, settings, None, None, ("junk.jpg", "x")).reason
+    expected = (
+        "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
+    )
+    assert reason.startswith(expected)
+
+
 def test_odd_names_are_kept(data):
-    names = ["co,mma.png", "new\nline.png", 'q"u.png', " sp .png", "\u00dc\u732b.png", "U\u0308\u732b.png"]
+    names = [
+        "co,mma.png",
+        "new\nline.png",
+        'q"u.png',
+        "car\riage.png",
+        " sp .png",
+        "\u00dc\u732b.png",
+        "U\u0308\u732b.png",
+    ]
     for number, name in enumerate(names):
         Image.new("RGB", (9, 9 + number), (number, 0, 0)).save(data / "train/red" / name)
     check_images.main()
     assert {f"train/red/{name}" for name in names} <= set(read_manifest("train").paths)
+
+
+def test_a_class_name_may_end_in_a_carriage_return(data):
+    for split in ("train", "val", "test"):
+        (data / split / "red").rename(data / split / "red\r")
+    check_images.main()
+    manifest = read_manifest("train")
+    assert (
+        manifest.classes == ("blue", "green", "red\r")
+        and manifest.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    )
 
 
 def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
@@ -96,9 +232,11 @@ def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
     edit_params(place, data__on_bad="skip")
     check_images.main()
     assert read_refused() == {
-        "test/red/leak.png": "the same pixels as train/red/3.png",
-        "train/red/relabelled.bmp": "the same pixels as train/blue/3.png",
+        "test/red/leak.png": "in two splits: the same pixels as train/red/3.png (keep one of the two)",
+        "train/red/relabelled.bmp": "in two classes: the same pixels as train/blue/3.png (one label is "
+        "wrong: remove that file)",
     }
+    assert read_ledger()["train/blue/twice.bmp"] == ("taken", "repeated: the same pixels as train/blue/4.png")
 
 
 def test_a_class_without_valid_pictures_is_reported(place, data):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from zipfile import ZipFile
 
 import numpy as np
@@ -16,10 +17,12 @@ from src.losses.bases import BASES
 from src.networks.checkpoint import Facts
 from src.networks.libraries import build_model
 from src.networks.predict import predict_probs
-from src.results.export import compare, pick_rows, run_classifier, write_torchscript
+from src.pictures.decode import FORMATS
+from src.results.export import PictureRule, compare, pick_rows, run_classifier, write_torchscript
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
+RULE = PictureRule(FORMATS, 8, 64_000_000, "file")
 
 
 @pytest.fixture(scope="module", params=["softmax", pytest.param("bce", marks=pytest.mark.slow)])
@@ -30,7 +33,7 @@ def shipped(request, tmp_path_factory):
     model = build_model("timm/test_resnet", 3, "x").eval()
     none = {"pretrained": "none", "data": "", "params": ""}
     facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
-    write_torchscript(folder / "student.pt", model, base, facts)
+    write_torchscript(folder / "student.pt", model, base, facts, RULE)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 33, 48, 3), dtype=np.uint8)
     pictures = [folder / f"{number}.png" for number in range(5)]
     for path, rows in zip(pictures, pixels, strict=True):
@@ -97,6 +100,7 @@ def test_facts_are_stored_in_the_file(shipped):
     facts = json.loads(extra["facts.json"])
     assert (facts["classes"], facts["height"], facts["width"]) == (list(CLASSES), 33, 48)
     assert "bilinear" in facts["letterbox"]
+    assert facts["pictures"] == asdict(RULE) | {"formats": list(FORMATS)}
 
 
 def test_the_file_contains_no_paths_of_sources(shipped, tmp_path):

@@ -45,6 +45,7 @@ def make_main(error):
     "error, line, code",
     [
         (UserError("a: wrong", "b: wrong\ntoo"), "error: a: wrong\nerror: b: wrong\\ntoo\n", 1),
+        (UserError("a\r\x1b[m\x85\u2028\u732b: wrong"), "error: a\\r\\x1b[m\\x85\\u2028\u732b: wrong\n", 1),
         (OSError(errno.ENOSPC, "No space left on device", "x"), "error: x: No space left on device (", 1),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), "error: x: not found (make repro creates ", 1),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"), "error: x: Not a directory (--debug", 1),

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from src.ground.errors import UserError
+from src.pictures import folders
 from src.pictures.folders import scan
 
 
@@ -20,11 +22,179 @@ def test_classes_and_files_are_sorted(tiny_images):
 
 def test_hidden_entries_are_neither_pictures_nor_classes(tiny_images):
     (tiny_images / "train/.ipynb_checkpoints").mkdir()
-    for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+    for name in ("._0.png", ".DS_Store", "Thumbs.db", ".mine.png"):
         (tiny_images / "train/red" / name).write_bytes(b"x")
     splits, classes, _ = scan(tiny_images)
     assert classes == ("blue", "green", "red")
-    assert len(splits[0].files) == 24 and splits[0].hidden == 3
+    assert len(splits[0].files) == 24 and [reason for _, reason in splits[0].passed] == [
+        "junk of macOS", "junk of macOS", "hidden: the name begins with a dot", "junk of Windows",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "@eaDir", "__MACOSX", "lost+found", "Icon\r", "a.jpg:Zone.Identifier", "A.JPG.ZONE.IDENTIFIER",
+        "DESKTOP.INI", "thumbs.db", "Thumbs.db:encryptable", "#Recycle", "$Recycle.Bin", ".AppleDouble",
+        "System Volume Information", ".nomedia", ".thumbnails", "ehthumbs_vista.db", ".@__thumb",
+        ".Trash-1000", "~$list.xlsx", "Picasa.ini",
+        ".trashed-1700000000-a.jpg", "a.jpg\uf022Zone.Identifier", "Icon\uf00d",
+    ],
+)  # fmt: skip
+def test_junk_is_known_in_any_case_as_file_and_as_folder(tiny_images, name):
+    for folder in ("train", "train/green"):
+        (tiny_images / folder / name).mkdir()
+        (tiny_images / folder / name / "0.png").write_bytes(b"x")
+    (tiny_images / "val/red" / name.swapcase()).write_bytes(b"x")
+    splits, classes, _ = scan(tiny_images)
+    assert classes == ("blue", "green", "red") and [len(split.files) for split in splits] == [24, 24, 24]
+    assert [len(split.passed) for split in splits] == [2, 1, 0] and splits[0].misplaced() == []
+    assert all(reason.startswith("junk of ") for split in splits for _, reason in split.passed)
+
+
+def test_every_file_is_opened_or_passed_over_with_the_reason(tiny_images):
+    """An independent count: all files that os.walk finds."""
+    train = tiny_images / "train"
+    for path in (
+        "loose.png",
+        "labels.csv",
+        ".cat/0.png",
+        "red/2023/1.JPG",
+        "red/2023/may/2.png",
+        "red/2023/x.txt",
+    ):
+        (train / path).parent.mkdir(parents=True, exist_ok=True)
+        (train / path).write_bytes(b"x")
+    (train / "red/link").symlink_to(tiny_images / "val")
+    (train / "blue/empty").mkdir()
+    found = {
+        os.path.relpath(os.path.join(folder, name), tiny_images)
+        for folder, _, names in os.walk(train, followlinks=True)
+        for name in names
+    }
+    splits, _, warnings = scan(tiny_images)
+    assert warnings == [
+        f"{train}/.cat: 1 file passed over, the name begins with a dot (rename the folder if it is a class)"
+    ]
+    split = splits[0]
+    listed = [path for path, _ in (*split.files, *split.passed)]
+    assert sorted(listed) == sorted(found) and len(split.files) == 24
+    deeper = [
+        path for path, reason in split.passed if reason.startswith("in a folder inside a class folder (move")
+    ]
+    assert len(deeper) == 3 + 24 and ("train/loose.png", folders.LOOSE) in split.passed
+    assert dict(split.passed)["train/.cat/0.png"].startswith(
+        "hidden: in a folder whose name begins with a dot (rename"
+    )
+    misplaced = {path for path, _ in split.misplaced()}
+    assert misplaced == {path for path in deeper if not path.endswith("x.txt")} | {"train/loose.png"}
+
+
+def test_a_class_in_another_unicode_form_is_the_same_class(tiny_images):
+    composed, decomposed = "b\u00fccher", "bu\u0308cher"
+    (tiny_images / "train/red").rename(tiny_images / "train" / composed)
+    (tiny_images / "val/red").rename(tiny_images / "val" / decomposed)
+    (tiny_images / "test/red").rename(tiny_images / "test" / composed)
+    splits, classes, warnings = scan(tiny_images)
+    assert classes == ("blue", composed, "green")
+    assert splits[1].files[8] == (f"val/{decomposed}/0.png", composed)
+    assert warnings == [f"{tiny_images}/val/{decomposed}: taken for train's class, in another Unicode form"]
+    shutil.copytree(tiny_images / "val" / decomposed, tiny_images / "train" / decomposed)
+    with pytest.raises(
+        UserError, match=r"'b\\xfccher' and 'bu\\u0308cher' are one name in two Unicode forms"
+    ):
+        scan(tiny_images)
+
+
+@pytest.mark.parametrize("name", ["Red", "red ", "\uff52\uff45\uff44", "RED\u00a0"])
+def test_a_class_that_looks_like_one_of_train_is_pointed_out(tiny_images, name):
+    (tiny_images / "test/red").rename(tiny_images / "test" / name)
+    with pytest.raises(UserError, match="train has no class .*, did you mean 'red'\\? \\(rename"):
+        scan(tiny_images)
+
+
+def test_many_wrong_classes_are_all_reported_in_few_lines(tiny_images):
+    for number in range(500):
+        (tiny_images / f"val/x{number}").mkdir()
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 11 and lines[10].endswith("490 more such folders")
+
+
+def move(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def name_split(root):
+    move(root / "val", root / "Valid")
+    return f"{root}/val: no such folder, but 'Valid' is there (mv {root}/Valid {root}/val)"
+
+
+def add_level(root):
+    for split in ("train", "val", "test"):
+        move(root / split, root / "photos v2/images" / split)
+    return f"they are in {root}/photos v2/images (set data.root to {root}/photos v2/images)"
+
+
+def drop_test(root):
+    shutil.rmtree(root / "test")
+    return f"{root}/test: no such folder (create it, one folder per class inside, with pictures that are in "
+
+
+def keep_classes(root):
+    move(root / "train", root.parent / "moved")
+    shutil.rmtree(root)
+    move(root.parent / "moved", root)
+    return (
+        "if its 3 folders (blue, green, red) are the classes, divide their pictures among train, val and test"
+    )
+
+
+def add_level_in_train(root):
+    move(root / "train", root / "moved")
+    move(root / "moved", root / "train/images")
+    return f"{root}/train: 1 class folder, 'images', with 3 folders inside (if these are the classes, move"
+
+
+def link_split(root):
+    shutil.rmtree(root / "test")
+    (root / "test").symlink_to("val")
+    return f"{root}/test: the same folder as val (each picture may be in one split only)"
+
+
+def use_file(root):
+    shutil.rmtree(root)
+    root.write_bytes(b"PK")
+    return f"{root}: a file, not a folder (unpack it"
+
+
+@pytest.mark.parametrize(
+    "damage", [name_split, add_level, drop_test, keep_classes, add_level_in_train, link_split, use_file]
+)
+def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage):
+    expected = damage(tiny_images)
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    assert expected in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "root, expected",
+    [
+        ("~/pictures", "params.yaml: data.root: ~/pictures: no such folder, ~ and $ are not expanded ("),
+        ("$HOME/pictures", "(write {home}/pictures)"),
+        ("s3://bucket/pictures", "not a folder of this machine (copy the pictures to a disk here)"),
+        ("/mnt-x/pictures", "/mnt-x/pictures: no such folder (set data.root to the folder that contains "
+         "train, val and test; / is there: is a disk not mounted?)"),
+    ],
+)  # fmt: skip
+def test_a_root_that_cannot_be_found_is_explained(tmp_path, monkeypatch, root, expected):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError) as error:
+        scan(Path(root))
+    assert expected.format(home=tmp_path) in str(error.value)
 
 
 def test_a_class_missing_in_val_is_a_warning(tiny_images):
@@ -57,7 +227,7 @@ def add_empty_class(root):
 def remove_classes(root):
     shutil.rmtree(root / "train")
     (root / "train").mkdir()
-    return "train: 0 class folders"
+    return "train: no class folders; is a disk not mounted? (create one folder per class, at least 2)"
 
 
 def remove_pictures(root):

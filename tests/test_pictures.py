@@ -1,14 +1,20 @@
 """Pictures read from files equal the pack, exactly or within a stated tolerance; errors name the file."""
 
+import io
+import os
+
 import numpy as np
 import pytest
 from conftest import ROOT, edit_params
+from odd_pictures import EACH_KIND, make_picture, make_pictures
 from PIL import Image
 
 from src.ground.errors import UserError
+from src.ground.files import read_json
 from src.pictures.decode import decode, decode_sound
+from src.pictures.grey import GREY_RANGE
 from src.pictures.letterbox import letterbox
-from src.pictures.manifest import pack_path
+from src.pictures.manifest import pack_path, read_manifest
 from src.pictures.reading import FilePictures, read_pictures, resize_pictures
 from stages import check_images
 
@@ -59,8 +65,58 @@ def test_files_give_the_bytes_of_the_pack(checked, capsys):
     assert len(np.load(pack_path("val"))) == 0
 
 
+@pytest.fixture
+def x_rays(place, tmp_path):
+    """12 bits of data in 16-bit files: two classes, values 1000 to 1255 in train."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name, shift in (("bone", 0), ("lung", 100)):
+            folder = tmp_path / "x-rays" / split / name
+            folder.mkdir(parents=True)
+            for number in range(3):
+                pixels = generator.integers(1000 + shift, 1156 + shift, (20, 20), dtype=np.uint16)
+                pixels[0, 0] = 1000 + 255 * (name == "lung")
+                Image.fromarray(pixels).save(folder / f"{number}.{'png' if number else 'tif'}")
+    edit_params(place, data__root=str(tmp_path / "x-rays"), images__height=20, images__width=20)
+    return tmp_path / "x-rays"
+
+
+@pytest.mark.parametrize("grey_range", ["set", [1000, 1255]])
+def test_16_bit_grey_has_the_same_range_in_packs_files_and_all_splits(place, x_rays, capsys, grey_range):
+    edit_params(place, images__grey_range=grey_range, images__pack=True)
+    check_images.main()
+    assert read_json(GREY_RANGE) == [1000, 1255] and "warning" not in capsys.readouterr().out
+    packed = {split: np.array(read_pictures(split, False)) for split in ("train", "val", "test")}
+    edit_params(place, images__pack=False)
+    check_images.main()
+    for split, pack in packed.items():
+        paths = [x_rays / path for path in read_manifest(split).paths]
+        expected = np.stack([np.asarray(Image.open(path)) for path in paths]).astype(int) - 1000
+        assert np.array_equal(pack[..., 1], expected.clip(0, 255)) and len(pack) == 6
+        assert np.array_equal(read_pictures(split, True)[:], pack)
+
+
+def test_little_use_of_16_bits_is_warned_of(place, x_rays, capsys):
+    """And these pictures, alike in their upper 8 bits, are no duplicates."""
+    check_images.main()
+    assert (
+        "warning: 18 pictures of 16-bit grey have values 1000 to 1255, 0.39 % of the range 0 to 65535 that "
+        "becomes 0 to 255 (images.grey_range: set takes train's range; or write [1000, 1255])"
+    ) in capsys.readouterr().out
+    assert read_json(GREY_RANGE) == "file" and len(read_pictures("train", False)) == 6
+
+
+@pytest.mark.parametrize("grey_range", ["all", [5], [9, 5], [1, 2, 3], [0, 65536], 7])
+def test_a_wrong_grey_range_is_refused(place, x_rays, grey_range):
+    edit_params(place, images__grey_range=grey_range)
+    with pytest.raises(
+        UserError, match=r"params.yaml: images.*grey_range:? must be file, set, or \[lowest, high"
+    ):
+        check_images.main()
+
+
 def test_the_index_consists_of_arrays(tmp_path):
-    files = FilePictures(tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False)
+    files = FilePictures(tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False, None)
     assert not any(isinstance(value, list) for value in vars(files).values())
     assert files.names.nbytes + files.ends.nbytes < 25 * 1000
 
@@ -71,7 +127,7 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
     (tiny_images / "val/red/0.png").unlink()
     (tiny_images / "val/red/1.png").write_text("no picture")
     pictures = read_pictures("val", False)
-    for row, why in ((16, "No such file or directory"), (17, "not a picture")):
+    for row, why in ((16, "No such file or directory"), (17, "not a picture but text")):
         message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but check_images accepted it"
         with pytest.raises(UserError, match=message):
             pictures[[row]]
@@ -88,6 +144,45 @@ def test_a_margin_packs_the_training_pictures_larger(checked):
     assert np.array_equal(plain[[4]][0], np.asarray(expected))
 
 
+COUNT = int(os.environ.get("PICTURES", 0))
+
+
+@pytest.mark.parametrize("count", [2 * len(EACH_KIND), pytest.param(max(COUNT, 500), marks=pytest.mark.slow)])
+def test_packed_and_unpacked_reading_agree(count):
+    """To the byte, for every format, mode, orientation and size; PICTURES=5000 takes more of them."""
+    for what, content in make_pictures(count):
+        packed = letterbox(decode(content, 1, 10**8).to_rgb(None), 32, 48)
+        part = decode_sound(content, 32, 48, dct_scaling=False, grey_range=None)
+        assert letterbox(part.image, 32, 48, part.size, part.box).tobytes() == packed.tobytes(), what
+
+
+@pytest.mark.parametrize("width, height", [(90, 60), (60, 90), (64, 64), (90, 20), (200, 88)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_oriented_tiff_is_read_whole_from_its_file(width, height, orientation):
+    """Pillow turns a TIFF itself when it decodes it."""
+    generator = np.random.default_rng(0)
+    content = make_picture(generator, "TIFF", "RGB", width, height, orientation)
+    upright = (height, width) if orientation > 4 else (width, height)
+    part = decode_sound(content, 32, 32, dct_scaling=True, grey_range=None)
+    assert part.image.size == part.size == upright and part.box == (0, 0, *upright)
+
+
+@pytest.mark.parametrize(
+    "width, height", [(50, 4000), (4000, 50), (20, 2000), (16, 3600), (9, 70), (53, 4000)]
+)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_narrow_jpeg_is_reduced_by_the_factor_that_the_decoder_took(width, height, orientation):
+    photo, buffer = make_photo(width, height), io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, exif=make_exif(orientation))
+    full = decode(buffer.getvalue(), 8, 10**8).to_rgb(None)
+    part = decode_sound(buffer.getvalue(), 224, 224, dct_scaling=True, grey_range=None)
+    factor = next(f for f in (8, 4, 2, 1) if max(width, height) >= f * 2 * 224 or f == 1)
+    assert part.size == full.size and part.image.size == tuple(-(-side // factor) for side in full.size)
+    assert part.box[2] - part.box[0] == full.width / factor
+    small = np.asarray(letterbox(part.image, 224, 224, part.size, part.box)).astype(int)
+    assert np.abs(small - np.asarray(letterbox(full, 224, 224))).mean() < 0.5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
@@ -95,15 +190,14 @@ def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mo
     path = tmp_path / "x.jpg"
     make_photo(301, 199).convert(mode).save(path, quality=90, exif=make_exif(orientation))
     content = path.read_bytes()
-    full = decode(content, 8, 10**8)
-    same = decode_sound(content, 64, 48, dct_scaling=False)
+    full = decode(content, 8, 10**8).to_rgb(None)
+    same = decode_sound(content, 64, 48, dct_scaling=False, grey_range=None)
     assert (
         same.image.tobytes() == full.tobytes() and same.size == full.size and same.box == (0, 0, *full.size)
     )
-    scaled = decode_sound(content, 64, 48, dct_scaling=True)
+    scaled = decode_sound(content, 64, 48, dct_scaling=True, grey_range=None)
     assert scaled.size == full.size
-    factor = 1 if mode == "CMYK" else 2  # Pillow decodes CMYK
-    assert scaled.image.size == tuple(-(-side // factor) for side in full.size)
+    assert scaled.image.size == tuple(-(-side // 2) for side in full.size)
     small = np.asarray(letterbox(scaled.image, 64, 48, scaled.size, scaled.box)).astype(int)
     assert np.abs(small - np.asarray(letterbox(full, 64, 48))).mean() < 0.5
 
@@ -114,7 +208,9 @@ def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
     means = []
     for path in sorted(PHOTOS.glob("*/*.jpg"))[::15]:
         content = path.read_bytes()
-        part = decode_sound(content, 64, 64, dct_scaling=True)
+        part = decode_sound(content, 64, 64, dct_scaling=True, grey_range=None)
         scaled = np.asarray(letterbox(part.image, 64, 64, part.size, part.box)).astype(int)
-        means.append(np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8), 64, 64))).mean())
+        means.append(
+            np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8).to_rgb(None), 64, 64))).mean()
+        )
     assert 0 < np.mean(means) < 0.5

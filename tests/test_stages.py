@@ -151,7 +151,10 @@ def test_training_without_a_teacher(copy):
         "export_jit",
     ]
     assert "learns from the labels only" in output
-    assert not list((copy.folder / "data/distill").iterdir())
+    assert [path.name for path in (copy.folder / "data/distill").iterdir()] == ["no_teacher.txt"]
+    assert "is empty" not in output
+    assert not (copy.folder / "plots/teacher/big.csv").exists()
+    assert not (copy.folder / "metrics/teacher/big.json").exists()
     stale = copy.folder / "data/models/teachers/big.safetensors"
     assert stale.exists() and "big.safetensors: not in knowledge.teachers" in output
     weights = (copy.folder / "data/curriculum.txt").read_text().splitlines()[1:]

@@ -21,8 +21,7 @@ class UserError(Exception):
     """Problems that a user can fix, one line each: `<file or key>: <what> (<remedy>)`."""
 
     def __init__(self, *problems: str):
-        # a path may contain a newline
-        super().__init__("\n".join(problem.replace("\n", "\\n") for problem in problems))
+        super().__init__("\n".join(map(escape, problems)))  # a path may contain a newline
 
 
 class Stopped(Exception):
@@ -33,9 +32,22 @@ class Stopped(Exception):
         self.signum = signum
 
 
-def shorten(error: Exception, most: int) -> str:
-    """What an exception says, on one line of at most `most` characters."""
+def escape(text: str) -> str:
+    """The text on one line, with escapes for line ends and all other characters that cannot be shown."""
+    return "".join(
+        letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def shorten(error: object, most: int) -> str:
+    """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
+
+
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The names in a message, at most the first `most` of them and each of at most 50 characters."""
+    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    return f"{some}, ..." if len(names) > most else some
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,5 +1,6 @@
-"""Files written whole or not at all, and hashes of their contents."""
+"""Files written whole or not at all, CSV that holds any name, and hashes of contents."""
 
+import csv
 import hashlib
 import json
 import os
@@ -38,6 +39,56 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class LineFeeds:
+    """A csv.writer's file: ends each row with a line feed instead of carriage return and line feed."""
+
+    def __init__(self, file: IO[str]):
+        self.file = file
+
+    def write(self, row: str) -> int:
+        return self.file.write(f"{row[:-2]}\n")
+
+
+def start_csv(file: IO[str]) -> Any:
+    """A csv.writer on an open file, for rows that csv.reader reads back unchanged whatever their texts.
+
+    csv quotes only the characters that it ends rows with: with a plain line feed, a carriage return in a
+    file's name would be written bare, and end the row on reading.
+    """
+    return csv.writer(LineFeeds(file), lineterminator="\r\n")
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the texts of each row of a CSV file, which a user may have written.
+
+    Empty lines and a byte order mark are skipped. A UserError names file and line of what is no UTF-8 or CSV.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{path}: line {find_undecodable(path)}: not UTF-8 (convert the file: iconv -f latin1 -t "
+                "utf-8, or -f utf-16 for a file of Windows)"
+            ) from None
+        except csv.Error as error:
+            raise UserError(f"{path}: line {reader.line_num}: not CSV: {error} (rewrite the file)") from None
+
+
+def find_undecodable(path: Path) -> int:
+    """The number of the first line, from 1, that is not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"{path}: every line is UTF-8")
 
 
 def write_json(path: Path, value: Any) -> None:

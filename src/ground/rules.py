@@ -80,6 +80,13 @@ def find_data_conflicts(params: Params) -> Iterator[str]:
         yield f"data: max_pixels must be at least min_side x min_side, {side**2}, got {most}"
 
 
+def find_image_conflicts(params: Params) -> Iterator[str]:
+    grey_range = params["images"]["grey_range"]
+    if isinstance(grey_range, list) and (len(grey_range) != 2 or grey_range[0] >= grey_range[1]):
+        rule = "grey_range must be file, set, or [lowest, highest] with lowest < highest"
+        yield f"images: {rule}, got {grey_range}"
+
+
 def find_machine_conflicts(params: Params) -> Iterator[str]:
     processes, nodes = params["processes"], params["distributed"]["nodes"]
     if processes % nodes:
@@ -160,6 +167,7 @@ NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 RULES = {  # the sections that a rule looks at -> the rule
     ("demo",): find_demo_conflicts,
     ("data",): find_data_conflicts,
+    ("images",): find_image_conflicts,
     ("processes", "distributed"): find_machine_conflicts,
     ("teacher", "teacher_common"): find_teacher_conflicts,
     ("curriculum",): find_curriculum_conflicts,

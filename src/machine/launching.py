@@ -22,6 +22,7 @@ from src.ground.errors import KILLED_BY, UserError, fail, hand_to_parent, shorte
 from src.ground.kinds import Rule, within
 from src.ground.params import PARAMS, Settings, read
 from src.machine.collectives import is_main
+from src.machine.cores import count_cores
 
 LOOPBACK = "127.0.0.1"
 NODE_RANK = "NODE_RANK"  # environment variable: 0 on the first machine, which writes files, 1 on the next
@@ -95,8 +96,8 @@ def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
         )
     here = processes // settings.nodes
     check_gpus(here, device)
-    if here * threads > (os.cpu_count() or 1):
-        print(f"warning: {here} processes x {threads} threads on {os.cpu_count()} cores (fewer are faster)")
+    if here * threads > count_cores():
+        print(f"warning: {here} processes x {threads} threads on {count_cores()} cores (fewer are faster)")
     print(f"{processes} processes" + (f" on {settings.nodes} machines" if settings.nodes > 1 else ""))
     sys.stdout.flush()
     logging.disable(logging.CRITICAL)  # hide torchrun's long report; the cause is printed below
@@ -141,6 +142,7 @@ def launch_config(settings: DistributedSettings, here: int, folder: str) -> Laun
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(folder),
         rdzv_configs={"timeout": int(settings.timeout), **options},
+        shutdown_timeout=int(settings.timeout),  # seconds after SIGTERM in which the state must be saved
         **meeting,
     )
 

@@ -1,44 +1,114 @@
-"""From a picture file's bytes to RGB pixels, or the reason for refusal; users' pictures are opened only here.
+"""From a picture file's bytes to upright pixels, or the reason for refusal; only here are pictures opened.
 
-H height, W width in pixels.
+`demos/classifier.py` repeats the rule, since it is used outside the project; a test compares verdicts and
+pixels. H height, W width in pixels.
 """
 
+import logging
+import re
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
-import simplejpeg
 import xxhash
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
+
+from src.machine.stderr import catch_stderr
+from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits
+from src.pictures.jpeg import decode_strictly
+from src.pictures.letterbox import fit_box
+from src.pictures.metadata import without_metadata
+
+T = TypeVar("T")
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")  # none can run a program
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would print, without a file's name
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before any pixel is decoded
-GREY16 = [value >> 8 for value in range(65536)]  # 16-bit grey -> 8 bits
-DCT_FACTORS = (1, 2, 4, 8)  # a JPEG can be decoded at 1 / factor of its size
+JPEGS = ("JPEG", "MPO")
+TIFFS = (b"II*\0", b"MM\0*")
+COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # simplejpeg's names
 REDUCED = 2  # a smaller JPEG must keep this many times the pixels needed, in each direction
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+TURNS = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the first pixels right or down
+REDUCED_RESOLUTION, DNG_VERSION = 254, 50706  # TIFF tags
+AGAIN = "copy or download it again, or remove it"
+TELLING = (
+    OSError,
+    SyntaxError,
+    ValueError,
+)  # errors whose text is for people; others are a decoder's own faults
+UNTELLING = re.compile(r"<_io\.BytesIO|decoder error|invalid literal|codec|index|unpack|argument")
+NAMES = {"MPO": "JPEG", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}
 
 
 class BadPicture(Exception):
     """The reason why a file is not accepted as a picture."""
 
 
-def decode(content: bytes, min_side: int, max_pixels: int) -> Image.Image:
-    """The picture in `content` as RGB, with its EXIF orientation applied; the first frame of an animation.
+class Unreadable(BadPicture):
+    """A decoder failed; perhaps only at the metadata."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture at full size."""
+
+    image: Image.Image  # upright; RGB, or I;16: 16-bit grey with the values of the file
+    full: int  # the largest value that the file allows, of 16-bit grey
+    notes: tuple[str, ...]  # what is odd about it but no reason to refuse it
+
+    def to_rgb(self, grey_range: GreyRange) -> Image.Image:
+        """The picture as RGB; of 16-bit grey the given range becomes 0 to 255."""
+        return self.image if self.image.mode == "RGB" else to_8_bits(self.image, self.full, grey_range)
+
+    def find_values(self) -> Values | None:
+        """The values of 16-bit grey; None if it is RGB."""
+        if self.image.mode == "RGB":
+            return None
+        low, high = cast(tuple[int, int], self.image.getextrema())
+        return Values(low, high, self.full)
+
+
+def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
+    """The picture in `content`, with its EXIF orientation applied; the first frame of an animation.
 
     Raises BadPicture if it is empty, not a picture, broken, truncated, under `min_side` pixels wide or high,
-    or over `max_pixels` = H x W. Transparent pixels are composited on black, the colour of the padding;
-    16-bit grey is scaled to 8 bits.
+    or over `max_pixels` = H x W. Transparent pixels are composited on black, the colour of the padding.
+    Metadata that cannot be read count as absent. Not for several threads: it catches what libtiff prints.
     """
     if not content:
-        raise BadPicture("empty file")
+        raise BadPicture(f"empty file ({AGAIN})")
+    if reason := explain_foreign(content):
+        raise BadPicture(reason)
+    checked = partial(decode_checked, min_side=min_side, max_pixels=max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd but readable metadata
-        image = open_header(content)
-        check_size(image, min_side, max_pixels)
-        verify(content)
-        return turn_upright(decode_pixels(content, image, 1, strict=True))
+        decoded, complete = read_tolerantly(content, checked)
+    if complete:
+        return decoded
+    return replace(decoded, notes=(*decoded.notes, "unreadable metadata: they count as absent"))
+
+
+def may_be_deep_grey(content: bytes) -> bool:
+    """Whether the header says 16-bit grey; no pixel is decoded."""
+    try:
+        return is_deep_grey(open_header(content))
+    except BadPicture:
+        return False
 
 
 class Part(NamedTuple):
@@ -49,115 +119,213 @@ class Part(NamedTuple):
     box: tuple[float, float, float, float]  # region of `image` that it covers: left, top, right, bottom
 
 
-def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool) -> Part:
-    """A picture that `decode` has accepted, decoded without its checks.
+def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool, grey_range: GreyRange) -> Part:
+    """A picture that `decode` has accepted, decoded without its checks, as RGB.
 
     With `dct_scaling`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves, in each direction, at
     least REDUCED times the pixels that a letterbox of `height` x `width` needs. After letterboxing, photos
     then differ from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
     """
+    content = trim_tiff(content)
+    reduced = partial(decode_reduced, into=(width, height) if dct_scaling else None, grey_range=grey_range)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened_image = open_header(content)
-        orientation = opened_image.getexif().get(ExifTags.Base.Orientation, 1)
-        width_first, height_first = opened_image.size
-        size = (height_first, width_first) if orientation in TURNED else (width_first, height_first)
-        scale = max(size[0] / width, size[1] / height) / REDUCED
-        factor = max(f for f in DCT_FACTORS if f <= max(scale, 1)) if dct_scaling else 1
-        image = turn_upright(decode_pixels(content, opened_image, factor, strict=False))
-    factor = round(size[0] / image.width)  # 1 if it is not a JPEG
-    covered = size[0] / factor, size[1] / factor
-    left = image.width - covered[0] if orientation in FROM_RIGHT else 0
-    top = image.height - covered[1] if orientation in FROM_BOTTOM else 0
-    return Part(image, size, (left, top, left + covered[0], top + covered[1]))
+        return read_tolerantly(content, reduced)[0]
 
 
-def decode_pixels(content: bytes, image: Image.Image, factor: int, strict: bool) -> Image.Image:
-    """The pixels of an opened picture in its own mode; JPEGs by libjpeg-turbo, which detects more damage.
-
-    A grey or RGB JPEG is decoded at 1 / `factor` of its size, to exactly the bytes that Pillow gives.
-    """
-    colours = {"L": "GRAY", "RGB": "RGB"}.get(image.mode) if image.format in ("JPEG", "MPO") else None
+def read_tolerantly(content: bytes, read: Callable[[bytes], T]) -> tuple[T, bool]:
+    """What `read` makes of a file, if need be without its metadata, and whether these could be read."""
     try:
-        if colours is None:
-            image.load()
-            return image
-        width, height = (-(-side // factor) for side in image.size)
-        pixels = simplejpeg.decode_jpeg(content, colours, False, False, height, width, factor, strict=strict)
-    except ValueError as error:
-        if colours is None or "extraneous bytes" not in str(error):  # padding that some cameras write
-            raise BadPicture(describe_error("broken", error)) from None
-        image.load()
-        return image
-    except Exception as error:  # seen: OSError, TypeError and SyntaxError
-        raise BadPicture(describe_error("broken", error)) from None
-    made = Image.fromarray(pixels[..., 0] if colours == "GRAY" else pixels)
-    made.info = image.info  # which has the EXIF orientation
-    return made
+        return read(content), True
+    except Unreadable as bad:
+        for pixels in without_metadata(content):
+            if pixels == content:
+                continue
+            try:
+                return read(pixels), False
+            except Unreadable:
+                pass
+        raise bad from None
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """A decoded picture as RGB, with its EXIF orientation applied."""
+def trim_tiff(content: bytes) -> bytes:
+    """A TIFF without metadata, of which libtiff would complain, but its orientation; others unchanged."""
+    return next(without_metadata(content), content) if content.startswith(TIFFS) else content
+
+
+def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
+    """The picture, after every check."""
+    image = open_header(content)
+    check_size(image, min_side, max_pixels)
+    check_preview(image)
+    notes, lines = note_frames(content) + note_depth(image), list[str]()
+    if image.format == "TIFF":
+        content = trim_tiff(content)
+        image = open_header(content)
     try:
-        ImageOps.exif_transpose(image, in_place=True)
-        return to_rgb(image)
+        with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
+            verify(content)
+            full = read_values(image)
+            pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
+        if lines:  # of libtiff; Pillow switches off those that are only warnings
+            raise OSError("decoder error")
+        orientation, unreadable = find_orientation(image)
+        upright = turn(simplify(pixels), orientation)
     except BadPicture:
         raise
     except Exception as error:
-        raise BadPicture(describe_error("broken", error)) from None
+        raise Unreadable(describe_error(image, error, lines)) from None
+    low, high = upright.getextrema() if upright.mode == "I;16" else (0, 1)
+    if low == high or (upright.mode == "RGB" and upright.getcolors(1)):
+        notes += ("one colour: every pixel is the same",)
+    return Decoded(upright, full, notes + unreadable)
+
+
+def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: GreyRange) -> Part:
+    """The picture without checks, JPEGs reduced as a letterbox of width and height `into` allows."""
+    image = open_header(content)
+    size, box = image.size, None
+    try:
+        full = read_values(image)
+        if into and image.format in JPEGS:
+            orientation, _ = find_orientation(image)
+            wanted = into[::-1] if orientation in TURNED else into
+            _, _, least_width, least_height = fit_box(*size, *wanted)
+            drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
+            box = drafted[1] if drafted else None
+        upright = simplify(load(image))
+        orientation, _ = find_orientation(image)
+        upright = turn(upright, orientation)
+    except BadPicture:
+        raise
+    except Exception as error:
+        raise Unreadable(describe_error(image, error, [])) from None
+    if upright.mode != "RGB":
+        upright = to_8_bits(upright, full, grey_range)
+    if box is None:
+        return Part(upright, upright.size, (0, 0, *upright.size))
+    width, height = box[2:]
+    if orientation in TURNED:
+        size, width, height = size[::-1], height, width
+    left = upright.width - width if orientation in FROM_RIGHT else 0
+    top = upright.height - height if orientation in FROM_BOTTOM else 0
+    return Part(upright, size, (left, top, left + width, top + height))
 
 
 def open_header(content: bytes) -> Image.Image:
     """The picture with only its header read, no pixel decoded."""
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
-    except Exception as error:
-        raise BadPicture(describe_error("not a picture", error)) from None
+    except Exception:
+        reason = explain_unknown(content)
+        raise Unreadable(reason if reason.endswith(")") else f"{reason} ({AGAIN})") from None
 
 
 def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
     width, height = image.size
     if min(width, height) < min_side:
-        raise BadPicture(f"too small: {width} x {height} pixels, data.min_side is {min_side}")
+        raise BadPicture(
+            f"too small: {width} x {height} pixels, data.min_side is {min_side} (remove it or lower min_side)"
+        )
     if width * height > max_pixels:
-        raise BadPicture(f"too large: {width} x {height} pixels, data.max_pixels is {max_pixels}")
+        raise BadPicture(
+            f"too large: {width} x {height} pixels, data.max_pixels is {max_pixels} "
+            "(save it smaller, or raise max_pixels)"
+        )
+
+
+def check_preview(image: Image.Image) -> None:
+    """Refuse a raw picture: of these TIFFs Pillow would read a small preview."""
+    tags = getattr(image, "tag_v2", {})
+    kind = tags.get(REDUCED_RESOLUTION, 0)
+    if DNG_VERSION in tags or (isinstance(kind, int) and kind & 1):
+        raise BadPicture(PREVIEW)
 
 
 def verify(content: bytes) -> None:
-    """Refuse damage that a full decode by Pillow misses: wrong checksums, corrupt data of a CMYK JPEG."""
-    image = open_header(content)
+    """Raise what Pillow finds wrong without decoding pixels, such as a PNG's checksums."""
+    Image.open(BytesIO(content), formats=FORMATS).verify()
+
+
+def decode_strict_jpeg(content: bytes, image: Image.Image) -> Image.Image:
+    """The pixels of a JPEG as Pillow gives them, by a decoder that detects more damage; CMYK by both."""
+    if image.mode == "CMYK":
+        decode_strictly(content, COLOURS[image.mode], smallest=8)
+        return load(image)
+    pixels = decode_strictly(content, COLOURS[image.mode])
+    return Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
+
+
+def load(image: Image.Image) -> Image.Image:
+    image.load()
+    return image
+
+
+def find_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """The EXIF orientation that is still to be applied, 1 to 8, and a note if it cannot be read.
+
+    Of a TIFF, which Pillow turns itself, and a PNG it is known only after the pixels are decoded.
+    """
     try:
-        image.verify()  # the picture cannot be used afterwards
-    except Exception as error:
-        raise BadPicture(describe_error("broken", error)) from None
-    if image.format in ("JPEG", "MPO") and image.mode == "CMYK":
-        try:
-            simplejpeg.decode_jpeg(content, "CMYK", True, True, min_factor=max(DCT_FACTORS), strict=True)
-        except ValueError as error:
-            if "extraneous bytes" not in str(error):
-                raise BadPicture(describe_error("broken", error)) from None
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return (found if found in TURNS else 1), ()
+    except Exception:  # seen: SyntaxError, struct.error, UnicodeDecodeError
+        return 1, ("unreadable Exif: the picture counts as upright",)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded picture of any mode as RGB."""
-    if image.mode.startswith("I;16"):
-        return image.convert("I").point(GREY16, "L").convert("RGB")  # convert() alone clips 16 bits to white
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """A decoded picture upright."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def simplify(image: Image.Image) -> Image.Image:
+    """A decoded picture of any mode as RGB, or 16-bit grey as I;16."""
+    if is_deep_grey(image):
+        return image if image.mode == "I;16" else image.convert("I").convert("I;16")
     if image.mode in ("I", "F"):
-        raise BadPicture(f"32-bit pixels ({image.mode}) have no known range (save it with 8 or 16 bits)")
+        what = "signed or 32-bit" if image.mode == "I" else "float"
+        raise BadPicture(f"{what} pixels have no known range (save it as grey of 8 bits or unsigned 16)")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def describe_error(kind: str, error: Exception) -> str:
-    """An exception of any decoder as one line of text."""
-    text = " ".join(str(error).split())
-    return f"{kind}: {text}" if text and "<_io.BytesIO" not in text else kind
+def note_frames(content: bytes) -> tuple[str, ...]:
+    """A note if a file has several pictures; not of MPO, in which cameras add a preview or a gain map."""
+    try:
+        image: Any = Image.open(BytesIO(content), formats=FORMATS)
+        count = image.n_frames if image.format != "MPO" and getattr(image, "is_animated", False) else 1
+    except Exception:  # a later frame is broken
+        return ()
+    if count == 1:
+        return ()
+    kind, what = ("several pages", "pages") if image.format == "TIFF" else ("animated", "frames")
+    return (f"{kind}: the first of {count} {what} is taken",)
+
+
+def note_depth(image: Image.Image) -> tuple[str, ...]:
+    """A note if Pillow drops the lower bits of 16-bit colours."""
+    tiles = getattr(image, "tile", [])
+    arguments = tiles[0].args if tiles else ()
+    raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    deep = isinstance(raw_mode, str) and ";16" in raw_mode and not raw_mode.startswith("I")
+    return ("16 bits a colour: the upper 8 are used",) if deep else ()
+
+
+def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> str:
+    """An exception of any decoder as one line; of libtiff its own words, not Pillow's number."""
+    if isinstance(error, MemoryError):
+        return f"needs more memory than there is: {image.width} x {image.height} pixels (save it smaller)"
+    text = " ".join(str(error).split()) if type(error) in TELLING else ""
+    if not text or UNTELLING.search(text):
+        text = lines[0].removeprefix("tempfile.tif: ") if lines else "its data are damaged"
+    text = re.sub(r"^tj\w+\(\): ", "", text).rstrip(".").replace(" (", ", ").replace(")", "")
+    return f"broken {NAMES.get(image.format or '', image.format)}: {text} ({AGAIN})"
 
 
 def hash_pixels(image: Image.Image) -> str:
-    """A hash of size and RGB pixels, 32 hexadecimal digits: what training sees, without metadata.
+    """A hash of size and pixels, 32 hexadecimal digits: what training sees, without metadata.
 
     XXH3 takes a tenth of the time of hashlib's hashes; it does not protect against deliberate collisions.
     """

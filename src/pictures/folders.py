@@ -1,23 +1,40 @@
-"""The user's folders: their classes and the files in them. No file is opened or written."""
+"""The user's folders: their classes, and every file in them. No file is opened or written."""
 
 import os
+import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.ground.errors import UserError
+from src.ground.validating import suggest
+from src.pictures.junk import find_author
+from src.pictures.layouts import explain_missing
 from src.pictures.manifest import SPLITS
 
-JUNK = {"Thumbs.db", "desktop.ini"}  # written by file managers, hidden on their own systems
+HIDDEN = "hidden: the name begins with a dot"
+HIDDEN_FOLDER = "hidden: in a folder whose name begins with a dot (rename the folder if it is a class)"
+LOOSE = "in no class folder (move it into the folder of its class)"
+DEEPER = "in a folder inside a class folder (move it up into the class folder)"
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif",
+    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
+)  # fmt: skip
+MOST = 10  # problems of one kind that are named
 
 
 @dataclass(frozen=True)
 class Split:
-    """The files of one split."""
+    """The files of one split; paths are relative to the data root."""
 
     name: str  # train, val or test
-    files: list[tuple[str, str]]  # path relative to the data root, class; sorted
-    hidden: int  # number of entries ignored because their name starts with a dot or is in JUNK
+    files: list[tuple[str, str]]  # those to open: path, class; sorted
+    passed: list[tuple[str, str]]  # those passed over for their name or place: path, reason; sorted
+
+    def misplaced(self) -> list[tuple[str, str]]:
+        """Those passed over that are pictures by their name: path, reason."""
+        return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
 
     def count(self) -> dict[str, int]:
         """The number of files of each class."""
@@ -26,81 +43,174 @@ class Split:
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     """The three splits, the sorted classes of train, and warnings; a UserError for unusable folders."""
-    if not root.is_dir():
-        raise UserError(
-            f"{root}: no such folder (set data.root to the folder that contains train, val and test)"
-        )
-    missing = [name for name in SPLITS if not (root / name).is_dir()]
-    if missing:
-        raise UserError(
-            *(f"{root / name}: no such folder (create it, one folder per class inside)" for name in missing)
-        )
-    found = {name: list_classes(root / name) for name in SPLITS}
-    classes = tuple(found["train"])
+    problems = explain_missing(root)
+    if problems:
+        raise UserError(*problems)
+    folders = {split: list_folders(root / split) for split in SPLITS}
+    classes = tuple(folders["train"])
     if len(classes) < 2:
-        raise UserError(
-            f"{root / 'train'}: {len(classes)} class folders (create one folder per class, at least 2)"
-        )
-    warnings = check_classes(root, found, classes)
-    splits = [scan_split(root, name, found[name]) for name in SPLITS]
-    for split in splits:
-        if not split.files:
-            raise UserError(f"{root / split.name}: no pictures (add some to its class folders)")
+        raise UserError(count_classes(root / "train", classes))
+    check_forms(root / "train", classes)
+    named = {split: name_classes(folders[split], classes) for split in SPLITS}
+    warnings = check_classes(root, named, classes)
+    splits = [scan_split(root, split, named[split]) for split in SPLITS]
+    warnings += [warning for split in splits for warning in warn_of_hidden(root, split)]
+    empty = [split.name for split in splits if not split.files]
+    if empty:
+        raise UserError(*(f"{root / name}: no pictures (add some to its class folders)" for name in empty))
     return splits, classes, warnings
 
 
-def list_classes(split: Path) -> list[str]:
+def list_folders(split: Path) -> list[str]:
     """The names of a split's class folders, sorted."""
-    names = []
-    for entry in os.scandir(split):
-        if is_hidden(entry.name):
-            continue
-        check_name(split, entry.name)
-        if entry.is_dir():
-            names.append(entry.name)
-    return sorted(names)
+    return [entry.name for entry in list_entries(split) if entry.is_dir() and not explain_name(entry.name)]
 
 
-def check_classes(root: Path, found: dict[str, list[str]], classes: tuple[str, ...]) -> list[str]:
-    """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
-    warnings = []
-    for name in classes:
-        if not any(not is_hidden(entry.name) for entry in os.scandir(root / "train" / name)):
-            raise UserError(f"{root / 'train' / name}: no pictures (add some or remove the folder)")
-    for split in SPLITS[1:]:
-        for name in found[split]:
-            if name not in classes:
-                raise UserError(
-                    f"{root / split / name}: train has no class {name!r} (rename, move or remove the folder)"
-                )
-        for name in classes:
-            if name not in found[split]:
-                warnings.append(
-                    f"{root / split}: no folder for class {name!r} of train, it is not measured here"
-                )
-    return warnings
+def list_entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The entries of a folder, sorted by name; a UserError for names that CSV files and DVC cannot hold."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror} (make it readable)") from None
+    bad = [entry.name for entry in entries if not is_utf8(entry.name)]
+    if bad:
+        raise UserError(
+            *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad[:MOST])
+        )
+    return entries
 
 
-def scan_split(root: Path, split: str, classes: list[str]) -> Split:
-    """Every entry of every class folder that is not hidden; whether it is a picture is checked on opening."""
-    files, hidden = [], 0
-    for name in classes:
-        for entry in os.scandir(root / split / name):
-            if is_hidden(entry.name):
-                hidden += 1
-                continue
-            check_name(root / split / name, entry.name)
-            files.append((f"{split}/{name}/{entry.name}", name))
-    return Split(split, sorted(files), hidden)
-
-
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in JUNK
-
-
-def check_name(folder: Path, name: str) -> None:
-    """Refuse a name that CSV files and DVC's cache cannot hold."""
+def is_utf8(name: str) -> bool:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise UserError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)") from None
+        return False
+    return True
+
+
+def explain_name(name: str) -> str:
+    """Why an entry of this name is passed over; empty if it is not."""
+    author = find_author(name)
+    return f"junk of {author}" if author else HIDDEN if name.startswith(".") else ""
+
+
+def count_classes(train: Path, classes: tuple[str, ...]) -> str:
+    """The error for fewer than two class folders."""
+    inner = [name for one in classes for name in list_folders(train / one)]
+    if inner:
+        return (
+            f"{train}: 1 class folder, {classes[0]!r}, with {len(inner)} folders inside (if these are the "
+            f"classes, move them up, and so in val and test)"
+        )
+    what = "1 class folder" if classes else "no class folders; is a disk not mounted?"
+    return f"{train}: {what} (create one folder per class, at least 2)"
+
+
+def normalise(name: str) -> str:
+    """The name in Unicode's composed form: macOS decomposes letters, and both forms look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def check_forms(train: Path, classes: tuple[str, ...]) -> None:
+    """Refuse two classes whose names look the same."""
+    first: dict[str, str] = {}
+    twice = [(name, first[key]) for name in classes if first.setdefault(key := normalise(name), name) != name]
+    if twice:
+        raise UserError(
+            *(
+                f"{train / one}: looks like another folder, {ascii(one)} and {ascii(other)} are one name "
+                "in two Unicode forms (move the pictures of one into the other)"
+                for one, other in twice[:MOST]
+            )
+        )
+
+
+def name_classes(folders: list[str], classes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each folder of a split with its class: that of train whose name is the same in any Unicode form."""
+    names = {normalise(name): name for name in classes}
+    return [(folder, names.get(normalise(folder), folder)) for folder in folders]
+
+
+def check_classes(root: Path, named: dict[str, list[tuple[str, str]]], classes: tuple[str, ...]) -> list[str]:
+    """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
+    problems = [
+        f"{root / 'train' / name}: no pictures (add some or remove the folder)"
+        for name in classes
+        if all(explain_name(entry.name) for entry in list_entries(root / "train" / name))
+    ]
+    warnings = []
+    for split in SPLITS[1:]:
+        for folder, name in named[split]:
+            if name not in classes:
+                problems.append(
+                    f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
+                    "(rename, move or remove the folder)"
+                )
+            elif name != folder:
+                warnings.append(f"{root / split / folder}: taken for train's class, in another Unicode form")
+        missing = sorted(set(classes) - {name for _, name in named[split]})
+        warnings += [
+            f"{root / split}: no folder for class {name!r} of train, it is not measured here"
+            for name in missing[:MOST]
+        ]
+        if len(missing) > MOST:
+            warnings.append(f"{root / split}: and none for {len(missing) - MOST} other classes of train")
+    if problems:
+        more = [f"{root}: {len(problems) - MOST} more such folders"] if len(problems) > MOST else []
+        raise UserError(*problems[:MOST], *more)
+    return warnings
+
+
+def suggest_class(folder: str, classes: tuple[str, ...]) -> str:
+    """A question that offers the class that differs in case, spaces or width only, or else close ones."""
+
+    def bare(name: str) -> str:
+        return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+    same = [name for name in classes if bare(name) == bare(folder)]
+    return f", did you mean {same[0]!r}?" if same else suggest(folder, classes)
+
+
+def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
+    """Every file of a split; whether it is a picture is checked on opening."""
+    files, passed, classes = [], [], dict(named)
+    for entry in list_entries(root / split):
+        path, reason = f"{split}/{entry.name}", explain_name(entry.name)
+        if not entry.is_dir():
+            passed.append((path, reason or LOOSE))
+        elif entry.name not in classes:
+            inside = HIDDEN_FOLDER if reason == HIDDEN else reason
+            passed += [(file, inside) for file in walk(root, path)]
+        else:
+            for inner in list_entries(root / path):
+                reason = explain_name(inner.name)
+                if inner.is_dir():
+                    inside = HIDDEN_FOLDER if reason == HIDDEN else reason or DEEPER
+                    passed += [(file, inside) for file in walk(root, f"{path}/{inner.name}")]
+                elif reason:
+                    passed.append((f"{path}/{inner.name}", reason))
+                else:
+                    files.append((f"{path}/{inner.name}", classes[entry.name]))
+    return Split(split, sorted(files), sorted(passed))
+
+
+def warn_of_hidden(root: Path, split: Split) -> Iterator[str]:
+    """A warning for each hidden folder in place of a class folder."""
+    places = (path.split("/") for path, reason in split.passed if reason == HIDDEN_FOLDER)
+    counts = Counter(place[1] for place in places if place[1].startswith("."))
+    for name, count in counts.items():
+        files = f"{count} file{'s' * (count > 1)}"
+        yield (
+            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder "
+            "if it is a class)"
+        )
+
+
+def walk(root: Path, folder: str) -> Iterator[str]:
+    """Every file below a folder, relative to the root; a link to a folder counts as one file."""
+    for entry in list_entries(root / folder):
+        path = f"{folder}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(root, path)
+        else:
+            yield path

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from src.ground.files import open_atomically, read_json
+from src.ground.files import read_json, start_csv
 
 COLUMNS = ["path", "class", "hash"]
 SPLITS = ("train", "val", "test")
@@ -40,14 +40,10 @@ class Manifest:
         numbers = np.bincount(self.labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, numbers, strict=True))
 
-    def one_hot(self) -> np.ndarray:
-        """Targets (N, C) float32: 1 for the label, 0 elsewhere."""
-        return np.eye(len(self.classes), dtype=np.float32)[self.labels]
-
 
 def start_manifest(file: IO[str]) -> Any:
     """A CSV writer on an open file, after its header; a row is path, class, hash."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = start_csv(file)
     writer.writerow(COLUMNS)
     return writer
 
@@ -60,13 +56,6 @@ def read_manifest(split: str) -> Manifest:
         rows = list(csv.DictReader(file))
     labels = np.array([index[row["class"]] for row in rows], dtype=np.int64)
     return Manifest([row["path"] for row in rows], labels, names)
-
-
-def write_bad_images(path: Path, rows: list[tuple[str, str]]) -> None:
-    """Write the (path, reason) of each refused file as CSV."""
-    with open_atomically(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([("path", "reason"), *rows])
 
 
 class PackWriter:

@@ -13,6 +13,7 @@ import numpy as np
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.pictures.decode import BadPicture, decode_sound
+from src.pictures.grey import GreyRange, read_grey_range
 from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import Manifest, pack_path, read_manifest
 
@@ -24,8 +25,17 @@ class FilePictures:
     memory in every worker.
     """
 
-    def __init__(self, root: Path, paths: list[str], height: int, width: int, dct_scaling: bool):
-        self.root, self.shape, self.dct_scaling = root, (len(paths), height, width, 3), dct_scaling
+    def __init__(
+        self,
+        root: Path,
+        paths: list[str],
+        height: int,
+        width: int,
+        dct_scaling: bool,
+        grey_range: GreyRange,
+    ):
+        self.root, self.shape = root, (len(paths), height, width, 3)
+        self.dct_scaling, self.grey_range = dct_scaling, grey_range
         names = [path.encode() for path in paths]
         self.names = np.frombuffer(b"".join(names), np.uint8)
         self.ends = np.cumsum([len(name) for name in names])
@@ -48,9 +58,9 @@ class FilePictures:
         path = self.root / self.names[start : self.ends[number]].tobytes().decode()
         _, height, width, _ = self.shape
         try:
-            part = decode_sound(path.read_bytes(), height, width, self.dct_scaling)
+            part = decode_sound(path.read_bytes(), height, width, self.dct_scaling, self.grey_range)
         except (BadPicture, OSError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = getattr(error, "strerror", None) or str(error).partition(" (")[0]
             raise UserError(f"{path}: {why}, but check_images accepted it (run dvc repro)") from None
         return np.asarray(letterbox(part.image, height, width, part.size, part.box))
 
@@ -65,7 +75,8 @@ def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
     if len(pack):
         return pack
     _, height, width, _ = pack.shape
-    return FilePictures(Path(read(str, "data.root")), read_manifest(split).paths, height, width, dct_scaling)
+    root, paths = Path(read(str, "data.root")), read_manifest(split).paths
+    return FilePictures(root, paths, height, width, dct_scaling, read_grey_range())
 
 
 @dataclass(frozen=True)

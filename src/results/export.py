@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -39,6 +39,16 @@ class ExportSettings(Settings):
     pictures: Count  # number of test pictures that are compared
 
 
+@dataclass(frozen=True)
+class PictureRule:
+    """Which picture files were accepted, and how they were read; the classifier demo does the same."""
+
+    formats: tuple[str, ...]  # Pillow's names
+    min_side: int  # pixels
+    max_pixels: int  # height x width
+    grey_range: str | tuple[int, int]  # values of 16-bit grey that become 0 to 255; file: all
+
+
 class Deployed(nn.Module):
     """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), including the normalisation layer."""
 
@@ -54,17 +64,18 @@ class Deployed(nn.Module):
 Deployed.__module__ = "src.export"  # is written into the file: moving the class must not change its bytes
 
 
-def write_torchscript(path: Path, model: Network, base: Base, facts: Facts) -> None:
+def write_torchscript(path: Path, model: Network, base: Base, facts: Facts, rule: PictureRule) -> None:
     """Trace and freeze the model into a TorchScript file that also contains `facts.json`.
 
     facts.json: classes in the order of the probabilities, height and width of the input in pixels, the
-    letterbox rule, how logits become probabilities (softmax or bce), and the architecture.
+    letterbox rule, the picture rule, how logits become probabilities (softmax or bce), and the architecture.
     """
     about = {
         "classes": facts.classes,
         "height": facts.height,
         "width": facts.width,
         "letterbox": RULE,
+        "pictures": asdict(rule),
         "base": facts.base,
         "arch": facts.arch,
     }
@@ -113,7 +124,7 @@ class Format(NamedTuple):
     """A file format in which the student is shipped."""
 
     file: str  # name in data/export
-    write: Callable[[Path, Network, Base, Facts], None]
+    write: Callable[[Path, Network, Base, Facts, PictureRule], None]
     run: Callable[
         [Path, Sequence[Path], tuple[str, ...]], np.ndarray
     ]  # file, pictures, classes -> probs (N, C)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from src.ground.digits import round_digits
 from src.ground.errors import UserError
 from src.ground.kinds import Count
 from src.ground.params import Settings
@@ -13,7 +14,7 @@ from src.networks.checkpoint import load_model
 from src.networks.predict import predict_probs
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures, resize_pictures
-from src.results.predictions import Predictions, round_probs
+from src.results.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,4 @@ def measure(
             f"{weights}: trained at {own} pixels, the pictures are packed at {packed} (set images to {own})"
         )
     probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
-    return Predictions(manifest.classes, manifest.labels, round_probs(probs))
+    return Predictions(manifest.classes, manifest.labels, round_digits(probs))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from src.ground.digits import list_chunks
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings
 from src.teaching.knowledge import Knowledge, average_teachers
@@ -31,7 +32,12 @@ def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.n
     """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
     if not knowledge:
         return np.ones(len(labels))
-    return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]
+    of_truth = np.empty(len(labels))
+    for rows in list_chunks(*knowledge[0].probs.shape):
+        some = [Knowledge(one.base, one.probs[rows]) for one in knowledge]
+        probs = average_teachers(some, "softmax", temperature=1)
+        of_truth[rows] = probs[np.arange(len(probs)), labels[rows]]
+    return of_truth
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:

@@ -42,6 +42,12 @@ def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
     return [path for path in sorted(folder.glob("*.safetensors")) if path.stem not in teachers]
 
 
+def find_dropped_figures(teachers: Sequence[str]) -> list[Path]:
+    """Metrics and curves of teachers that are not listed: no stage of this pipeline writes them any more."""
+    found = [*Path("metrics/teacher").glob("*.json"), *Path("plots/teacher").glob("*.csv")]
+    return [path for path in sorted(found) if path.stem not in teachers]
+
+
 def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:
     """A teacher's accuracy on val, from its probabilities (N, C); a UserError if it is below `least`."""
     accuracy = float((probs.argmax(axis=1) == labels).mean())

@@ -4,13 +4,22 @@ It is kept between tables: `dvc exp run --temp` would copy and hash the packed p
 experiment, whereas in the clone DVC already knows their hashes.
 """
 
+import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+
+from dvc.dependency import Dependency
+from dvc.repo import Repo
+from dvc.stage import Stage
 
 from src.ground.errors import UserError
 
 CLONE = Path(".scratch/ablation")
-DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos")
+EXTERNAL = (
+    "data/external"  # knowledge from elsewhere: the only input inside the project that may be the user's
+)
+DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
 def check_committed() -> None:
@@ -32,6 +41,28 @@ def prepare_clone(commit: str) -> None:
     subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=CLONE, check=True)
     publish_experiments()
     run_git("reset", "--quiet", "--hard", commit, cwd=CLONE)
+    copy_ignored(EXTERNAL)
+
+
+def copy_ignored(folder: str) -> None:
+    """Make the files of `folder` that git ignores, such as those that DVC tracks, the same in the clone."""
+    listing = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
+    wanted = set(run_git(*listing).split("\0")) - {""}
+    for path in set(run_git(*listing, cwd=CLONE).split("\0")) - {""} - wanted:
+        (CLONE / path).unlink()
+    for path in wanted:
+        (CLONE / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, CLONE / path)
+
+
+def hash_inputs(paths: Iterable[str]) -> dict[str, str | None]:
+    """The hash that DVC takes of each file or folder of the clone now, None if it is gone."""
+    with Repo(str(CLONE)) as repo:
+        hashes: dict[str, str | None] = {}
+        for path in paths:
+            dependency = Dependency(Stage(repo), str(CLONE.absolute() / path))
+            hashes[path] = dependency.get_hash().value if dependency.exists else None
+    return hashes
 
 
 def publish_experiments() -> None:

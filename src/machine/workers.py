@@ -1,0 +1,95 @@
+"""Call a function for each of many items in processes, which may die: one item's result is lost, no more."""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import Pipe, Process
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+from src.machine.cores import count_cores
+from src.machine.memory import keep_memory
+
+T = TypeVar("T")
+R = TypeVar("R")
+AHEAD = 2  # chunks per core that are computed before their results are taken
+
+
+def map_in_processes(
+    function: Callable[[T], R], items: Sequence[T], chunk: int, lose: Callable[[T, str], R]
+) -> Iterator[R]:
+    """`function(item)` for each item, in order, computed in one process per core, `chunk` items at a time.
+
+    At most AHEAD chunks of results per core wait to be taken, however slow the caller is. If a process dies,
+    the items that it may have been working on are computed again, each in a process of its own; for one that
+    kills that process too, the result is `lose(item, why)`.
+    """
+    starts, waiting = iter(range(0, len(items), chunk)), deque[tuple[Sequence[T], Future[list[R]]]]()
+    pool, cores = start_pool(), count_cores()
+    try:
+        while True:
+            try:
+                while len(waiting) < AHEAD * cores and (start := next(starts, None)) is not None:
+                    part = items[start : start + chunk]
+                    waiting.append((part, Future()))  # stays empty if the pool is broken
+                    waiting[-1] = part, pool.submit(call_each, function, part)
+                if not waiting:
+                    return
+                results = waiting[0][1].result()
+            except BrokenProcessPool:
+                pool.shutdown()
+                results = [call_alone(function, item, lose) for item in waiting[0][0]]
+                pool = start_pool()
+                waiting = deque(
+                    (part, future if is_done(future) else pool.submit(call_each, function, part))
+                    for part, future in waiting
+                )
+            waiting.popleft()
+            yield from results
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def start_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count_cores(), initializer=start_worker)
+
+
+def start_worker() -> None:
+    """Prepare a worker: Ctrl-C reaches it too, but the first process ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
+
+
+def is_done(future: Future[list[R]]) -> bool:
+    return future.done() and not future.exception()
+
+
+def call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [function(item) for item in items]
+
+
+def call_alone(function: Callable[[T], R], item: T, lose: Callable[[T, str], R]) -> R:
+    """`function(item)` from a process of its own, or `lose(item, why)` if that dies."""
+    receiver, sender = Pipe(duplex=False)
+    process = Process(target=send_result, args=(sender, function, item))
+    process.start()
+    sender.close()
+    try:
+        result = receiver.recv()
+    except EOFError:
+        process.join()
+        return lose(item, describe_exit(process.exitcode or 0))
+    process.join()
+    return result
+
+
+def send_result(sender: Connection, function: Callable[[T], R], item: T) -> None:
+    start_worker()
+    sender.send(function(item))
+
+
+def describe_exit(code: int) -> str:
+    """What ended a process, by its exit code: that of a signal is negative."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

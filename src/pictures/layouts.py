@@ -1,0 +1,108 @@
+"""What to do with a data root that lacks train, val or test: what is there instead, and what to type."""
+
+import os
+import shlex
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+from src.pictures.manifest import SPLITS
+
+ALIASES = {  # other names of the splits, in lower case
+    "train": ("train", "training", "trainset", "train_set", "train_data", "training_set"),
+    "val": ("val", "valid", "validation", "dev", "eval", "valset", "val_set", "validation_set"),
+    "test": ("test", "testing", "tests", "testset", "test_set", "test_data", "holdout"),
+}
+DEPTH = 3  # levels of folders that are searched
+
+
+def explain_missing(root: Path) -> list[str]:
+    """One line per problem; empty if train, val and test are there."""
+    if not root.is_dir():
+        return [explain_root(root)]
+    missing = [split for split in SPLITS if not (root / split).is_dir()]
+    if len(missing) == len(SPLITS) and not any(find_alias(root, split) for split in SPLITS):
+        return [explain_level(root)]
+    return [explain_split(root, split) for split in missing] or [*find_same(root)]
+
+
+def explain_root(root: Path) -> str:
+    """Why the root itself cannot be used; DVC does not expand `~` and variables, so nor does this."""
+    text = str(root)
+    expanded = os.path.expandvars(os.path.expanduser(text))
+    if expanded != text:
+        return f"params.yaml: data.root: {text}: no such folder, ~ and $ are not expanded (write {expanded})"
+    if "://" in text or text.startswith(("s3:", "gs:", "http:", "https:", "file:")):
+        return (
+            f"params.yaml: data.root: {text}: not a folder of this machine (copy the pictures to a disk here)"
+        )
+    if root.exists():
+        return f"{root}: a file, not a folder (unpack it, and set data.root to the folder)"
+    there = next(parent for parent in root.absolute().parents if parent.exists())
+    return (
+        f"{root}: no such folder (set data.root to the folder that contains train, val and test; {there} is "
+        "there: is a disk not mounted?)"
+    )
+
+
+def find_same(root: Path) -> Iterator[str]:
+    """One line per split that is a link to another."""
+    for first, second in combinations(SPLITS, 2):
+        if (root / first).samefile(root / second):
+            yield f"{root / second}: the same folder as {first} (each picture may be in one split only)"
+
+
+def explain_split(root: Path, split: str) -> str:
+    """What to do about one split that is missing."""
+    other = find_alias(root, split)
+    if other:
+        command = f"mv {shlex.quote(str(root / other))} {shlex.quote(str(root / split))}"
+        return f"{root / split}: no such folder, but {other!r} is there ({command})"
+    if (root / split).exists():
+        return f"{root / split}: a file, not a folder (create a folder, one folder per class inside)"
+    return (
+        f"{root / split}: no such folder (create it, one folder per class inside, with pictures that are in "
+        "no other split: a fifth of each class, say)"
+    )
+
+
+def explain_level(root: Path) -> str:
+    """What to do about a root without any split: it may be one of its folders, or a folder of classes."""
+    folders = list_folders(root)
+    for folder in find_deeper(root):
+        return f"{root}: no train, val and test, but they are in {folder} (set data.root to {folder})"
+    if len(folders) >= 2:
+        names = ", ".join(folder.name for folder in folders[:3]) + (", ..." if len(folders) > 3 else "")
+        return (
+            f"{root}: no train, val and test; if its {len(folders)} folders ({names}) are the classes, "
+            "divide their pictures among train, val and test (as train/CLASS, val/CLASS, test/CLASS)"
+        )
+    return f"{root}: no train, val and test (set data.root to the folder that contains them)"
+
+
+def find_alias(root: Path, split: str) -> str:
+    """The name of a folder that seems to be the split under another name; empty if there is none."""
+    if (root / split).is_dir():
+        return split
+    names = [folder.name for folder in list_folders(root)]
+    return next((name for one in ALIASES[split] for name in names if name.lower() == one), "")
+
+
+def find_deeper(root: Path) -> list[Path]:
+    """The first folder at most DEPTH levels below the root that contains a train of any name."""
+    level = list_folders(root)
+    for _ in range(DEPTH):
+        found = [folder for folder in level if find_alias(folder, "train")]
+        if found:
+            return found[:1]
+        level = [inner for folder in level for inner in list_folders(folder)]
+    return []
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, except hidden ones."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    return [folder / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]

@@ -1,0 +1,80 @@
+"""Processes that check pictures: how many, how far ahead of the writer, what is left of one that dies."""
+
+import os
+import time
+from functools import partial
+
+import pytest
+
+from src.machine import cores, workers
+from src.machine.cores import count_cores, find_quotas
+from src.machine.workers import AHEAD, map_in_processes
+
+
+def count_calls(file, item):
+    """Twice the item; each call appends a byte to `file`, which all processes share."""
+    with open(file, "ab") as calls:
+        calls.write(b"x")
+    return 2 * item
+
+
+def fail(item, why):
+    raise AssertionError(f"{item}: {why}")
+
+
+def test_a_slow_reader_of_the_results_holds_the_processes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "count_cores", lambda: 2)
+    file = tmp_path / "calls"
+    results = map_in_processes(partial(count_calls, file), range(2000), 10, fail)
+    assert next(results) == 0
+    time.sleep(0.5)
+    assert file.stat().st_size <= (2 * AHEAD + 1) * 10
+    assert list(results) == list(range(2, 4000, 2))
+
+
+def die(item):
+    if item % 30 == 7:
+        os._exit(3)
+    return item
+
+
+def test_items_that_end_their_process_are_lost_alone(monkeypatch):
+    monkeypatch.setattr(workers, "count_cores", lambda: 2)
+    results = list(map_in_processes(die, range(100), 16, lambda item, why: (item, why)))
+    expected = [(item, "exit code 3") if item % 30 == 7 else item for item in range(100)]
+    assert results == expected
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    "lines, files, quotas",
+    [
+        ("0::/job/step\n", {"job/step/cpu.max": "150000 100000", "job/cpu.max": "max 100000"}, [1.5]),
+        ("0::/job/step\n", {"job/cpu.max": "400000 100000", "cpu.max": "800000 100000"}, [4.0, 8.0]),
+        ("0::/\n", {"cpu.max": "max 100000"}, []),
+        ("0::/elsewhere\n", {}, []),
+        ("4:memory:/m\n3:cpu,cpuacct:/docker/x\n0::/\n",
+         {"cpu/docker/x/cpu.cfs_quota_us": "300000", "cpu/docker/x/cpu.cfs_period_us": "100000",
+          "cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, [3.0]),
+    ],
+)  # fmt: skip
+def test_quotas_of_control_groups(tmp_path, lines, files, quotas):
+    write(tmp_path / "cgroup", lines)
+    for name, text in files.items():
+        write(tmp_path / "mount" / name, f"{text}\n")
+    assert list(find_quotas(tmp_path / "cgroup", tmp_path / "mount")) == quotas
+
+
+def test_the_fewest_cores_count(monkeypatch, tmp_path):
+    write(tmp_path / "cgroup", "0::/\n")
+    write(tmp_path / "cpu.max", "250000 100000")
+    monkeypatch.setattr(cores, "GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cores, "MOUNT", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert count_cores() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
+    assert count_cores() == 1
