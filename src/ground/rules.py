@@ -128,9 +128,8 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
     if one["swa"] and one["freeze"] not in ("none", "backbone"):
         rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         yield f"{key}: {rule}, got {one['freeze']}"
-    if one["pretrained_sha256"] != "any" and one["pretrained"] in ("none", "default"):
-        rule = "pretrained_sha256 must be any unless pretrained is a file"
-        yield f"{key}: {rule}, got pretrained {one['pretrained']}"
+    if one["pretrained_sha256"] != "any" and one["pretrained"] == "none":
+        yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
 
 
 def find_curriculum_conflicts(params: Params) -> Iterator[str]:
