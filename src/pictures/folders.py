@@ -63,7 +63,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
 
 def list_folders(split: Path) -> list[str]:
     """The names of a split's class folders, sorted."""
-    return [entry.name for entry in list_entries(split) if entry.is_dir() and not explain_name(entry.name)]
+    return [entry.name for entry in list_entries(split) if is_folder(entry) and not explain_name(entry.name)]
 
 
 def list_entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -78,6 +78,14 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
             *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad[:MOST])
         )
     return entries
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def is_utf8(name: str) -> bool:
@@ -176,7 +184,7 @@ def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
     files, passed, classes = [], [], dict(named)
     for entry in list_entries(root / split):
         path, reason = f"{split}/{entry.name}", explain_name(entry.name)
-        if not entry.is_dir():
+        if not is_folder(entry):
             passed.append((path, reason or LOOSE))
         elif entry.name not in classes:
             inside = HIDDEN_FOLDER if reason == HIDDEN else reason
@@ -184,7 +192,7 @@ def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
         else:
             for inner in list_entries(root / path):
                 reason = explain_name(inner.name)
-                if inner.is_dir():
+                if is_folder(inner):
                     inside = HIDDEN_FOLDER if reason == HIDDEN else reason or DEEPER
                     passed += [(file, inside) for file in walk(root, f"{path}/{inner.name}")]
                 elif reason:
