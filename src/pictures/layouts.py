@@ -35,7 +35,7 @@ def explain_root(root: Path) -> str:
         return f"params.yaml: data.root: {text}: no such folder, ~ and $ are not expanded (write {expanded})"
     bare = text.strip(" \t\r\n'\"")
     if bare != text and Path(bare).is_dir():
-        return f"params.yaml: data.root: {text!r}: no such folder, spaces or quotes are part of it (write {bare})"
+        return f"params.yaml: data.root: {text!r}: spaces or quotes are part of it (write {bare})"
     if re.match(r"[A-Za-z]:[\\/]", text):
         inside = f"/mnt/{text[0].lower()}/{text[3:]}".replace("\\", "/")
         return f"params.yaml: data.root: {text}: a path of Windows (inside WSL it is {inside})"
