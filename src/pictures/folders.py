@@ -10,7 +10,7 @@ from pathlib import Path
 from src.ground.errors import UserError
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import explain_missing
+from src.pictures.layouts import explain_missing, is_folder
 from src.pictures.manifest import SPLITS
 
 HIDDEN = "hidden: the name begins with a dot"
@@ -80,14 +80,6 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
     return entries
 
 
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link to itself is not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
 def is_utf8(name: str) -> bool:
     try:
         name.encode("utf-8")
@@ -141,31 +133,37 @@ def name_classes(folders: list[str], classes: tuple[str, ...]) -> list[tuple[str
 
 def check_classes(root: Path, named: dict[str, list[tuple[str, str]]], classes: tuple[str, ...]) -> list[str]:
     """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
-    problems = [
-        f"{root / 'train' / name}: no pictures (add some or remove the folder)"
+    known = set(classes)
+    empty = [
+        name
         for name in classes
         if all(explain_name(entry.name) for entry in list_entries(root / "train" / name))
     ]
-    warnings = []
+    problems = [f"{root / 'train' / name}: no pictures (add some or remove the folder)" for name in empty]
+    warnings, unknown = [], []
     for split in SPLITS[1:]:
-        for folder, name in named[split]:
-            if name not in classes:
-                problems.append(
-                    f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
-                    "(rename, move or remove the folder)"
-                )
-            elif name != folder:
-                warnings.append(f"{root / split / folder}: taken for train's class, in another Unicode form")
-        missing = sorted(set(classes) - {name for _, name in named[split]})
+        unknown += [(split, folder) for folder, name in named[split] if name not in known]
+        warnings += [
+            f"{root / split / folder}: taken for train's class, in another Unicode form"
+            for folder, name in named[split]
+            if name in known and name != folder
+        ]
+        missing = sorted(known - {name for _, name in named[split]})
         warnings += [
             f"{root / split}: no folder for class {name!r} of train, it is not measured here"
             for name in missing[:MOST]
         ]
         if len(missing) > MOST:
             warnings.append(f"{root / split}: and none for {len(missing) - MOST} other classes of train")
+    problems += [
+        f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
+        "(rename, move or remove the folder)"
+        for split, folder in unknown[:MOST]
+    ]
+    problems = problems[:MOST]
+    more = len(empty) + len(unknown) - len(problems)
     if problems:
-        more = [f"{root}: {len(problems) - MOST} more such folders"] if len(problems) > MOST else []
-        raise UserError(*problems[:MOST], *more)
+        raise UserError(*problems, *[f"{root}: {more} more such folders"] * (more > 0))
     return warnings
 
 

@@ -112,4 +112,12 @@ def list_folders(folder: Path) -> list[Path]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return []
-    return [folder / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return [folder / entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
