@@ -206,9 +206,9 @@ def check_jpeg(content, mode):
             return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
         except ValueError as error:
             found = re.search(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})", str(error))
-            if not found:
+            if not found and "Invalid SOS parameters" not in str(error):
                 raise
-            count, marker = int(found[1]), int(found[2], 16)
+            count, marker = (int(found[1]), int(found[2], 16)) if found else (0, 0xD0)
             if 0xD0 <= marker < 0xD8 and count <= 4:
                 return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
             shorter = cut_extraneous(content, count, marker)

@@ -18,7 +18,7 @@ import xxhash
 from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
-from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown
+from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown, find_format
 from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits
 from src.pictures.jpeg import decode_strictly
 from src.pictures.letterbox import fit_box
@@ -49,13 +49,16 @@ JPEG2000_SIZE, JPEG2000_DEPTH = (
     b"\xff\x4f\xff\x51",
     42,
 )  # the first markers, and bytes from there to the depth
-AGAIN = "copy or download it again, or remove it"
+AGAIN = "copy it again or, if it looks right, save it anew"
 TELLING = (
     OSError,
     SyntaxError,
     ValueError,
 )  # errors whose text is for people; others are a decoder's own faults
-UNTELLING = re.compile(r"<_io\.BytesIO|decoder error|invalid literal|codec|index|unpack|argument")
+UNTELLING = re.compile(
+    r"<_io\.BytesIO|decoder error|invalid literal|codec|index|unpack|argument|^not a|^\d+$"
+)
+PREFIX = re.compile(r"^(tj\w+\(\): |broken PNG file )")
 NAMES = {"MPO": "JPEG", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}
 
 
@@ -95,7 +98,7 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     Metadata that cannot be read count as absent. Not for several threads: it catches what libtiff prints.
     """
     if not content:
-        raise BadPicture(f"empty file ({AGAIN})")
+        raise BadPicture("empty file (copy it again or remove it)")
     if reason := explain_foreign(content):
         raise BadPicture(reason)
     checked = partial(decode_checked, min_side=min_side, max_pixels=max_pixels)
@@ -221,8 +224,21 @@ def open_header(content: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
     except Exception:
-        reason = explain_unknown(content)
-        raise Unreadable(reason if reason.endswith(")") else f"{reason} ({AGAIN})") from None
+        raise Unreadable(explain_header(content)) from None
+
+
+def explain_header(content: bytes) -> str:
+    """Why a header cannot be read: Image.open does not say what the format's own decoder finds."""
+    name = find_format(content)
+    if not name:
+        return explain_unknown(content)
+    text = ""
+    try:
+        Image.OPEN[name][0](BytesIO(content), "")
+    except Exception as error:
+        text = tell(error)
+    what = f"{NAMES.get(name, name)}: {text or 'its header cannot be read'}"
+    return f"broken or unusual {what} ({AGAIN})"
 
 
 def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
@@ -326,11 +342,16 @@ def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> st
     """An exception of any decoder as one line; of libtiff its own words, not Pillow's number."""
     if isinstance(error, MemoryError):
         return f"needs more memory than there is: {image.width} x {image.height} pixels (save it smaller)"
-    text = " ".join(str(error).split()) if type(error) in TELLING else ""
-    if not text or UNTELLING.search(text):
-        text = lines[0].removeprefix("tempfile.tif: ") if lines else "its data are damaged"
-    text = re.sub(r"^tj\w+\(\): ", "", text).rstrip(".").replace(" (", ", ").replace(")", "")
-    return f"broken {NAMES.get(image.format or '', image.format)}: {text} ({AGAIN})"
+    text = tell(OSError(lines[0].replace("tempfile.tif: ", ""))) if lines else tell(error)
+    return f"broken {NAMES.get(image.format or '', image.format)}: {text or 'its data are damaged'} ({AGAIN})"
+
+
+def tell(error: Exception) -> str:
+    """What an error says, without parentheses and full stop; empty if it is not for people."""
+    text = " ".join(str(error).split())
+    if type(error) not in TELLING or UNTELLING.search(text):
+        return ""
+    return PREFIX.sub("", text).rstrip(".").replace(" (", ", ").replace("(", "").replace(")", "")
 
 
 def hash_pixels(image: Image.Image) -> str:
