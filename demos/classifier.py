@@ -173,7 +173,10 @@ def to_rgb(image, full, grey_range):
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         low, high = (0, full) if grey_range == "file" else grey_range
         table = [min(max((value - low) * 256 // (high - low + 1), 0), 255) for value in range(65536)]
-        return image.convert("I").convert("I;16").convert("I").point(table, "L").convert("RGB")
+        values = image.convert("I")
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is 0
+            values = values.point(lambda value: value * -1 + full)
+        return values.convert("I;16").convert("I").point(table, "L").convert("RGB")
     if image.mode in ("I", "F"):
         raise BadPicture(f"{'float' if image.mode == 'F' else 'signed or 32-bit'} pixels have no known range")
     if image.has_transparency_data:

@@ -116,6 +116,20 @@ def test_the_range_becomes_0_to_255_in_equal_steps(name, grey_range):
         assert image.mode == "RGB" and np.array_equal(np.asarray(image), np.stack([expected] * 3, 2))
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_grey_in_which_white_is_0_is_inverted(mode):
+    """Many X-rays are written so; Pillow itself inverts 8 bits only."""
+    values = np.arange(80, dtype=np.uint8 if mode == "L" else np.uint16).reshape(8, 10)
+    content = bytearray(encode(Image.fromarray(values), "TIFF"))
+    tag = content.index(struct.pack("<HHI", 262, 3, 1))
+    assert content[tag + 8] == 1
+    content[tag + 8] = 0
+    decoded = decode(bytes(content), 8, 10_000)
+    expected = 255 - values if mode == "L" else 65535 - values
+    found = np.asarray(decoded.image.convert("L") if mode == "L" else decoded.image)
+    assert np.array_equal(found, expected)
+
+
 def test_16_bit_grey_of_the_full_range_keeps_its_upper_8_bits():
     values = np.array([[0, 255, 256, 32768, 65535]] * 10, dtype=np.uint16).repeat(2, 1)
     shades = np.asarray(read(encode(Image.fromarray(values), "PNG")))

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown, find_format
-from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits, to_deep_grey
 from src.pictures.jpeg import decode_strictly
 from src.pictures.letterbox import fit_box
 from src.pictures.metadata import without_metadata
@@ -177,7 +177,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")
         orientation, unreadable = find_orientation(image)
-        upright = turn(simplify(pixels), orientation)
+        upright = turn(simplify(pixels, full), orientation)
     except BadPicture:
         raise
     except Exception as error:
@@ -200,7 +200,7 @@ def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: Gre
             _, _, least_width, least_height = fit_box(*size, *wanted)
             drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
             box = drafted[1] if drafted else None
-        upright = simplify(load(image))
+        upright = simplify(load(image), full)
         orientation, _ = find_orientation(image)
         upright = turn(upright, orientation)
     except BadPicture:
@@ -298,10 +298,10 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def simplify(image: Image.Image) -> Image.Image:
-    """A decoded picture of any mode as RGB, or 16-bit grey as I;16."""
+def simplify(image: Image.Image, full: int) -> Image.Image:
+    """A decoded picture of any mode as RGB, or 16-bit grey, of values up to `full`, as I;16."""
     if is_deep_grey(image):
-        return image if image.mode == "I;16" else image.convert("I").convert("I;16")
+        return to_deep_grey(image, full)
     if image.mode in ("I", "F"):
         what = "signed or 32-bit" if image.mode == "I" else "float"
         raise BadPicture(f"{what} pixels have no known range (save it as grey of 8 bits or unsigned 16)")
