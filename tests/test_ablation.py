@@ -25,7 +25,7 @@ from src.ground.errors import UserError
 from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
-from tools.ablation.clone import CLONE, copy_ignored, hash_inputs, run_git, run_program
+from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params
 from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
 from tools.ablation.recorded import explain_inputs, explain_params, group_reasons
@@ -494,6 +494,18 @@ def test_the_clone_has_the_files_that_git_ignores(place):
     copy_ignored("data/external")
     copied = {path.name: path.read_text() for path in (CLONE / "data/external").iterdir()}
     assert copied == {".gitignore": "*.txt\n", "README.md": "tracked", "distill_new.txt": "new"}
+
+
+def test_knowledge_that_git_does_not_track_is_refused_by_name(place):
+    commit_all(place)
+    path = place / "data/external/distill größe.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("path,p_a\n")
+    subprocess.run(["git", "add", "data"], check=True)
+    with pytest.raises(
+        UserError, match=r"^data/external/distill größe.txt: changed since the last commit \("
+    ):
+        check_committed()
 
 
 def test_inputs_are_hashed_as_dvc_does(place):

@@ -24,7 +24,7 @@ DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXT
 
 def check_committed() -> None:
     """Raise UserError if a file that affects results has uncommitted changes: experiments start from HEAD."""
-    changed = run_git("status", "--porcelain", "--", *DECISIVE).split("\n")[0]
+    changed = run_git("status", "--porcelain", "-z", "--", *DECISIVE).split("\0")[0]  # -z: names as they are
     if changed:
         remedy = "a table belongs to a commit: commit the change or undo it"
         raise UserError(f"{changed[3:]}: changed since the last commit ({remedy})")
