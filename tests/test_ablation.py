@@ -28,7 +28,7 @@ from src.training.settings import StudentSettings
 from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params
 from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
-from tools.ablation.recorded import explain_inputs, explain_params, group_reasons
+from tools.ablation.recorded import explain_inputs, explain_params, group_reasons, read_others
 from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
 from tools.ablation.runner import LOG, hold_log
 from tools.ablation.tables import Row, Table, read_file, read_table, slugify
@@ -467,6 +467,15 @@ def test_the_inputs_of_a_run_are_what_no_stage_wrote(place):
     assert [*inputs] == ["/pictures/a", "data/external", "src/big.py", "src/check.py", "src/demo.py"]
     assert inputs["/pictures/a"] == "/pictures/a 1"
     assert read_inputs("nowhere", []) == {}
+
+
+def test_params_of_other_files_are_compared_with_those_files(place):
+    (place / "libraries.yaml").write_text('torch: "2.1"\nsets:\n  numpy: "2.4"\nunused: "1"\n')
+    then = {"loss": "ohm", "libraries.yaml:torch": "2.0", "libraries.yaml:sets.numpy": "2.4"}
+    assert read_others(then) == {"libraries.yaml:torch": "2.1", "libraries.yaml:sets.numpy": "2.4"}
+    reason = explain_params(then, {"loss": "ohm"} | read_others(then))
+    assert reason == "libraries.yaml:torch was 2.0, is 2.1"
+    assert read_others({"loss": "ohm"}) == read_others({"gone.yaml:x": 1}) == {}
 
 
 def test_the_reason_why_a_run_does_not_count():

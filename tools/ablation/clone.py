@@ -19,7 +19,7 @@ CLONE = Path(".scratch/ablation")
 EXTERNAL = (
     "data/external"  # knowledge from elsewhere: the only input inside the project that may be the user's
 )
-DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
+DECISIVE = ("params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
 def check_committed() -> None:
