@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.ground.errors import list_some
 from src.ground.validating import suggest
 
 Params = Mapping[str, Any]
@@ -223,7 +224,7 @@ def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key:
 
 def spell_unknown_class(name: str, classes: Sequence[str], key: str) -> str:
     """That `name`, a key of the section `key`, is no class, and which ones there are."""
-    known = f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
+    known = f" ({len(classes)} classes: {list_some(classes, most=10)})"
     return f"{key}.{name}: no such class{suggest(name, classes) or known}"
 
 

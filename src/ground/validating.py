@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 
+from src.ground.errors import shorten
 from src.ground.names import is_known, list_architectures, list_optimizers
 
 KINDS = {
@@ -85,7 +86,7 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
         what, _, known_names = FORMATS[given]
         yield f"{key}: unknown {what} {value!r}{suggest(str(value), known_names())}"
     else:
-        yield f"{key}: {spell_rule(rule)}, got {value!r}"
+        yield f"{key}: {spell_rule(rule)}, got {shorten(repr(value), 100)}"
 
 
 def spell_rule(rule: dict[str, Any]) -> str:
