@@ -1,6 +1,6 @@
 """Write every teacher's predictions for the training pictures, without augmentation.
 
-params  knowledge, device, threads, cpu_isa, processes, images.dct_scaling
+params  knowledge, device, threads, cpu_isa, tf32, processes, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json

@@ -3,7 +3,7 @@
 import pytest
 from conftest import edit_params
 
-from src.ground.errors import LONGEST, UserError, cut, list_some
+from src.ground.errors import LONGEST, UserError, keep_ends, list_some
 from src.ground.params import read, read_params
 from src.results.measuring import spell_difference
 from src.teaching.teachers import KnowledgeSettings
@@ -19,7 +19,7 @@ def test_a_long_line_keeps_its_beginning_and_the_remedy():
         and text.startswith("x.csv: class_0000, ")
         and text.endswith(" (remove the file)")
     )
-    assert str(UserError("x" * LONGEST)) == "x" * LONGEST and len(cut("y" * 70, 50)) == 50
+    assert str(UserError("x" * LONGEST)) == "x" * LONGEST and len(keep_ends("y" * 70, 50)) == 50
 
 
 def test_lists_of_names_are_cut():
@@ -47,16 +47,16 @@ def test_a_wrong_value_of_a_thousand_classes_is_cut(place):
 
 @pytest.mark.parametrize(
     "name",
-    ["student", "a.b", "a/b", "..", "", "big\n", "--debug", "-x", "x" * 101, "external_distill_a", "\u00fc"],
+    ["student", "a.b", "a/b", "..", "", "big\n", "--debug", "-x", "x" * 201, "external_distill_a", "\u00fc"],
 )
 def test_a_teacher_whose_files_would_be_in_the_way_is_refused(place, name):
     """Beside the student's figures, outside the folder, as an option of its stage, of external knowledge."""
     edit_params(place, knowledge__teachers=[name])
     with pytest.raises(
-        UserError, match=r"knowledge.teachers(\.0)?: (must be at most 100 letters|no entry)"
+        UserError, match=r"knowledge.teachers(\.0)?: (must be at most 200 letters|no entry)"
     ) as error:
         read(KnowledgeSettings, "knowledge")
-    assert "must be at most 100 letters, digits, _ or -, not student, nor begin" in str(error.value)
+    assert "must be at most 200 letters, digits, _ or -, not student, nor begin" in str(error.value)
 
 
 @pytest.mark.parametrize("key, value", [("loss", "ohm\n"), ("student__pretrained_sha256", "any\n")])

@@ -18,7 +18,7 @@ CLASSES = ("blue", "green", "red")
 def pictures(pack, place):
     """30 pictures of three colours, 32 x 32, for train and val, and settings that suit them."""
     images, targets = pack
-    manifest = Manifest([f"train/{number}.png" for number in range(30)], targets.argmax(axis=1), CLASSES)
+    manifest = Manifest([f"train/{number}.png" for number in range(30)], targets.argmax(axis=1), CLASSES, "")
     edit_params(place, teacher__big__arch="timm/test_resnet", teacher__big__batch_size=10)
     edit_params(place, student__arch="timm/test_resnet", student__batch_size=10)
     return LearningPictures(manifest, manifest, images, images)

@@ -22,7 +22,7 @@ class UserError(Exception):
     """Problems that a user can fix, one line each: `<file or key>: <what> (<remedy>)`."""
 
     def __init__(self, *problems: str):
-        lines = (cut(escape(problem), LONGEST) for problem in problems)  # a path may contain a newline
+        lines = (keep_ends(escape(problem), LONGEST) for problem in problems)  # a path may contain a newline
         super().__init__("\n".join(lines))
 
 
@@ -41,7 +41,7 @@ def escape(text: str) -> str:
     )
 
 
-def cut(text: str, most: int) -> str:
+def keep_ends(text: str, most: int) -> str:
     """The text in at most `most` characters: its beginning, and its end, which names the remedy."""
     end = most // 3
     return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[-end:]}"

@@ -16,6 +16,7 @@ from src.ground.errors import UserError
 from src.ground.params import read, read_top
 from src.ground.rules import count_fraction
 from src.machine.runtime import MachineSettings
+from src.networks.checks import check_trace
 from src.networks.pretrained import ANY_FILE, NO_WEIGHTS
 from src.pictures.reading import LearningPictures
 from src.teaching.labels import Lesson
@@ -65,4 +66,6 @@ def build(
     lesson = Lesson(targets, np.ones(len(targets)), np.arange(number))
     job = assemble(settings, strategy, pictures, lesson, CPU, key)
     check_batch_norm(job.network, settings, machine.processes, key)
+    if key == "student":
+        check_trace(job.network, pictures.size, key)
     prepare(job)
