@@ -2,6 +2,7 @@
 
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
+    find FOLDER -name '*.jpg' | python demos/classifier.py data/export/student.pt -     any number of pictures
 
 Copy this file next to your own program: `load` and `classify` are all you need. A picture is accepted and
 read by the rule of the training, which is in the facts; damaged JPEGs are refused if simplejpeg is installed.
@@ -325,10 +326,20 @@ def strip_tiff(content, keep):
     return content[:start] + directory + content[start + len(directory) :]
 
 
+def list_paths(arguments):
+    """The paths in the arguments, and in place of - those on standard input: one a line, or ended by NUL."""
+    for path in arguments:
+        if path == "-":
+            names = os.fsdecode(sys.stdin.buffer.read())
+            yield from filter(None, names.split("\0" if "\0" in names else "\n"))
+        else:
+            yield path
+
+
 def main():
     parser = argparse.ArgumentParser(description="Classify pictures with an exported network.")
     parser.add_argument("network", help="a .pt file that export_jit wrote")
-    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("pictures", nargs="+", help="picture files; - reads their names from standard input")
     parser.add_argument(
         "--all", action="store_true", help="one JSON line per picture with the probability of every class"
     )
@@ -339,7 +350,7 @@ def main():
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"error: {arguments.network}: not an exported network ({str(error).splitlines()[0]})")
     failed = False
-    for path in arguments.pictures:
+    for path in list_paths(arguments.pictures):
         try:
             probs = classify(network, facts, path)
         except Exception as error:  # classify the others
