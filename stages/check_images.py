@@ -43,17 +43,19 @@ DEMO = "data/demo"
 
 def main() -> None:
     data, images = read(DataSettings, "data"), read(ImageSettings, "images")
-    root = Path(data.root)
+    root, preflight = Path(data.root), "--preflight" in sys.argv[1:]
     if OWN.exists() and data.root == DEMO:
         print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo data, not yours")
-    if "--preflight" in sys.argv[1:] and data.root == DEMO and not root.exists():
+    if preflight and data.root == DEMO and not root.exists():
         return  # make_demo will write it
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
-    check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
-    if "--preflight" in sys.argv[1:]:
-        return stop([], splits, root) if data.on_bad == "stop" else None
+    if preflight and data.on_bad == "stop":
+        stop([], splits, root)
+    check_pictures(splits[0].count(), trains=preflight)
+    if preflight:
+        return
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)

@@ -15,7 +15,9 @@ import torch
 from src.ground.errors import UserError
 from src.ground.params import read, read_top
 from src.ground.rules import count_fraction
+from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
+from src.networks.checks import check_trace
 from src.networks.pretrained import ANY_FILE, NO_WEIGHTS
 from src.pictures.reading import LearningPictures
 from src.teaching.labels import Lesson
@@ -32,6 +34,8 @@ def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -
 
     It changes no result and no random generator, so a stage that calls it need not list all their params.
     """
+    if is_launched():
+        return  # the process that started this one has done it
     each: dict[str, tuple[TrainingSettings, StrategySettings]] = {}
     for name in (first, *read(tuple[str, ...], "knowledge.teachers")):
         teacher = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
@@ -65,4 +69,6 @@ def build(
     lesson = Lesson(targets, np.ones(len(targets)), np.arange(number))
     job = assemble(settings, strategy, pictures, lesson, CPU, key)
     check_batch_norm(job.network, settings, machine.processes, key)
+    if isinstance(settings, StudentSettings):
+        check_trace(job.network, pictures.size, key)
     prepare(job)
