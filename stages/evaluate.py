@@ -1,6 +1,6 @@
 """Evaluate the student and every teacher on the test pictures.
 
-params  evaluate, knowledge.teachers, device, threads, cpu_isa, processes, images.dct_scaling
+params  evaluate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.dct_scaling
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json

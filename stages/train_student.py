@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
-params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa,
+params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa, tf32,
         processes
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight

@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, teacher_common, device, threads, cpu_isa, processes, images.dct_scaling
+params  teacher.NAME, teacher_common, device, threads, cpu_isa, tf32, processes, images.dct_scaling
 reads   data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv

@@ -120,5 +120,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    start_machine(MachineSettings(threads=2, cpu_isa="same", device="cpu", processes=1), seed=0)
+    start_machine(MachineSettings(threads=2, cpu_isa="same", device="cpu", tf32=False, processes=1), seed=0)
     main()

@@ -256,7 +256,7 @@ def test_a_teacher_called_like_the_student_stays_apart(tmp_path, monkeypatch):
     """The schema refuses the name, but the figures must not depend on that."""
     monkeypatch.chdir(tmp_path)
     paths = [f"test/a/{number}.png" for number in range(4)]
-    monkeypatch.setattr(stages.evaluate, "read_manifest", lambda _: Manifest(paths, HAND.labels, CLASSES))
+    monkeypatch.setattr(stages.evaluate, "read_manifest", lambda _: Manifest(paths, HAND.labels, CLASSES, ""))
     better = Predictions(CLASSES, HAND.labels, np.eye(3)[HAND.labels])
     stages.evaluate.write(
         [Measured("student", HAND), Measured("student", better)], "test", stages.evaluate.PIPELINE

@@ -176,7 +176,7 @@ def test_layers_that_are_used_twice_are_saved_and_loaded(tmp_path):
     assert len(names) > 4
     check_round_trip(network, "timm/coat_lite_tiny", (224, 224), 3, "x")
     facts = Facts(
-        "timm/coat_lite_tiny", "softmax", tuple("abc"), 224, 224, (0.5,) * 3, (1.0,) * 3, "", "", ""
+        "timm/coat_lite_tiny", "softmax", tuple("abc"), 224, 224, (0.5,) * 3, (1.0,) * 3, "", "", "", ""
     )
     save_weights(tmp_path / "w.safetensors", network, facts)
     loaded, _ = load_model(tmp_path / "w.safetensors")
@@ -224,7 +224,7 @@ FOREIGN = {
 
 @pytest.fixture(scope="module")
 def facts_and_state():
-    facts = Facts("timm/test_resnet", "softmax", tuple("abc"), 32, 32, (0.5,) * 3, (1.0,) * 3, "", "", "")
+    facts = Facts("timm/test_resnet", "softmax", tuple("abc"), 32, 32, (0.5,) * 3, (1.0,) * 3, "", "", "", "")
     state = build_model("timm/test_resnet", 3, "x").state_dict()
     return asdict(facts), {name: tensor.contiguous() for name, tensor in state.items()}
 

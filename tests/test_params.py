@@ -483,6 +483,9 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
          ["teacher.big.weighting.threshold.high_of.cow: no such class (3 classes: cat, dog, 1.10)"]),
         ({"student__batch_size": 91},
          ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
+        ({"student__pretrained": "none.pth", "teacher__second__pretrained": "no.pth"},  # the latter rests
+         ["student.pretrained: none.pth: no such file (set none, default or a path)"]),
+        ({"student__pretrained": "data/models/teachers/big.safetensors"}, []),  # not yet written
         ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
          ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "
           "50 x 2",

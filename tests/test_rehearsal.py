@@ -18,7 +18,7 @@ CLASSES = ("blue", "green", "red")
 def pictures(pack, place):
     """30 pictures of three colours, 32 x 32, for train and val, and settings that suit them."""
     images, targets = pack
-    manifest = Manifest([f"train/{number}.png" for number in range(30)], targets.argmax(axis=1), CLASSES)
+    manifest = Manifest([f"train/{number}.png" for number in range(30)], targets.argmax(axis=1), CLASSES, "")
     edit_params(place, teacher__big__arch="timm/test_resnet", teacher__big__batch_size=10)
     edit_params(place, student__arch="timm/test_resnet", student__batch_size=10)
     return LearningPictures(manifest, manifest, images, images)
@@ -85,3 +85,10 @@ def test_processes_that_were_started_leave_it_to_the_one_that_started_them(pictu
     edit_params(place, student__freeze=99)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "dojo")
     rehearse("big", pictures, read_top(MachineSettings))
+
+
+def test_knowledge_from_outside_is_read_before_a_teacher_is_trained(pictures, place):
+    (place / "data/external").mkdir(parents=True)
+    (place / "data/external/distill_x.txt").write_text("path,p_blue,p_grene\n")
+    (problem,) = catch_refusal(pictures)
+    assert problem.startswith("data/external/distill_x.txt: line 1: ")

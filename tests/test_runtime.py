@@ -39,8 +39,21 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
     assert read_capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
 
 
-def make_machine(device, cpu_isa="auto"):
-    return MachineSettings(threads=torch.get_num_threads(), cpu_isa=cpu_isa, device=device, processes=1)
+def make_machine(device, cpu_isa="auto", tf32=False):
+    threads = torch.get_num_threads()
+    return MachineSettings(threads=threads, cpu_isa=cpu_isa, device=device, tf32=tf32, processes=1)
+
+
+@pytest.mark.parametrize("tf32, precision", [(True, "tf32"), (False, "ieee")])
+def test_float32_is_exact_on_a_gpu_unless_tf32_is_asked_for(tf32, precision):
+    start_machine(make_machine("cpu", tf32=tf32), seed=0)
+    assert torch.backends.cudnn.conv.fp32_precision == precision  # by itself torch takes tf32 here
+    assert torch.backends.cudnn.rnn.fp32_precision == precision
+    assert torch.backends.cuda.matmul.fp32_precision == precision
+    if torch.cuda.is_available():
+        one = torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
+        difference = (one.cuda() @ one.cuda()).cpu().double() - one.double() @ one.double()
+        assert (difference.abs().max() > 1e-3) == tf32
 
 
 def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):

@@ -102,7 +102,7 @@ def test_onecycle_matches_torch():
         ({"step_epochs": (50,), "step_factors": (1, 0.1)}, "step_epochs must be below epochs, got 50 and 4"),
         (
             {"pretrained_sha256": "0" * 64},
-            "pretrained_sha256 must be any unless pretrained is a file, got pre",
+            "pretrained_sha256 must be any if pretrained is none, got 0000",
         ),
         ({"ema": 0.9, "swa": 2}, "ema and swa: one of them must be 0, got 0.9 and 2"),
         ({"swa": 4}, "swa must be below epochs, got 4 and 4"),

@@ -5,7 +5,7 @@ Two keywords are ours: `rule`, the text of the error message where type and rang
 `keysOf`, the section whose keys the items of a list must be.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 
 class Rule:
@@ -38,5 +38,6 @@ EntryName = Annotated[  # of a teacher, whose figures are listed beside the stud
     str,
     Rule(pattern="^(?!student$)[A-Za-z0-9_-]+$", rule="must be letters, digits, _ or -, but not student"),
 ]
+BatchSize = Annotated[Literal["auto"] | Count, Rule(rule="must be auto or a whole number, at least 1")]
 Architecture = Annotated[str, Rule(format="architecture")]
 OptimizerName = Annotated[str, Rule(format="optimizer")]

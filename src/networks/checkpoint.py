@@ -36,9 +36,10 @@ class Facts:
     width: int  # pixels
     mean: tuple[float, ...]  # of the normalisation layer, per channel
     std: tuple[float, ...]
-    pretrained: str  # none, default or the SHA-256 of the file that training started from
+    pretrained: str  # none, or the SHA-256 of the file or the library's tensors that training started from
     data: str  # SHA-256 of the manifests of the training and validation pictures
     params: str  # SHA-256 of the settings
+    device: str  # cpu or the name of the GPU, whatever params.yaml's auto took
 
 
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
@@ -116,7 +117,7 @@ def find_problem(values: Any) -> str | None:
         **{key: type(values[key]) is int and values[key] > 0 for key in ("height", "width")},
         "mean": is_colour(mean),
         "std": is_colour(std) and min(std) > 0,
-        **{key: isinstance(values[key], str) for key in ("pretrained", "data", "params")},
+        **{key: isinstance(values[key], str) for key in ("pretrained", "data", "params", "device")},
     }
     wrong = next((name for name, holds in sound.items() if not holds), None)
     return wrong and f"have a wrong {wrong}: {shorten(values[wrong], 50)}"

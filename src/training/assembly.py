@@ -9,7 +9,7 @@ import torch
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms, list_sizes
-from src.ground.files import write_json
+from src.ground.files import sha256_of, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
 from src.losses.loss import build_loss
@@ -75,6 +75,7 @@ def assemble(
         classes=classes,
         settings=settings,
         device=device,
+        manifests=sha256_of([pictures.train.sha256, pictures.val.sha256]),
         key=key,
     )
 
