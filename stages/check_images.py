@@ -43,10 +43,9 @@ DEMO = "data/demo"
 
 def main() -> None:
     data, images = read(DataSettings, "data"), read(ImageSettings, "images")
-    root = Path(data.root)
+    root, preflight = Path(data.root), "--preflight" in sys.argv[1:]
     if OWN.exists() and data.root == DEMO:
         print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo data, not yours")
-    preflight = "--preflight" in sys.argv[1:]
     if preflight and data.root == DEMO and not root.exists():
         return  # make_demo will write it
     splits, classes, warnings = scan(root)
