@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import hashlib
 import os
 import signal
 
@@ -24,6 +25,7 @@ from src.batches.augment import augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
+from src.ground.files import write_json
 from src.ground.names import OPTIMIZERS, list_optimizers
 from src.ground.rules import Learner, find_learner_conflicts
 from src.losses.bases import BASES
@@ -32,6 +34,7 @@ from src.machine.runtime import MachineSettings
 from src.networks.checkpoint import load_model, save_weights
 from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
+from src.pictures.manifest import CLASSES, manifest_path, read_manifest
 from src.training.averaging import build_average
 from src.training.fit import fit
 from src.training.optim import build_optimizer
@@ -286,6 +289,15 @@ def test_batch_norm_needs_two_pictures(pack):
 
 
 # weights files
+
+
+def test_facts_name_the_manifests_as_they_were_read(place):
+    """A manifest that is changed during a training must not lend its hash to the weights."""
+    write_json(CLASSES, ["a"])
+    manifest_path("train").write_text("path,class,hash\ntrain/a/1.png,a,0\n")
+    manifest = read_manifest("train")
+    assert manifest.sha256 == hashlib.sha256(b"path,class,hash\ntrain/a/1.png,a,0\n").hexdigest()
+    assert manifest.paths == ["train/a/1.png"] and manifest.labels.tolist() == [0]
 
 
 def test_weights_and_facts_survive_a_round_trip(pack, tmp_path, place):
