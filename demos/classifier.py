@@ -3,9 +3,8 @@
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
 
-Copy this file next to your own program: `load` and `classify` are all you need. Pictures are accepted and
-read by the rule of the network's training, which is in its facts. With simplejpeg it refuses damaged JPEGs
-too.
+Copy this file next to your own program: `load` and `classify` are all you need. A picture is accepted and
+read by the rule of the training, which is in the facts; damaged JPEGs are refused if simplejpeg is installed.
 """
 
 import argparse

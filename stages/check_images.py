@@ -51,9 +51,12 @@ def main() -> None:
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
-    check_pictures(splits[0].count(), trains="--preflight" in sys.argv[1:])
-    if "--preflight" in sys.argv[1:]:
-        return stop([], splits, root) if data.on_bad == "stop" else None
+    preflight = "--preflight" in sys.argv[1:]
+    if preflight and data.on_bad == "stop":
+        stop([], splits, root)
+    check_pictures(splits[0].count(), trains=preflight)
+    if preflight:
+        return
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)

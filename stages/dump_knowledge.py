@@ -22,7 +22,7 @@ from src.losses.bases import BASES
 from src.machine.collectives import is_main, run_on_main
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
-from src.networks.predict import predict_probs
+from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.knowledge import Knowledge
 from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
@@ -53,7 +53,7 @@ def main() -> None:
     for name in settings.teachers:
         model, facts = load_model(TEACHERS / f"{name}.safetensors")
         model.to(device)
-        base, batch_size = BASES[facts.base], settings.batch_size
+        base, batch_size = BASES[facts.base], choose_batch_size(settings.batch_size, *pictures.size)
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
         accuracy = check_teacher(name, on_val, val.labels, settings.min_accuracy)
         probs = predict_probs(model, train_pictures, base, batch_size, device)

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,7 @@ from src.ground.errors import UserError
 from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
-from tools.ablation.clone import CLONE, copy_ignored, hash_inputs, run_git
+from tools.ablation.clone import CLONE, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params
 from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
 from tools.ablation.recorded import explain_inputs, explain_params, group_reasons
@@ -532,6 +533,19 @@ def test_a_running_experiment_is_waited_for(place, capsys):
 def test_an_error_of_git_is_one_line(place):
     with pytest.raises(UserError, match=r"^git reset: fatal: .* \(if it concerns .scratch/ablation, remove"):
         run_git("reset", "--hard", "nowhere")
+
+
+def test_an_error_of_dvc_is_one_line(place):
+    with pytest.raises(UserError, match=r"^dvc cache: ERROR: .* \(if it concerns .scratch/ablation, remove"):
+        run_program("dvc", "cache", "dir")
+
+
+@pytest.mark.parametrize("tool", ["ablation", "experiments"])
+def test_an_unknown_argument_is_one_line(tool, place):
+    command = [sys.executable, "-m", f"tools.{tool}", "losses", "own", "--sett", "x=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith(f"error: python -m tools.{tool}: ") and done.stderr.count("\n") == 1
 
 
 def lock_log():

@@ -367,7 +367,11 @@ def test_odd_pictures_are_noted():
     deep = zlib.compress(b"".join(b"\0" + bytes(range(60)) for _ in range(10)))  # 10 x 10 pixels of 48 bits
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 10, 10, 16, 2, 0, 0, 0))
     content = PNG[:8] + header + chunk(b"IDAT", deep) + chunk(b"IEND", b"")
-    assert decode(content, 8, 10**6).notes == ("16 bits a colour: the upper 8 are used",)
+    colours = np.random.default_rng(0).integers(0, 1000, (10, 10, 3)).astype(">u2").tobytes()
+    for deep in (content, b"P6\n10 10\n999\n" + colours):
+        assert decode(deep, 8, 10**6).notes == ("over 8 bits a colour: the upper 8 are used",)
+    assert decode(b"P6\n10 10\n200\n" + bytes(range(200)) * 2, 8, 10**6).notes == ()
+    assert decode(encode(PICTURE, "JPEG2000"), 8, 10**6).notes == ()
 
 
 COUNT = int(os.environ.get("MUTATIONS", 0))

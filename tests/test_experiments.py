@@ -94,6 +94,18 @@ def test_runs_of_commits_with_other_params_are_not_pooled():
     }
 
 
+def test_runs_whose_inputs_are_not_known_are_not_pooled():
+    table = average_over_seeds(build_table(SHOWN, lambda rev, teachers: {}))
+    assert table["seeds"].tolist() == [1, 1, 1, 1] and set(table["inputs"]) == {""}
+
+
+def test_hashes_among_the_params_are_abbreviated():
+    data = make_data(3, "softmax", 0.5)
+    data["params"]["params.yaml"]["data"]["sha256"] = "0123456789abcdef" * 4
+    commits = [*SHOWN, {"rev": "c" * 40, "name": None, "data": data, "experiments": None}]
+    assert build_table(commits, read_same)["params"].iloc[-1] == "sha256=0123456"
+
+
 def test_the_files_of_two_teachers_are_merged():
     files = {f"{name}.json": {"data": {"teacher": {name: {"val": 1}}}} for name in ("big", "second")}
     assert flatten_files({"metrics": files}, "metrics") == {"teacher.big.val": 1, "teacher.second.val": 1}

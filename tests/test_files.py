@@ -79,6 +79,7 @@ STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 def test_a_stage_refuses_arguments_that_it_does_not_take(stage, arguments, place, capsys, monkeypatch):
     """Before it reads or writes anything."""
     monkeypatch.setattr("sys.argv", [f"{stage}.py", *arguments])
+    monkeypatch.delitem(sys.modules, f"stages.{stage}", raising=False)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"stages.{stage}", run_name="__main__")
@@ -92,6 +93,7 @@ def test_a_stage_tells_what_it_does(stage, place, capsys, monkeypatch):
     if stage == "train_teacher":
         pytest.skip("takes a name")
     monkeypatch.setattr("sys.argv", [f"{stage}.py", "--help"])
+    monkeypatch.delitem(sys.modules, f"stages.{stage}", raising=False)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(f"stages.{stage}", run_name="__main__")
     assert ended.value.code == 0 and f"python -m stages.{stage}" in capsys.readouterr().out

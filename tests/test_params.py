@@ -1,13 +1,16 @@
 """params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
+import copy
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
 from conftest import ROOT, edit_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
+from ruamel.yaml import YAML
 
 from src.ground.errors import UserError
 from src.ground.kinds import within
@@ -132,10 +135,24 @@ def test_every_list_can_be_overridden(place, key, value):
         ("loss", "softmax+bce", f"loss: {LOSS}, got 'softmax+bce'"),
         ("loss", "ohm+ohm", f"loss: {LOSS}, got 'ohm+ohm'"),
         ("seed", None, "seed: must be a whole number in [0, 4294967295], got None"),
-        ("threads", 0, "threads: must be a whole number in [1, inf), got 0"),
-        ("threads", True, "threads: must be a whole number in [1, inf), got True"),
+        ("threads", 0, "threads: must be a whole number in [1, 1024], got 0"),
+        ("threads", 100_000, "threads: must be a whole number in [1, 1024], got 100000"),  # a crash of torch
+        ("threads", True, "threads: must be a whole number in [1, 1024], got True"),
+        ("workers", 100_000, "workers: must be a whole number in [0, 1024], got 100000"),
+        ("data__root", 2024,
+         "data.root: must be the folder that contains train, val and test, got 2024 (write it in quotes)"),
+        ("student__arch", 18, "student.arch: must be text, got 18 (write it in quotes)"),
+        ("knowledge__teachers", ["x" * 500], f"knowledge.teachers: no entry teacher.{'x' * 97}..."),
+        ("student__epochs", "x" * 500,
+         f"student.epochs: must be a whole number in [1, inf), got '{'x' * 96}..."),
+        ("y" * 500, 1, f"{'y' * 97}...: unknown"),
+        ("student__curriculum", "true",
+         "student.curriculum: must be true or false, got 'true' (write it without quotes)"),
+        ("distributed__rendezvous", "localhost:65536",
+         "distributed.rendezvous: the port must be at most 65535, got 65536"),
         ("device", "gpu", "device: must be auto, cpu or cuda, got 'gpu', did you mean cpu?"),
-        ("student__lr", "0.1", "student.lr: must be a number in (0, 100], got '0.1'"),
+        ("student__lr", "0.1",
+         "student.lr: must be a number in (0, 100], got '0.1' (write it without quotes)"),
         ("student__lr", float("nan"), "student.lr: must be a number in (0, 100], got nan"),
         ("processes", 0, "processes: must be a whole number in [1, 4096], got 0"),
         (
@@ -297,6 +314,66 @@ def test_a_missing_file_is_reported(tmp_path, monkeypatch):
         read_params()
 
 
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2,
+    3.5,
+    10**30,
+    float("inf"),
+    float("nan"),
+    "",
+    "a",
+    "a\nb",
+    "x" * 999,
+    "none",
+    [],
+    [1],
+]
+ODD += [
+    [None],
+    [[]],
+    {},
+    {"a": 1},
+    {"a": {"a": "x"}},
+    {3: None},
+    [0.0] * 999,
+    "softmax+",
+    "timm/",
+    "~",
+    "${x}",
+]
+
+
+def test_no_value_of_any_key_gives_a_traceback(place):
+    """Values of other kinds, keys removed and added: the file is read or refused in short lines."""
+    schema, generator, yaml = (place / "params.schema.json").read_bytes(), random.Random(0), YAML(typ="safe")
+    for _ in range(30):
+        params = load_yaml("params.yaml")
+        section, change = params, generator.choice(["set", "set", "set", "remove", "add"])
+        while change and isinstance(section, dict) and section:
+            key = generator.choice(list(section))
+            if not isinstance(section[key], dict) or generator.random() < 0.2:
+                if change == "remove":
+                    del section[key]
+                else:
+                    key = generator.choice(["x.y", "", " ", "student", "x" * 999]) if change == "add" else key
+                    section[key] = copy.deepcopy(generator.choice(ODD))
+                change = ""
+            else:
+                section = section[key]
+        yaml.dump(params, place / "params.yaml")
+        try:
+            parse((place / "params.yaml").read_bytes(), schema)
+        except UserError as error:
+            assert all(
+                line.startswith("params.yaml: ") and len(line) < 400 for line in str(error).splitlines()
+            )
+        shutil.copy(ROOT / "params.yaml", place)
+
+
 # teachers: an entry overrides teacher_common
 
 
@@ -419,6 +496,24 @@ def test_what_contradicts_classes_or_counts_is_refused_all_at_once(place, change
     with pytest.raises(UserError) as error:
         check_pictures(CLASSES, trains=True)
     assert str(error.value).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+def test_a_class_in_another_unicode_form_is_explained(place):
+    """macOS decomposes what a keyboard composes; both look the same."""
+    edit_params(place, student__class_weights={"caf\u00e9": 2.0})
+    with pytest.raises(UserError) as error:
+        check_pictures({"cafe\u0301": 30, "cat": 30}, trains=False)
+    assert str(error.value) == (
+        "params.yaml: student.class_weights.caf\u00e9: no such class (the folder's name has the same letters "
+        "in another Unicode form: copy it from there)"
+    )
+
+
+def test_a_list_of_many_classes_is_cut(place):
+    edit_params(place, student__class_weights={"?": 2.0})
+    with pytest.raises(UserError) as error:
+        check_pictures({f"{number}{'x' * 200}": 9 for number in range(10_000)}, trains=False)
+    assert "(10000 classes: 0xx" in str(error.value) and len(str(error.value)) < 250
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.34, 0.5, 1.0])

@@ -100,7 +100,7 @@ def test_little_use_of_16_bits_is_warned_of(place, x_rays, capsys):
     """And these pictures, alike in their upper 8 bits, are no duplicates."""
     check_images.main()
     assert (
-        "warning: 18 pictures of 16-bit grey have values 1000 to 1255, 0.39 % of the range 0 to 65535 that "
+        "warning: pictures of 16-bit grey (18) have values 1000 to 1255, 0.39 % of the range 0 to 65535 that "
         "becomes 0 to 255 (images.grey_range: set takes train's range; or write [1000, 1255])"
     ) in capsys.readouterr().out
     assert read_json(GREY_RANGE) == "file" and len(read_pictures("train", False)) == 6

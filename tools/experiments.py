@@ -3,15 +3,15 @@
 run     python -m tools.experiments [--seeds] [--commits N]
 """
 
-import argparse
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from src.ground.errors import UserError, run
+from src.ground.errors import Parser, UserError, run, shorten
 from src.ground.files import sha256_of
 from src.ground.params import flatten
 from tools.inputs import read_inputs
@@ -22,7 +22,7 @@ TEACHERS = "knowledge.teachers"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.experiments")
+    parser = Parser(prog="python -m tools.experiments")
     parser.add_argument(
         "--seeds", action="store_true", help="mean, sd and n over experiments that differ only by seed"
     )
@@ -38,7 +38,8 @@ def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
     command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand for details)")
+        reason = shorten(result.stderr, 200) or "failed"
+        raise UserError(f"dvc exp show: {reason} (run it by hand for details)")
     return json.loads(result.stdout)
 
 
@@ -47,8 +48,8 @@ def build_table(
 ) -> pd.DataFrame:
     """One row per commit and experiment: name, params that differ from the first commit's, seed, METRICS.
 
-    The column `inputs` is a hash of what `read` returns for a run, its sources and pictures. Rows with the
-    same number in the column `key` have the same inputs and the same params but for the seed.
+    The column `inputs` is a hash of what `read` returns for a run, its sources and pictures; empty if none.
+    Rows with the same number in the column `key` have the same inputs and params, but for the seed.
     """
     rows: list[dict[str, Any]] = []
     keys: dict[Any, int] = {}
@@ -56,20 +57,20 @@ def build_table(
     for name, rev, data in list_runs(shown):
         params, metrics = flatten_files(data, "params"), flatten_files(data, "metrics")
         baseline = params if baseline is None else baseline
-        inputs = sha256_of(read(rev, params.get(TEACHERS) or [])) if params else ""
+        hashes = read(rev, params.get(TEACHERS) or [])
+        inputs = sha256_of(hashes) if hashes else ""
         differing = {
             key: params.get(key)
             for key in sorted(params.keys() | baseline.keys())
             if params and key != SEED and params.get(key) != baseline.get(key)
         }
-        overrides = " ".join(f"{key}={value}" for key, value in differing.items())
         rows.append(
             {
                 "experiment": name,
-                "params": overrides,
+                "params": " ".join(f"{key}={abbreviate(value)}" for key, value in differing.items()),
                 SEED: params.get(SEED),
-                "inputs": inputs[:7],
-                "key": keys.setdefault((overrides, inputs), len(keys)),
+                "inputs": abbreviate(inputs),
+                "key": keys.setdefault((str(differing), inputs or rev), len(keys)),
                 **{metric: metrics.get(metric, float("nan")) for metric in METRICS},
             }
         )
@@ -85,6 +86,12 @@ def list_runs(shown: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str,
         for experiment in commit["experiments"] or []:
             last = experiment["revs"][0]
             yield experiment["name"] or last["rev"][:7], last["rev"], last["data"]
+
+
+def abbreviate(value: Any) -> Any:
+    """The value, of a SHA-256 its first seven digits."""
+    is_hash = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+    return value[:7] if is_hash else value
 
 
 def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:

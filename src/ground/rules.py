@@ -8,12 +8,14 @@ check_images. C classes.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
-from src.ground.validating import suggest
+from src.ground.validating import cut, quote, suggest
 
 Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
 DIGITS, SCANS = 10, 1797  # of the demo: classes, pictures
+LAST_PORT = 65535
 TOLERANCE = 1e-6  # of a sum of probabilities
 
 
@@ -89,6 +91,9 @@ def find_machine_conflicts(params: Params) -> Iterator[str]:
     processes, nodes = params["processes"], params["distributed"]["nodes"]
     if processes % nodes:
         yield f"processes: must be a multiple of distributed.nodes, got {processes} and {nodes}"
+    port = params["distributed"]["rendezvous"].rpartition(":")[2]
+    if int(port) > LAST_PORT:
+        yield f"distributed.rendezvous: the port must be at most {LAST_PORT}, got {port}"
 
 
 def find_teacher_conflicts(params: Params) -> Iterator[str]:
@@ -107,7 +112,7 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
     if one["warmup"] >= epochs:
         yield f"{key}: warmup must be below epochs, got {one['warmup']} and {epochs}"
     if list(steps) != sorted(set(steps)):
-        yield f"{key}: step_epochs must be increasing, got {list(steps)}"
+        yield f"{key}: step_epochs must be increasing, got {quote(list(steps))}"
     elif steps and steps[-1] >= epochs:
         yield f"{key}: step_epochs must be below epochs, got {steps[-1]} and {epochs}"
     borders = len(steps) or 3  # [] stands for three
@@ -134,9 +139,9 @@ def find_curriculum_conflicts(params: Params) -> Iterator[str]:
         yield f"curriculum: {rule}, got {len(thresholds)} and {len(weights)}"
     falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
     if not falling or thresholds[-1] != 0:
-        yield f"curriculum: thresholds must decrease and end at 0, got {thresholds}"
+        yield f"curriculum: thresholds must decrease and end at 0, got {quote(thresholds)}"
     if not any(weights):
-        yield f"curriculum: at least one weight must be positive, got {weights}"
+        yield f"curriculum: at least one weight must be positive, got {quote(weights)}"
 
 
 def find_sharing_conflicts(params: Params) -> Iterator[str]:
@@ -222,8 +227,11 @@ def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key:
 
 def spell_unknown_class(name: str, classes: Sequence[str], key: str) -> str:
     """That `name`, a key of the section `key`, is no class, and which ones there are."""
-    known = f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
-    return f"{key}.{name}: no such class{suggest(name, classes) or known}"
+    known = f" ({len(classes)} classes: {cut(', '.join(classes[:10]))}{', ...' if len(classes) > 10 else ''})"
+    twin = next((one for one in classes if normalize("NFC", one) == normalize("NFC", name)), None)
+    if twin:
+        known = " (the folder's name has the same letters in another Unicode form: copy it from there)"
+    return f"{key}.{cut(name)}: no such class{known if twin else suggest(name, classes) or known}"
 
 
 def find_prior_conflicts(learner: Learner, classes: Sequence[str]) -> Iterator[str]:

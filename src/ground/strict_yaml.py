@@ -15,6 +15,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from src.ground.errors import UserError
+from src.ground.validating import cut
 
 DEEPEST = 20  # levels; settings have 5, and the parser crashes at some 10,000
 LONGEST = 320  # characters of a number; the largest float has 309 digits
@@ -83,9 +84,9 @@ def find_traps(text: str) -> Iterator[str]:
     for event in YAML(typ="safe").parse(text):
         line = f"line {event.start_mark.line + 1}"
         if isinstance(event, AliasEvent):
-            yield f"{line}: alias *{event.anchor}: -S would change all its places (write the value out)"
+            yield f"{line}: alias *{cut(event.anchor)}: -S would change all its places (write the value out)"
         elif isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
-            yield f"{line}: tag {event.tag} (remove it)"
+            yield f"{line}: tag {cut(event.tag)} (remove it)"
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > DEEPEST:
             yield f"{line}: nested more than {DEEPEST} levels deep (git diff shows what changed)"
@@ -105,7 +106,7 @@ def find_misread(node: Node) -> Iterator[str]:
     elif isinstance(node, ScalarNode):
         line, kind = node.start_mark.line + 1, find_kind(node)
         if kind == "timestamp":
-            yield f"line {line}: {node.value} is read as a date, not as text (write it in quotes)"
+            yield f"line {line}: {cut(node.value)} is read as a date, not as text (write it in quotes)"
         elif kind in ("int", "float") and len(node.value) > LONGEST:
             yield f"line {line}: a number of {len(node.value)} digits (at most {LONGEST})"
         elif "\0" in node.value:
@@ -118,7 +119,7 @@ def find_misread_key(key: Node, lines: dict[str, int]) -> Iterator[str]:
     if not isinstance(key, ScalarNode):
         yield f"line {line}: a list or mapping as key (write its text in quotes)"
         return
-    word = key.value if len(key.value) <= 80 else f"{key.value[:80]}..."
+    word = cut(key.value)
     if kind != "str" and not (kind == "int" and WHOLE.fullmatch(key.value)):
         yield (
             f"line {line}: key {word} is read as {MEANINGS[kind]}, not as text (write it in quotes, in the "

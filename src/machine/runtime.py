@@ -8,7 +8,7 @@ import torch
 from torch.utils import deterministic
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, Rule, within
+from src.ground.kinds import Rule, Threads, within
 from src.ground.params import Settings
 from src.machine.isa import CPU_ISA, SAME
 from src.machine.launching import is_launched, join, launch
@@ -20,7 +20,7 @@ from src.machine.rounding import replace_sqrt
 class MachineSettings(Settings):
     """Where and how a stage computes; top-level keys of params.yaml."""
 
-    threads: Count  # CPU threads of torch in each process; their number affects the last digits
+    threads: Threads  # CPU threads of torch in each process; their number affects the last digits
     cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # same bytes on all makers' CPUs, or faster
     device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
     tf32: bool  # whether a GPU may round the factors of float32 products to 10 bits: faster

@@ -15,6 +15,13 @@ from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures
 
+MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
+
+
+def choose_batch_size(wanted: int | str, height: int, width: int) -> int:
+    """The pictures of H x W pixels per batch: as wanted, or with auto as many as the limits allow."""
+    return int(wanted) if wanted != "auto" else max(1, min(MOST_PICTURES, MOST_PIXELS // (height * width)))
+
 
 @torch.inference_mode()
 def predict_logits(

@@ -45,6 +45,10 @@ TURNS = {  # by EXIF orientation
 TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the first pixels right or down
 REDUCED_RESOLUTION, DNG_VERSION = 254, 50706  # TIFF tags
+JPEG2000_SIZE, JPEG2000_DEPTH = (
+    b"\xff\x4f\xff\x51",
+    42,
+)  # the first markers, and bytes from there to the depth
 AGAIN = "copy or download it again, or remove it"
 TELLING = (
     OSError,
@@ -158,7 +162,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     image = open_header(content)
     check_size(image, min_side, max_pixels)
     check_preview(image)
-    notes, lines = note_frames(content) + note_depth(image), list[str]()
+    notes, lines = note_frames(content) + note_depth(content, image), list[str]()
     if image.format == "TIFF":
         content = trim_tiff(content)
         image = open_header(content)
@@ -304,13 +308,18 @@ def note_frames(content: bytes) -> tuple[str, ...]:
     return (f"{kind}: the first of {count} {what} is taken",)
 
 
-def note_depth(image: Image.Image) -> tuple[str, ...]:
-    """A note if Pillow drops the lower bits of 16-bit colours."""
+def note_depth(content: bytes, image: Image.Image) -> tuple[str, ...]:
+    """A note if Pillow drops the lower bits of colours."""
     tiles = getattr(image, "tile", [])
     arguments = tiles[0].args if tiles else ()
-    raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    raw_mode, *more = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
     deep = isinstance(raw_mode, str) and ";16" in raw_mode and not raw_mode.startswith("I")
-    return ("16 bits a colour: the upper 8 are used",) if deep else ()
+    if image.format == "PPM" and image.mode == "RGB":
+        deep = more[0:1] > [255]  # the maxval
+    if image.format == "JPEG2000" and not is_deep_grey(image):
+        start = content.find(JPEG2000_SIZE) + JPEG2000_DEPTH
+        deep = content[start : start + 1] > bytes([7])  # the bits less 1
+    return ("over 8 bits a colour: the upper 8 are used",) if deep else ()
 
 
 def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> str:

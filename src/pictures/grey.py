@@ -65,7 +65,7 @@ class GreyUse:
         if not self.pictures or share >= LITTLE:
             return ""
         return (
-            f"{self.pictures} pictures of 16-bit grey have values {low} to {high}, {100 * share:.2g} % of "
+            f"pictures of 16-bit grey ({self.pictures}) have values {low} to {high}, {100 * share:.2g} % of "
             f"the range {start} to {end} that becomes 0 to 255 (images.grey_range: set takes train's range; "
             f"or write [{low}, {high}])"
         )

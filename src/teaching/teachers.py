@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, EntryName, Rule, Share
+from src.ground.kinds import BatchSize, EntryName, Rule, Share
 from src.ground.params import Settings, read_params
 
 TEACHERS = Rule(
@@ -22,7 +22,7 @@ class KnowledgeSettings(Settings):
 
     teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
     min_accuracy: Share  # on val; a teacher below it is refused
-    batch_size: Count  # pictures at once; affects at most the last digits
+    batch_size: BatchSize  # pictures at once, auto: by their size; affects at most the last digits
 
 
 def choose_teacher(arguments: Sequence[str]) -> str:

@@ -14,11 +14,10 @@ writes  metrics/ablation/TABLE-DATA.csv    one line per row and metric
 run     python -m tools.ablation TABLE [DATA] [--set KEY=VALUE ...]
 """
 
-import argparse
 import signal
 from types import FrameType
 
-from src.ground.errors import Stopped, UserError, run
+from src.ground.errors import Parser, Stopped, UserError, run
 from tools.ablation.clone import check_committed, prepare_clone, run_git
 from tools.ablation.paired import compare_rows
 from tools.ablation.recorded import check_metrics, find_recorded, group_reasons
@@ -28,7 +27,7 @@ from tools.ablation.tables import read_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.ablation")
+    parser = Parser(prog="python -m tools.ablation")
     parser.add_argument("table")
     parser.add_argument("data", nargs="?", default="demo")
     parser.add_argument("--set", nargs="*", default=[], help="overrides of params.yaml for all rows")

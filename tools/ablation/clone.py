@@ -37,8 +37,8 @@ def prepare_clone(commit: str) -> None:
     for key in ("user.name", "user.email"):
         if value := subprocess.run(["git", "config", key], capture_output=True, text=True).stdout.strip():
             run_git("config", key, value, cwd=CLONE)
-    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=CLONE, check=True)
+    cache = run_program("dvc", "cache", "dir").strip()
+    run_program("dvc", "config", "--local", "cache.dir", cache, cwd=CLONE)
     publish_experiments()
     run_git("reset", "--quiet", "--hard", commit, cwd=CLONE)
     copy_ignored(EXTERNAL)
@@ -75,9 +75,14 @@ def publish_experiments() -> None:
 
 
 def run_git(*arguments: str, cwd: Path = Path()) -> str:
-    """Run git and return its stdout; raise UserError with its first error line if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
+    """Run git; see `run_program`."""
+    return run_program("git", *arguments, cwd=cwd)
+
+
+def run_program(program: str, *arguments: str, cwd: Path = Path()) -> str:
+    """Run a program and return its stdout; raise UserError with its first error line if it fails."""
+    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0]
-        raise UserError(f"git {arguments[0]}: {reason} (if it concerns {CLONE}, remove that folder)")
+        raise UserError(f"{program} {arguments[0]}: {reason} (if it concerns {CLONE}, remove that folder)")
     return done.stdout

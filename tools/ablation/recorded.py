@@ -13,7 +13,7 @@ from src.ground.validating import suggest
 from tools.ablation.clone import hash_inputs
 from tools.ablation.overrides import SEED
 from tools.ablation.tables import FILE, Table
-from tools.experiments import flatten_files, query_experiments
+from tools.experiments import abbreviate, flatten_files, query_experiments
 from tools.inputs import read_inputs
 
 SHOWN = 3  # names in a line; the others are counted
@@ -64,7 +64,8 @@ def explain_params(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first param that differs, with both values; empty if none does."""
     for key in sorted(then.keys() | now.keys()):
         if key not in then or key not in now or then[key] != now[key]:
-            return f"{key} was {then.get(key, 'not set')}, is {now.get(key, 'not set')}"
+            was, is_now = abbreviate(then.get(key, "not set")), abbreviate(now.get(key, "not set"))
+            return f"{key} was {was}, is {is_now}"
     return ""
 
 
