@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema docs bench check-lock ci-metrics tensorboard lock clean
+.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,13 +17,14 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 .venv/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"error: Python {v}: 3.11 or newer is needed (make PYTHON=python3.12 ...)")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
+	@python -m tools.preflight
 	@python -m stages.check_images --preflight
 	@python -m tools.tidy
-	dvc repro
+	dvc repro $$(python -m tools.preflight --stages)
 
 test: install  ## all tests: the fast subset on all cores, then the slow ones (about 15 minutes)
 	python -m pytest -q -m "not slow" -n auto
@@ -90,8 +91,11 @@ ci-metrics: install  ## rerun what changed, then print the change of the metrics
 tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard
 
-lock: install  ## compile requirements.txt from requirements.in
-	uv pip compile --quiet --universal --python-version 3.11 requirements.in -o requirements.txt
+lock: install  ## compile requirements.txt from requirements.in, with hashes; needs uv
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+
+clean-runs: install  ## remove the states of unfinished trainings, except those that are running
+	@python -m tools.clean_runs
 
 clean:  ## remove .venv and scratch folders; keep data, cache and results
 	rm -rf .venv .scratch tensorboard .pytest_cache .ruff_cache .mypy_cache

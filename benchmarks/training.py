@@ -71,10 +71,14 @@ SIDES: dict[str, Callable[..., Callable[[], object]]] = {"reference": build_refe
 
 
 def serve(name: str, arch: str, side: int) -> None:
-    """Time an epoch for every line of stdin, after one that warms up."""
+    """Time one side's epochs."""
     torch.manual_seed(0)
     torch.set_num_threads(read(int, "threads"))
-    run_epoch = SIDES[name](arch, side, side, *NETS[arch, side])
+    serve_epochs(SIDES[name](arch, side, side, *NETS[arch, side]))
+
+
+def serve_epochs(run_epoch: Callable[[], object]) -> None:
+    """Time an epoch for every line of stdin, after one that warms up."""
     run_epoch()
     for _ in sys.stdin:
         began = time.perf_counter()

@@ -1,6 +1,7 @@
 """The stages of the pipeline, each run from the root as `python -m stages.NAME`.
 
-The CPU instructions that torch may use are set here, since torch and its libraries read them on import.
+The CPU instructions that torch may use, and how its threads wait, are set here, since torch and its libraries
+read them on import.
 """
 
 import sys
@@ -11,8 +12,9 @@ if find_spec("simplejpeg") is None:
 
 from src.ground.errors import UserError, fail
 from src.ground.params import read
-from src.machine.isa import limit_instructions
+from src.machine.isa import let_threads_sleep, limit_instructions
 
+let_threads_sleep()
 try:
     limit_instructions(read(str, "cpu_isa"))
 except UserError as error:

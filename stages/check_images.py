@@ -10,6 +10,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
+removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
-from src.ground.params import read
+from src.ground.params import check_pictures, read
 from src.pictures.checking import (
     DataSettings,
     Duplicates,
@@ -30,6 +31,7 @@ from src.pictures.folders import Split, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
 FILES = Path("data/files.csv")
@@ -49,8 +51,12 @@ def main() -> None:
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
-    if "--preflight" in sys.argv[1:]:
-        return stop([], splits, root) if data.on_bad == "stop" else None
+    preflight = "--preflight" in sys.argv[1:]
+    if preflight and data.on_bad == "stop":
+        stop([], splits, root)
+    check_pictures(splits[0].count(), trains=preflight)
+    if preflight:
+        return
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
@@ -70,6 +76,13 @@ def main() -> None:
     print(f"{FILES}: every file with its verdict and the reason")
     if warning := grey.warn():
         print(f"warning: {warning}")
+    stale = find_stale_figures(data.root)
+    for path in stale:
+        path.unlink()
+    if stale:
+        print(
+            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+        )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
     for name in classes:
@@ -86,21 +99,13 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
     """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
     misplaced = [row for split in splits for row in split.misplaced()]
     problems = []
-    if refused:
-        path, reason = refused[0]
-        problems.append(
-            f"{BAD}: {len(refused)} pictures refused, first {root / path}: {reason} (fix or remove "
-            "them, or skip them with data.on_bad: skip)"
-        )
-    if misplaced:
-        path, reason = misplaced[0]
-        problems.append(
-            f"{root}: {len(misplaced)} pictures in the wrong place, first {root / path}: {reason[:-1]}, or "
-            "leave them out with data.on_bad: skip)"
-        )
+    for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
+        for path, reason in rows[:1]:
+            skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
+            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
     if problems:
         raise UserError(*problems)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=["--preflight"])

@@ -1,6 +1,6 @@
 """Evaluate the student and every teacher on the test pictures.
 
-params  evaluate, knowledge.teachers, device, threads, cpu_isa, processes, images.dct_scaling
+params  evaluate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.dct_scaling
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
@@ -16,11 +16,11 @@ run     python -m stages.evaluate
         python -m stages.evaluate --weights FILE [--split SPLIT]   any weights file, into .scratch/evaluate
 """
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from src.ground.errors import run
+from src.ground.errors import Parser, run
 from src.ground.files import write_json
 from src.ground.params import read, read_top
 from src.machine.collectives import is_main
@@ -29,7 +29,7 @@ from src.pictures.manifest import SPLITS, read_manifest
 from src.results.drawing import draw_confusion
 from src.results.measuring import EvaluateSettings, measure
 from src.results.metrics import count_confusions, pair_labels, summarize, tabulate_classes
-from src.results.predictions import Predictions, write_predictions, write_table
+from src.results.predictions import Measured, write_predictions, write_table
 
 STUDENT = Path("data/models/student.safetensors")
 TEACHERS = Path("data/models/teachers")
@@ -56,7 +56,7 @@ PIPELINE = Outputs(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.evaluate")
+    parser = Parser(prog="python -m stages.evaluate")
     parser.add_argument(
         "--weights",
         type=Path,
@@ -73,30 +73,34 @@ def main() -> None:
         weights = [arguments.weights or STUDENT]
         folder = SCRATCH / f"{weights[0].stem}-{split}"
         outputs = Outputs(*(folder / path.name for path in PIPELINE))
-    models = {path.stem: measure(path, split, settings.batch_size, dct_scaling, device) for path in weights}
+    models = [
+        Measured(path.stem, measure(path, split, settings.batch_size, dct_scaling, device))
+        for path in weights
+    ]
     if is_main():
         write(models, split, outputs)
         if outputs is not PIPELINE:
             print(f"written to {folder}")
 
 
-def write(models: dict[str, Predictions], split: str, outputs: Outputs) -> None:
+def write(models: Sequence[Measured], split: str, outputs: Outputs) -> None:
     """Write the results of the first model, usually the student, and the metrics of its teachers."""
-    (first, own), *_ = models.items()
+    first = models[0]
     manifest = read_manifest(split)
-    figures = {name: summarize(predictions) for name, predictions in models.items()}
-    teachers = {name: row for name, row in figures.items() if name != first}
-    write_predictions(outputs.predictions, own, manifest.paths)
-    write_json(outputs.metrics, {split: figures[first] | ({"teacher": teachers} if teachers else {})})
-    write_table(outputs.confusion, ("label", "prediction"), pair_labels(own))
+    figures = [summarize(model.predictions) for model in models]
+    teachers = {model.name: own for model, own in zip(models[1:], figures[1:], strict=True)}
+    write_predictions(outputs.predictions, first.predictions, manifest.paths)
+    write_json(outputs.metrics, {split: figures[0] | ({"teacher": teachers} if teachers else {})})
+    write_table(outputs.confusion, ("label", "prediction"), pair_labels(first.predictions))
     columns = ("name", "model", "class", "pictures", "precision", "recall", "f1")
     write_table(outputs.per_class, columns, tabulate_classes(models))
-    counts = {name: count_confusions(predictions) for name, predictions in models.items()}
+    counts = [(model.name, count_confusions(model.predictions)) for model in models]
     draw_confusion(outputs.picture, counts, manifest.classes)
-    for name, row in figures.items():
+    for model, row in zip(models, figures, strict=True):
         print(
-            f"{name}: accuracy {row['accuracy']:.4f} on {split} (95 % interval {row['accuracy_low']:.4f} to "
-            f"{row['accuracy_high']:.4f}), macro F1 {row['macro_f1']:.4f}, log loss {row['log_loss']:.4f}"
+            f"{model.name}: accuracy {row['accuracy']:.4f} on {split} (95 % interval "
+            f"{row['accuracy_low']:.4f} to {row['accuracy_high']:.4f}), macro F1 {row['macro_f1']:.4f}, "
+            f"log loss {row['log_loss']:.4f}"
         )
 
 

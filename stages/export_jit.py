@@ -37,7 +37,7 @@ def main() -> None:
     settings, root = read(ExportSettings, "export"), Path(read(str, "data.root"))
     threads, cpu_isa = read(int, "threads"), read(str, "cpu_isa")
     device = start_machine(
-        MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", processes=1), seed=0
+        MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", tf32=False, processes=1), seed=0
     )
     model, facts = load_model(STUDENT)
     sizes = read(int, "data.min_side"), read(int, "data.max_pixels")
@@ -63,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=[])

@@ -1,6 +1,6 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
-params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa,
+params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa, tf32,
         processes
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
@@ -17,8 +17,9 @@ run     python -m stages.train_student
 from pathlib import Path
 
 from src.ground.errors import run
-from src.ground.params import read, read_params, read_top
+from src.ground.params import check_pictures, read, read_params, read_top
 from src.machine.runtime import MachineSettings, start_machine
+from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
@@ -50,8 +51,9 @@ def build_job(machine: MachineSettings) -> Job:
     """The student's training as configured in params.yaml; also sets up device, threads and processes."""
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
-    device = start_machine(machine, strategy.seed)
     pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
+    check_pictures(pictures.train.count(), trains=True, only="student")
+    device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
     labels = build_lesson(train, settings, "student")
     knowledge = read_folder(DISTILL, train.paths, train.classes)
@@ -61,8 +63,10 @@ def build_job(machine: MachineSettings) -> Job:
         weights=curriculum * labels.weights,
         rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
     )
-    return assemble(settings, strategy, pictures, lesson, device, "student")
+    job = assemble(settings, strategy, pictures, lesson, device, "student")
+    check_trace(job.network, pictures.size, "student")
+    return job
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=[])

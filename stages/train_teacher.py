@@ -1,6 +1,6 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, teacher_common, device, threads, cpu_isa, processes, images.dct_scaling
+params  teacher.NAME, teacher_common, device, threads, cpu_isa, tf32, processes, images.dct_scaling
 reads   data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
@@ -16,23 +16,24 @@ from dataclasses import asdict
 from pathlib import Path
 
 from src.ground.errors import run
-from src.ground.params import read, read_top
+from src.ground.params import check_pictures, read, read_top
 from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.reading import read_learning_pictures
 from src.teaching.labels import build_lesson
+from src.teaching.teachers import choose_teacher
 from src.training.assembly import Outputs, assemble, run_training
-from src.training.prepare import check_processes
+from src.training.rehearsal import rehearse
 from src.training.settings import TeacherSettings
 
 
 def main() -> None:
-    name = sys.argv[1]
+    name = choose_teacher(sys.argv[1:])
     key = f"teacher.{name}"
     settings = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
-    machine = read_top(MachineSettings)
-    check_processes(settings, machine, key)
+    machine, pictures = read_top(MachineSettings), read_learning_pictures(read(bool, "images.dct_scaling"))
+    check_pictures(pictures.train.count(), trains=True)
+    rehearse(name, pictures, machine)
     device = start_machine(machine, settings.seed)
-    pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
     lesson = build_lesson(pictures.train, settings, key)
     job = assemble(settings, settings, pictures, lesson, device, key)
     outputs = Outputs(

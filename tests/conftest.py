@@ -146,6 +146,7 @@ def make_job(pack, network=None, loss=None, data=None, **changes):
         classes=tuple(COLOURS),
         settings=chosen,
         device=CPU,
+        manifests="",
         key="student",
     )
 

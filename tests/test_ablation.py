@@ -1,11 +1,15 @@
 """Ablation tables: invalid ones are refused before the first run; rows run once and are compared by seed."""
 
 import fcntl
+import hashlib
+import itertools
+import json
 import math
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,17 +19,20 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, Project, draw_tiny_images
+from PIL import Image
 
 from src.ground.errors import UserError
-from src.ground.params import read, read_params
+from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
-from tools.ablation.clone import run_git
+from tools.ablation.clone import CLONE, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params
-from tools.ablation.paired import compare_rows, estimate_mean
+from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
+from tools.ablation.recorded import explain_inputs, explain_params, group_reasons
 from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
 from tools.ablation.runner import LOG, hold_log
 from tools.ablation.tables import Row, Table, read_file, read_table, slugify
+from tools.inputs import read_inputs
 
 COMMITTED = sorted((ROOT / "metrics/ablation").glob("*.csv"))
 TABLE = {
@@ -115,6 +122,11 @@ def make_rows(*overrides):
             ".baseline: must be the label of the row that the others are compared with",
         ),
         ({"baseline": "bce"}, ": the first row, 'plain', must be a baseline"),
+        (
+            {"rows": {"plain": [], "a\rb": []}},
+            ".rows: a label must be one line with a letter or digit, got 'a",
+        ),
+        ({"rows": {"plain": [], "": []}}, ".rows: a label must be one line with a letter or digit, got ''"),
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
         ({"metric": ["x"]}, ".metric: unknown, did you mean metrics?"),
@@ -213,7 +225,13 @@ def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):
 
 @pytest.mark.parametrize(
     "label, name",
-    [("+multi-scale", "with-multi-scale"), ("-aug", "without-aug"), ("Share 0.3", "share-0.3")],
+    [
+        ("+multi-scale", "with-multi-scale"),
+        ("-aug", "without-aug"),
+        ("Share 0.3", "share-0.3"),
+        ("Größe a_b", "größe-a-b"),
+        ("猫|$5_$10..lock~^:", "猫-5-10.lock"),
+    ],
 )
 def test_labels_become_slugs(label, name):
     assert slugify(label) == name
@@ -226,6 +244,56 @@ def test_the_interval_by_hand():
     assert low + high == pytest.approx(4)
     assert estimate_mean(np.array([0.5]))[0] == 0.5 and math.isnan(estimate_mean(np.array([0.5]))[1])
     assert estimate_mean(np.array([0.0, 0.0])) == (0, 0, 0)
+
+
+def test_equal_differences_of_one_picture_are_not_certain():
+    """Two differences of 1 / 1197: t(0.975, 1) = 12.7062, so 12.7062 * sqrt(1 / 6 / 2) = 3.668 pictures."""
+    mean, low, high = estimate_mean(np.array([1.0, 1.0]) / 1197, 1 / 1197)
+    assert mean * 1197 == pytest.approx(1)
+    assert (high - mean) * 1197 == pytest.approx(3.66796, rel=1e-5) and low < 0
+    assert estimate_mean(np.array([1.0, 2.0, 3.0]), 0.1)[2] - 2 == pytest.approx(
+        4.302653 * math.sqrt((1 + 0.01 / 6) / 3), rel=1e-6
+    )
+
+
+def cover_counts(pairs, better, worse, resolution):
+    """The exact share of intervals that hold the true mean, of pairs that differ in at most one picture.
+
+    Each network gets that picture right with its own probability.
+    """
+    shares = {1: better * (1 - worse), -1: worse * (1 - better)}
+    shares[0] = 1 - sum(shares.values())
+    share = 0.0
+    for one, other in itertools.product(range(pairs + 1), repeat=2):
+        if (same := pairs - one - other) >= 0:
+            mean, low, high = estimate_mean(np.repeat([1.0, -1.0, 0.0], [one, other, same]), resolution)
+            ways = math.comb(pairs, one) * math.comb(pairs - one, other)
+            inside = low - 1e-9 <= better - worse <= high + 1e-9
+            share += inside * ways * shares[1] ** one * shares[-1] ** other * shares[0] ** same
+    return share
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5, 10])
+def test_the_interval_covers_differences_of_single_pictures(pairs):
+    chances = [(a, b) for a in np.linspace(0.05, 1, 20) for b in (0.0, 0.1, 0.25, 0.5) if a >= b]
+    assert min(cover_counts(pairs, a, b, 1.0) for a, b in chances) > 0.94
+    assert min(cover_counts(pairs, a, b, 0.0) for a, b in chances) < 0.45  # Student's interval alone
+
+
+@pytest.mark.parametrize(
+    "metric, resolution",
+    [
+        ("test.accuracy", 1 / 1197),
+        ("test.macro_f1", 1 / 1197),
+        ("test.teacher.big.top5", 1 / 1197),
+        ("student.val.accuracy", 1 / 300),
+        ("test.log_loss", 0),
+        ("student.parameters", 0),
+    ],
+)
+def test_the_resolution_is_one_picture_of_the_metrics_split(metric, resolution):
+    counts = json.loads((ROOT / "metrics/data.json").read_text())
+    assert find_resolution(metric, dict(flatten(counts))) == pytest.approx(resolution)
 
 
 def test_the_interval_covers_the_true_mean_19_times_out_of_20():
@@ -266,6 +334,21 @@ def test_differences_are_paired_by_seed():
     assert none["n"] == 0 and math.isnan(none["mean"]) and math.isnan(none["difference"])
 
 
+def test_resolution_and_pairs_stand_in_the_table():
+    counted = {name: {"test.accuracy": values["m"], "data.test": 50} for name, values in RECORDS.items()}
+    del counted["t-d-plain-1"]
+    lines = compare_rows(make_table(metrics=("test.accuracy",)), counted)
+    assert lines["resolution"].tolist() == [0.02] * 3
+    text = format_table(lines)
+    assert "| test.accuracy, mean ± sd | difference (95 % interval; one picture is 0.02) |" in text
+    same = (
+        "| same | - | 3 | 0.6000 ± 0.0000 | -0.0500 (-0.6895 to +0.5895, 2 pairs), no difference seen | - |"
+    )
+    assert same in text  # 12.7062 sqrt((0.005 + 0.02^2 / 6) / 2) = 0.6395
+    same = {name: values | {"m": 0.9 if "better" in name else 0.8} for name, values in RECORDS.items()}
+    assert "| +0.1000 (3 equal pairs) |" in format_table(compare_rows(make_table(), same))
+
+
 def test_only_clear_differences_are_bold():
     text = format_table(compare_rows(make_table(published_title="elsewhere"), RECORDS))
     plain, better, same = text.splitlines()[2:]
@@ -292,6 +375,27 @@ def test_a_table_survives_a_round_trip(place):
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("label", ["$5_$10", "猫", "a|b", r"\frac{", "a" * 300, '"quoted", and'])
+def test_labels_of_any_letters_are_written_and_drawn(place, label):
+    rows = tuple(Row(name, label, (), {}, {}, math.nan) for name in (label, "$x^$"))
+    table = make_table(rows=rows, title="$\\frac$ $", published_title="two\nlines | $")
+    named = zip(table.list_experiments(), (0.5, 0.6, 0.7, 0.9, 0.8, 0.8), strict=True)
+    paths = write_report(table, compare_rows(table, {name: {"m": value} for (name, _, _), value in named}))
+    lines = read_lines(paths[0])
+    assert lines["row"].tolist() == [label, "$x^$"] and lines["n"].tolist() == [3, 3]
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    cells = {len(re.split(r"(?<!\\)\|", line)) for line in paths[1].read_text().splitlines()}
+    assert len(cells) == 1  # a bar within a label does not end a cell
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "..", "a..b", "", "猫"])
+def test_a_table_whose_name_is_no_file_name_is_refused(tables, place, name):
+    path = place / "ablations.yaml"
+    path.write_text(path.read_text().replace("  losses:", f"  {name!r}:"))
+    with pytest.raises(UserError, match=r"^ablations.yaml: tables: a name must be of letters, digits, "):
+        read_table(name, "own", [])
+
+
 def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):
     rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
     table = make_table(rows=rows, seeds=(1,))
@@ -315,8 +419,105 @@ def test_committed_tables_agree_with_their_values(path):
             own = reached[line["row"]]
             assert line["mean"] == pytest.approx(own.mean(), abs=1e-6)
             if line["row"] != line["baseline"]:
-                expected = estimate_mean((own - reached[line["baseline"]]).dropna().to_numpy())
+                differences = (own - reached[line["baseline"]]).dropna().to_numpy()
+                expected = estimate_mean(differences, line["resolution"])
                 assert line[["difference", "low", "high"]].tolist() == pytest.approx(expected, abs=3e-6)
+
+
+def test_a_pretrained_file_is_pinned_by_its_hash(tables, place):
+    weights = place / "weights.safetensors"
+    weights.write_bytes(b"some")
+    some = hashlib.sha256(b"some").hexdigest()
+    tables(set=["student.pretrained=weights.safetensors", f"teacher.big.pretrained={weights}"])
+    params = read_table("losses", "own", []).rows[1].params
+    assert params["student.pretrained"] == params["teacher.big.pretrained"] == str(weights)
+    assert params["student.pretrained_sha256"] == params["teacher.big.pretrained_sha256"] == some
+    assert "teacher.second.pretrained_sha256" not in params
+    pinned = read_table("losses", "own", ["student.pretrained_sha256=" + "0" * 64]).rows[0]
+    assert pinned.params["student.pretrained_sha256"] == "0" * 64
+    assert "pretrained_sha256" not in " ".join(pinned.own)
+
+
+LOCK = {
+    "make_demo": {"deps": ["src/demo.py"], "outs": ["data/demo"]},
+    "check_images": {
+        "deps": ["data/demo/train", "src/check.py"],
+        "outs": ["data/train.csv", "data/models/c"],
+    },
+    "train_teacher@big": {"deps": ["data/train.csv", "src/big.py"], "outs": ["data/models/big"]},
+    "train_teacher@gone": {"deps": ["data/train.csv", "src/gone.py"], "outs": ["data/models/gone"]},
+    "train_student": {"deps": ["data/external", "/pictures/a"], "outs": ["data/student"]},
+    "evaluate": {"deps": ["data/student", "data/models"], "outs": ["metrics/test.json"]},
+    "export_jit": {"deps": ["data/student", "src/export.py"], "outs": ["data/export"]},
+}
+
+
+def test_the_inputs_of_a_run_are_what_no_stage_wrote(place):
+    """Not those of a stage after evaluate, nor of a teacher that is not listed."""
+    stages = {
+        name: {
+            kind: [{"path": path, "hash": "md5", "md5": f"{path} 1"} for path in paths]
+            for kind, paths in stage.items()
+        }
+        for name, stage in LOCK.items()
+    }
+    (place / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    commit_all(place)
+    inputs = read_inputs("HEAD", ["big"])
+    assert [*inputs] == ["/pictures/a", "data/external", "src/big.py", "src/check.py", "src/demo.py"]
+    assert inputs["/pictures/a"] == "/pictures/a 1"
+    assert read_inputs("nowhere", []) == {}
+
+
+def test_the_reason_why_a_run_does_not_count():
+    assert explain_params({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b was 2, is 3"
+    assert explain_params({"a": 1}, {"a": 1.0, "c": 0}) == "c was not set, is 0"
+    assert explain_params({"a": 1}, {"a": 1.0}) == explain_inputs({"x": "1"}, {"x": "1"}) == ""
+    assert explain_inputs({"x": "1", "y": "2"}, {"x": "1", "y": "3"}) == "y has changed since"
+    assert explain_inputs({"x": "1"}, {"x": None}) == "x is gone"
+    assert explain_inputs({}, {}) == "its dvc.lock has no inputs"
+    assert group_reasons(dict.fromkeys("abcde", "x is gone") | {"f": "g was 1, is 2"}) == [
+        "recorded, but not counted: a, b, c and 2 more: x is gone",
+        "recorded, but not counted: f: g was 1, is 2",
+    ]
+
+
+def test_the_clone_has_the_files_that_git_ignores(place):
+    external = place / "data/external"
+    external.mkdir(parents=True)
+    (external / "README.md").write_text("tracked")
+    (external / ".gitignore").write_text("*.txt\n")
+    commit_all(place)
+    run_git("clone", "--quiet", ".", str(CLONE))
+    (CLONE / "data/external/distill_old.txt").write_text("old")
+    (external / "distill_new.txt").write_text("new")
+    copy_ignored("data/external")
+    copied = {path.name: path.read_text() for path in (CLONE / "data/external").iterdir()}
+    assert copied == {".gitignore": "*.txt\n", "README.md": "tracked", "distill_new.txt": "new"}
+
+
+def test_inputs_are_hashed_as_dvc_does(place):
+    """A file's hash is its MD5; a folder's is that of the JSON list of the hashes in it."""
+    subprocess.run(["git", "init", "-q", CLONE], check=True)
+    subprocess.run(["dvc", "init", "-q"], cwd=CLONE, check=True)
+    (place / "pictures").mkdir()
+    (place / "pictures/a.png").write_bytes(b"a")
+    (CLONE / "params.yaml").write_bytes(b"b")
+    md5 = hashlib.md5(b"a").hexdigest()
+    folder = hashlib.md5(json.dumps([{"md5": md5, "relpath": "a.png"}]).encode()).hexdigest()
+    pictures = str(place / "pictures")
+    assert hash_inputs([pictures, "params.yaml", "nowhere"]) == {
+        pictures: f"{folder}.dir",
+        "params.yaml": hashlib.md5(b"b").hexdigest(),
+        "nowhere": None,
+    }
+
+
+def commit_all(folder):
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *author, "commit", "-qm", "all"], cwd=folder, check=True)
 
 
 def test_a_running_experiment_is_waited_for(place, capsys):
@@ -334,6 +535,19 @@ def test_an_error_of_git_is_one_line(place):
         run_git("reset", "--hard", "nowhere")
 
 
+def test_an_error_of_dvc_is_one_line(place):
+    with pytest.raises(UserError, match=r"^dvc cache: ERROR: .* \(if it concerns .scratch/ablation, remove"):
+        run_program("dvc", "cache", "dir")
+
+
+@pytest.mark.parametrize("tool", ["ablation", "experiments"])
+def test_an_unknown_argument_is_one_line(tool, place):
+    command = [sys.executable, "-m", f"tools.{tool}", "losses", "own", "--sett", "x=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith(f"error: python -m tools.{tool}: ") and done.stderr.count("\n") == 1
+
+
 def lock_log():
     LOG.parent.mkdir()
     file = open(LOG, "w")
@@ -349,9 +563,10 @@ def laboratory(tmp_path_factory):
     shutil.copy(ROOT / "ablations.schema.json", project.folder)
     rows = {"plain": ["distill.share=0"], "bce": ["distill.share=0", "loss=bce"]}
     table = TABLE | {"rows": rows}
+    single = TABLE | {"rows": rows, "seeds": [1]}
     torn = {"plain": rows["plain"], "torn": ["student.batch_size=100"], "bce": rows["bce"]}
     broken = TABLE | {"rows": torn, "seeds": [1]}
-    file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken}}
+    file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken, "single": single}}
     (project.folder / "ablations.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
     project.run("dvc", "repro")
     project.commit("results")
@@ -428,6 +643,29 @@ def test_a_failed_row_is_reported_and_the_others_run(laboratory):
 
 
 @pytest.mark.slow
+def test_runs_of_other_pictures_do_not_count(laboratory):
+    """A table of one seed, run twice, with one picture changed in between."""
+    assert "0 recorded, 2 to run" in run_ablation(laboratory, "single")
+    csv = laboratory.folder / "metrics/ablation/single-own.csv"
+    lines = read_lines(csv)
+    assert lines["pairs"].tolist() == [0, 1] and lines[["low", "high"]].isna().all(axis=None)
+    assert lines["resolution"].tolist() == pytest.approx([1 / 24] * 2, abs=1e-6)
+    assert "(one pair) |" in csv.with_suffix(".md").read_text()
+    picture = laboratory.pictures / "train/red/0.png"
+    before = picture.read_bytes()
+    Image.new("RGB", (40, 24), (250, 40, 40)).save(picture)
+    output = run_ablation(laboratory, "single")
+    assert (
+        "\nrecorded, but not counted: single-own-plain-1, single-own-bce-1: "
+        f"{laboratory.pictures}/train has changed since\n"
+    ) in f"\n{output}"
+    assert "0 recorded, 2 to run" in output and "2 trained" in output
+    assert "2 recorded, 0 to run" in run_ablation(laboratory, "single")
+    picture.write_bytes(before)
+    laboratory.run("rm", "-r", "metrics/ablation", "plots/ablation")
+
+
+@pytest.mark.slow
 def test_an_uncommitted_change_is_refused(laboratory):
     script = laboratory.folder / "stages/evaluate.py"
     text = script.read_text()
@@ -435,6 +673,11 @@ def test_an_uncommitted_change_is_refused(laboratory):
     output = run_ablation(laboratory, "losses", code=1)
     script.write_text(text)
     assert output.startswith("error: stages/evaluate.py: changed since the last commit (")
+    knowledge = laboratory.folder / "data/external/distill_new.txt"
+    knowledge.write_text("path,p_blue\n")
+    output = run_ablation(laboratory, "losses", code=1)
+    knowledge.unlink()
+    assert output.startswith("error: data/external/distill_new.txt: changed since the last commit (")
 
 
 def wait_until(holds, seconds=120):

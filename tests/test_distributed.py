@@ -14,7 +14,15 @@ import workers
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
-from src.machine.collectives import all_max, all_rows, all_sum, broadcast_from_main, is_main, own_slice
+from src.machine.collectives import (
+    all_max,
+    all_rows,
+    all_sum,
+    broadcast_from_main,
+    is_main,
+    own_slice,
+    run_on_main,
+)
 from src.machine.launching import check_gpus, launch
 
 TIMEOUT = 20.0  # seconds, of distributed.timeout in these tests
@@ -51,6 +59,7 @@ def end(process):
 def test_collectives_of_one_process_change_nothing():
     rows = torch.arange(6.0).view(3, 2)
     assert all_rows(rows) is rows and all_sum(rows) is rows and all_max(rows) is rows
+    assert run_on_main(lambda: 3) == 3
     assert own_slice(8) == slice(0, 8) and broadcast_from_main(b"abc") == b"abc" and is_main()
 
 
@@ -121,6 +130,36 @@ def test_a_lost_process_stops_the_others(two, signum, cause):
     code, errors = end(process)
     assert code == 1 and len(errors) == 1 and errors[0].startswith(f"error: {cause}"), errors
     assert time.monotonic() - began < TIMEOUT + (10 if signum == signal.SIGKILL else 45)
+
+
+@pytest.mark.slow
+def test_the_others_wait_for_the_first_however_long_it_takes(two):
+    edit_params(two, distributed__timeout=3.0)
+    assert end(begin(two, "save_and_read_slowly", two / "found")) == (0, [])
+    assert [(two / f"found.{n}").read_text() for n in (0, 1)] == ["5", "5"]  # both have what was saved
+
+
+@pytest.mark.slow
+def test_a_first_process_that_hangs_is_not_waited_for(two):
+    edit_params(two, distributed__timeout=3.0)
+    process = begin(two, "hang_while_others_wait", two / "pid")
+    deadline = time.monotonic() + 60
+    while not all((two / f"pid.{n}").exists() for n in (0, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(int((two / "pid.0").read_text()), signal.SIGSTOP)
+    code, errors = end(process)
+    assert code == 1 and len(errors) == 1 and errors[0].startswith("error: process 1: no response"), errors
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_stopped_resume_to_the_same_bits(two):
+    """The curves too: each process has losses of its own."""
+    assert end(begin(two, "stop_and_resume", two / "found.pt")) == (0, [])
+    found = torch.load(two / "found.pt", weights_only=True)
+    assert torch.equal(found["quiet"], found["resumed"])
+    assert found["quiet rows"].shape == (4, 3) and torch.equal(found["quiet rows"], found["resumed rows"])
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def shipped(request, tmp_path_factory):
     folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]
     torch.manual_seed(0)
     model = build_model("timm/test_resnet", 3, "x").eval()
-    none = {"pretrained": "none", "data": "", "params": ""}
+    none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
     facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
     write_torchscript(folder / "student.pt", model, base, facts, RULE)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 33, 48, 3), dtype=np.uint8)

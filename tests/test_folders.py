@@ -72,7 +72,11 @@ def test_every_file_is_opened_or_passed_over_with_the_reason(tiny_images):
         for folder, _, names in os.walk(train, followlinks=True)
         for name in names
     }
-    split = scan(tiny_images)[0][0]
+    splits, _, warnings = scan(tiny_images)
+    assert warnings == [
+        f"{train}/.cat: 1 file passed over, the name begins with a dot (rename the folder if it is a class)"
+    ]
+    split = splits[0]
     listed = [path for path, _ in (*split.files, *split.passed)]
     assert sorted(listed) == sorted(found) and len(split.files) == 24
     deeper = [
@@ -154,6 +158,12 @@ def add_level_in_train(root):
     return f"{root}/train: 1 class folder, 'images', with 3 folders inside (if these are the classes, move"
 
 
+def link_split(root):
+    shutil.rmtree(root / "test")
+    (root / "test").symlink_to("val")
+    return f"{root}/test: the same folder as val (each picture may be in one split only)"
+
+
 def use_file(root):
     shutil.rmtree(root)
     root.write_bytes(b"PK")
@@ -161,7 +171,7 @@ def use_file(root):
 
 
 @pytest.mark.parametrize(
-    "damage", [name_split, add_level, drop_test, keep_classes, add_level_in_train, use_file]
+    "damage", [name_split, add_level, drop_test, keep_classes, add_level_in_train, link_split, use_file]
 )
 def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage):
     expected = damage(tiny_images)
@@ -217,7 +227,7 @@ def add_empty_class(root):
 def remove_classes(root):
     shutil.rmtree(root / "train")
     (root / "train").mkdir()
-    return "train: 0 class folders"
+    return "train: no class folders; is a disk not mounted? (create one folder per class, at least 2)"
 
 
 def remove_pictures(root):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit, softmax
 
 from src.ground.errors import UserError
 from src.losses.bases import BASES
@@ -73,6 +74,69 @@ def test_a_damaged_file_is_refused_with_file_and_line(file, damage, message):
     assert str(error.value).startswith(f"{file}: ") and len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "encoding, line", [("latin-1", 5), ("utf-16", 1), ("utf-16-le", 5), ("utf-8-sig", None), ("cp1252", 5)]
+)
+def test_a_file_in_another_encoding(tmp_path, encoding, line):
+    """Refused with file and line, or read; a byte order mark is harmless."""
+    file, names = tmp_path / "distill_x.txt", ["a.png", "b.png", "\u00fc.png"]
+    write_knowledge(file, SOFT, names, CLASSES)
+    file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    if line is None:
+        assert np.allclose(read_knowledge(file, names, CLASSES).probs, SOFT.probs)
+        return
+    with pytest.raises(
+        UserError, match=f": line {line}: not UTF-8 \\(convert the file: iconv -f latin1"
+    ) as error:
+        read_knowledge(file, names, CLASSES)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\n\n\n", "\r\n", "\r\n\r\n"], ids=ascii)
+def test_blank_lines_and_ends_of_lines_are_harmless(file, ending):
+    names, text = ["a.png", "b.png", "c.png"], ""
+    write_knowledge(file, SOFT, names, CLASSES)
+    text = file.read_text().replace("\n", ending)
+    file.write_bytes(text.encode())
+    assert np.allclose(read_knowledge(file, names, CLASSES).probs, SOFT.probs)
+
+
+def test_damaged_files_never_raise_anything_else(file):
+    """300 files with bytes changed, inserted, cut and doubled: read, or refused in one line."""
+    generator, sound, refused = np.random.default_rng(0), file.read_bytes(), 0
+    for _ in range(300):
+        data = bytearray(sound)
+        for _ in range(generator.integers(1, 4)):
+            place, byte = int(generator.integers(len(data) + 1)), int(generator.integers(256))
+            kind = generator.integers(5)
+            if kind == 0:
+                data[place : place + 1] = bytes([byte])
+            elif kind == 1:
+                data[place:place] = bytes([byte, *b'",\n\x00'][: 1 + byte % 5])
+            elif kind == 2:
+                del data[place : place + 1 + byte // 8]
+            elif kind == 3:
+                data[place:place] = data[max(0, place - byte) : place]
+            else:
+                data[place:] = b""
+        file.write_bytes(data)
+        try:
+            probs = read_knowledge(file, PATHS, CLASSES).probs
+        except UserError as error:
+            message, refused = str(error), refused + 1
+            assert message.startswith(f"{file}: ") and len(message) < 600 and "\n" not in message
+        else:
+            assert probs.shape == (3, 2) and ((probs >= 0) & (probs <= 1)).all()
+    assert 100 < refused < 300
+
+
+def test_messages_of_a_thousand_classes_are_short(file):
+    names = [f"class_{number:04d}" for number in range(1000)]
+    with pytest.raises(UserError, match=r"2 classes \(a, b,c\), but train has 1000 \(the header") as error:
+        read_knowledge(file, PATHS, names)
+    assert len(str(error.value)) - len(str(file)) < 250
+
+
 def test_paths_are_never_opened(file):
     file.write_text(file.read_text() + "../../../etc/passwd,0.5,0.5\n")
     assert len(read_knowledge(file, PATHS, CLASSES).probs) == 3
@@ -86,6 +150,19 @@ def test_temperature_divides_the_logits(temperature):
     assert np.allclose(softened, hot / hot.sum(1, keepdims=True))
     softened = KINDS["bce"].soften(1 / (1 + 1 / e), temperature)
     assert np.allclose(softened, 1 / (1 + 1 / hot), atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1, 100, 1000])
+def test_every_temperature_is_finite_at_many_classes(temperature):
+    """Against scipy's softmax in log space; 0.0001 ** (1 / 0.01) alone is 0, and so was the sum of a row."""
+    probs = np.random.default_rng(0).dirichlet(np.ones(10_000), 3)
+    softened = KINDS["softmax"].soften(probs, temperature)
+    assert np.allclose(softened, softmax(np.log(probs) / temperature, axis=1), rtol=1e-6, atol=1e-300)
+    assert np.allclose(softened.sum(axis=1), 1)
+    with np.errstate(all="raise", under="ignore"):
+        softened = KINDS["bce"].soften(np.array([[0.0, 1e-9, 0.4, 0.5, 1.0]]), temperature)
+    clamped = logit(np.array([[1e-7, 1e-7, 0.4, 0.5, 1 - 1e-7]]))
+    assert np.allclose(softened, expit(clamped / temperature), rtol=1e-9)
 
 
 def test_certain_probabilities_stay_finite():

@@ -1,5 +1,7 @@
 """Label settings: smoothing and class weights against torch and scikit-learn, stratified fractions."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.teaching.labels import draw_fraction, smooth_labels, weigh_classes
+from src.teaching.labels import LabelTargets, draw_fraction, weigh_classes
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
 CLASSES = ("cat", "dog", "owl")
@@ -18,10 +20,28 @@ TRUTH = np.eye(3, dtype=np.float32)[LABELS]
 
 def test_smoothing_matches_torch():
     logits = torch.randn(7, 3)
-    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth_labels(TRUTH, 0.1)), torch.ones(7))
+    smooth = LabelTargets(LABELS, 3, 0.1)[:]
+    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth), torch.ones(7))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
-    assert smooth_labels(TRUTH, 0) is TRUTH
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(2, 5), [6, 0, 0], np.array([3]), []], ids=str)
+def test_targets_of_labels_are_rows_of_the_one_hot_matrix(rows):
+    targets = LabelTargets(LABELS, 3)
+    assert np.array_equal(targets[rows], TRUTH[rows]) and targets[rows].dtype == np.float32
+    smooth = (0.75 * TRUTH + 0.25 / 3).astype(np.float32)
+    assert np.array_equal(LabelTargets(LABELS, 3, 0.25)[rows], smooth[rows])
+    assert len(targets) == 7 and targets.shape == TRUTH.shape and np.array_equal(list(targets), TRUTH)
+
+
+def test_targets_of_labels_take_a_number_per_picture():
+    """A million pictures of 10,000 classes: 40 GB as a matrix."""
+    tracemalloc.start()
+    targets = LabelTargets(np.arange(1_000_000) % 10_000, 10_000)
+    assert targets[[5, 999_999]].argmax(axis=1).tolist() == [5, 9999]
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 def test_balanced_matches_scikit_learn():

@@ -10,7 +10,7 @@ import torchvision
 from src.batches.mixing import list_sizes
 from src.ground.errors import UserError
 from src.ground.names import ALIASES, find_registered
-from src.networks.initial import check_sizes
+from src.networks.checks import check_sizes
 from src.networks.libraries import build_model
 from tools.models import build_without_values
 
@@ -54,7 +54,9 @@ def test_a_network_must_take_every_size():
 def test_a_network_must_have_a_classifier():
     """Some of timm's networks are encoders, whatever the requested number of classes."""
     encoder = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 4, 4), torch.nn.Flatten(2))
-    message = r"^params.yaml: student.arch: the network's output has shape \(1, 5, 64\), not \(1, 3\)"
+    message = (
+        r"^params.yaml: student.arch: the network's output in evaluation has shape \(1, 5, 64\), not \(1, 3\)"
+    )
     with pytest.raises(UserError, match=message):
         check_sizes(encoder, [(32, 32)], 3, "student")
 

@@ -1,10 +1,21 @@
-"""What a network knows about itself: its classifier, its last feature map, the names of its state."""
+"""What a network knows about itself, and whether it and its weights can be used."""
 
 import copy
+import json
+import random
+from dataclasses import asdict
 
 import pytest
 import torch
+from conftest import make_settings, wrap_network
+from safetensors.torch import save_file
+from torch import nn
 
+from src.ground.errors import UserError
+from src.losses.bases import BASES
+from src.networks.checkpoint import Facts, load_model, save_weights
+from src.networks.checks import check_round_trip, check_step, check_trace
+from src.networks.initial import build_initial
 from src.networks.libraries import build_model
 
 
@@ -34,6 +45,13 @@ def test_classifier_and_feature_map(arch, classifier, feature_map, channels):
     assert maps[0].ndim == 4 and maps[0].shape[1] == channels
 
 
+def test_only_weights_of_two_dimensional_convolutions_are_channels_last():
+    """timm's lambda networks have one of three dimensions too, which torch refuses to lay out so."""
+    weights = build_model("timm/lambda_resnet26t", 3, "x").state_dict().values()
+    assert any(weight.ndim == 5 for weight in weights)
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights if w.ndim == 4)
+
+
 def test_layers_of_the_classifier():
     network = build_model("mobilenetv3_small", 3, "x")
     assert network.is_in_classifier("classifier.3.weight") and not network.is_in_classifier(
@@ -48,3 +66,202 @@ def test_names_of_the_state_are_stable():
     names = list(build_model("timm/test_resnet", 3, "x").state_dict())
     assert names[:2] == ["normalize.mean", "normalize.std"]
     assert all(name.startswith("net.") for name in names[2:])
+
+
+# what is found before a training: networks that cannot be saved, loaded, trained or exported
+
+
+class Odd(nn.Module):
+    """A classifier of 3 classes with one fault."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 3)
+        self.scale = nn.Parameter(torch.ones(1))
+        if fault == "random buffer that is not saved":
+            self.register_buffer("offset", torch.rand(3), persistent=False)
+        if fault == "no finite weights":
+            nn.init.constant_(self.fc.bias, float("nan"))
+
+    def forward(self, images):
+        fault, features = self.fault, self.conv(images).mean(dim=(2, 3))
+        logits = self.fc(features.detach() if fault == "no gradient" else features)
+        if fault == "random buffer that is not saved":
+            return logits + self.offset
+        if fault == "a tuple in training" and self.training:
+            return logits, features
+        if fault == "features in training" and self.training:
+            return features
+        if fault == "always a tuple":
+            return logits, features
+        if fault == "infinite":
+            return logits / 0
+        if fault == "no gradient":
+            return logits.detach()
+        if fault == "fails in training" and self.training:
+            raise KeyError("aux")
+        if fault == "made for the traced batch":
+            return logits[: int(len(images))] + torch.arange(len(images)).view(-1, 1) * int(len(images))
+        if fault == "no trace":
+            return self.fc(torch.from_numpy(features.numpy())) if not torch.is_grad_enabled() else logits
+        return logits
+
+    def get_extra_state(self):
+        return {"a": 1} if self.fault == "state without a tensor" else torch.zeros(1)
+
+    def set_extra_state(self, state):
+        if self.fault == "loads something else":
+            nn.init.zeros_(self.scale)
+
+
+def build_odd(fault):
+    return wrap_network(Odd(fault), ["fc"])
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        ("state without a tensor", "the network cannot be saved and loaded: "),
+        ("loads something else", "the network cannot be saved and loaded: net.scale differs"),
+        ("random buffer that is not saved", "the network cannot be saved and loaded: its logits differ"),
+        ("a tuple in training", r"the network's output in training is a tuple, not \(2, 3\)"),
+        ("features in training", r"the network's output in training has shape \(2, 4\), not \(2, 3\)"),
+        ("always a tuple", r"the network's output in evaluation is a tuple, not \(1, 3\)"),
+        ("infinite", "the network's output in evaluation is not finite"),
+        ("no finite weights", "the network's output in evaluation is not finite"),
+        ("no gradient", "the network cannot take a training step: element 0 of tensors does not require"),
+        ("fails in training", "the network cannot take a training step: 'aux'"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_refused_before_it_is_trained(monkeypatch, fault, message):
+    for module in ("initial", "checkpoint"):
+        monkeypatch.setattr(f"src.networks.{module}.build_model", lambda *_: build_odd(fault))
+    with pytest.raises(UserError, match=f"^params.yaml: student.arch: {message}") as caught:
+        build_initial(
+            make_settings(arch="resnet18"), BASES["softmax"], "abc", (32, 32), [(32, 32)], "student"
+        )
+    assert "\n" not in str(caught.value) and "(use " in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["made for the traced batch", "no trace"])
+def test_a_network_that_cannot_be_exported_is_refused(fault):
+    check_trace(build_odd("none"), (32, 32), "student")
+    with pytest.raises(
+        UserError, match="^params.yaml: student.arch: the network cannot be exported as TorchScript: "
+    ):
+        check_trace(build_odd(fault), (32, 32), "student")
+
+
+def test_checks_change_no_random_number_and_no_weight():
+    def build():
+        torch.manual_seed(0)
+        network = build_model("timm/test_mambaout", 3, "x")
+        if checked:
+            check_step(check_round_trip(network, "timm/test_mambaout", (32, 32), 3, "x"), (32, 32), 3, "x")
+            check_trace(network, (32, 32), "x")
+        return [*network.state_dict().values(), torch.rand(1)]
+
+    checked = False
+    plain = build()
+    checked = True
+    assert all(torch.equal(one, other) for one, other in zip(plain, build(), strict=True))
+
+
+def test_layers_that_are_used_twice_are_saved_and_loaded(tmp_path):
+    """timm's CoaT uses one module in every block of a stage: its tensors have several names."""
+    network = build_model("timm/coat_lite_tiny", 3, "x").eval()
+    names = [name for name in network.state_dict() if name.endswith("crpe.conv_list.0.weight")]
+    assert len(names) > 4
+    check_round_trip(network, "timm/coat_lite_tiny", (224, 224), 3, "x")
+    facts = Facts(
+        "timm/coat_lite_tiny", "softmax", tuple("abc"), 224, 224, (0.5,) * 3, (1.0,) * 3, "", "", "", ""
+    )
+    save_weights(tmp_path / "w.safetensors", network, facts)
+    loaded, _ = load_model(tmp_path / "w.safetensors")
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network(images))
+
+
+# weights files that no stage of this version wrote
+
+
+def change_facts(**changes):
+    return lambda facts, state: (
+        {name: value for name, value in (facts | changes).items() if value is not None},
+        state,
+    )
+
+
+FOREIGN = {
+    "other version": (change_facts(new=1), "have an unknown 'new'"),
+    "older version": (change_facts(base=None), "lack base"),
+    "unknown network": (change_facts(arch="resnet19"), "have a wrong arch: resnet19"),
+    "network of a hub": (change_facts(arch="timm/hf-hub:someone/else"), "have a wrong arch: timm/hf-hub"),
+    "tag of a hub": (change_facts(arch="timm/test_resnet.a:b"), "timm/test_resnet.a:b cannot be built"),
+    "number as a name": (change_facts(arch=18), "have a wrong arch: 18"),
+    "base": (change_facts(base="hinge"), "have a wrong base: hinge"),
+    "no classes": (change_facts(classes=[]), r"have a wrong classes: \[\]"),
+    "a class twice": (change_facts(classes=["a", "b", "a"]), "have a wrong classes: "),
+    "classes as text": (change_facts(classes="abc"), "have a wrong classes: abc"),
+    "classes as numbers": (change_facts(classes=[1, 2, 3]), "have a wrong classes: "),
+    "size": (change_facts(height=-32), "have a wrong height: -32"),
+    "size as text": (change_facts(width="32"), "have a wrong width: 32"),
+    "mean": (change_facts(mean=[0.5]), "have a wrong mean: "),
+    "std": (change_facts(std=[0.0, 1.0, 1.0]), "have a wrong std: "),
+    "a number for a hash": (change_facts(data=5), "have a wrong data: 5"),
+    "no mapping": (lambda facts, state: ([1], state), "are not a mapping"),
+    "more classes": (change_facts(classes=[*"abcd"]), "does not fit timm/test_resnet with 4 classes: 2"),
+    "other network": (change_facts(arch="timm/test_vit"), "does not fit timm/test_vit with 3 classes"),
+    "tensor missing": (lambda f, s: (f, {k: s[k] for k in s if k != "net.fc.bias"}), "first net.fc.bias"),
+    "tensor unknown": (lambda f, s: (f, s | {"net.fc.extra": torch.ones(1)}), "first net.fc.extra"),
+    "wrong shape": (lambda f, s: (f, s | {"net.fc.bias": torch.ones(4)}), "first net.fc.bias"),
+    "not finite": (lambda f, s: (f, s | {"net.fc.bias": torch.ones(3) / 0}), "net.fc.bias holds non-finite"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def facts_and_state():
+    facts = Facts("timm/test_resnet", "softmax", tuple("abc"), 32, 32, (0.5,) * 3, (1.0,) * 3, "", "", "", "")
+    state = build_model("timm/test_resnet", 3, "x").state_dict()
+    return asdict(facts), {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_weights_that_no_stage_wrote_are_one_line_with_the_file(tmp_path, facts_and_state, kind):
+    change, message = FOREIGN[kind]
+    facts, state = change(*facts_and_state)
+    path = tmp_path / "w.safetensors"
+    save_file(state, path, {"dojo": json.dumps(facts)})
+    with pytest.raises(UserError, match=f"^{path}: .*{message}") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value) and "(give the path of a file that a stage" in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ["{", "", "null", "[" * 100_000, "\x00", '{"arch": NaN}'])
+def test_facts_that_are_not_json_are_one_line(tmp_path, facts_and_state, header):
+    path = tmp_path / "w.safetensors"
+    save_file(facts_and_state[1], path, {"dojo": header})
+    with pytest.raises(UserError, match=f"^{path}: the facts in the header (are not|lack)"):
+        load_model(path)
+
+
+def test_a_damaged_weights_file_is_loaded_or_refused(tmp_path, facts_and_state):
+    """200 files with damaged headers: nothing but a network or a UserError."""
+    facts, state = facts_and_state
+    path, dice = tmp_path / "w.safetensors", random.Random(0)
+    save_file(state, path, {"dojo": json.dumps(facts)})
+    content, refused = path.read_bytes(), 0
+    head = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(200):
+        damaged = bytearray(content)
+        for _ in range(dice.choice((1, 1, 3))):
+            damaged[dice.randrange(head)] = dice.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            load_model(path)
+        except UserError:
+            refused += 1
+    assert refused > 100

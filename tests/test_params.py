@@ -1,16 +1,23 @@
 """params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
+import copy
 import json
-from dataclasses import dataclass
+import random
+import shutil
 
+import numpy as np
 import pytest
 from conftest import ROOT, edit_params
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
+from ruamel.yaml import YAML
 
 from src.ground.errors import UserError
 from src.ground.kinds import within
-from src.ground.params import Settings, read, read_params, read_top, require
+from src.ground.params import check_pictures, parse, read, read_params
+from src.ground.rules import BY_CLASS, count_fraction
+from src.ground.strict_yaml import parse_yaml
+from src.teaching.labels import draw_fraction
 from src.training.settings import TeacherSettings
 
 LOSS = (
@@ -34,10 +41,52 @@ def test_shipped_file_is_valid_and_read_as_dvc_reads_it(place):
     "text", ["1e-05", "1e-3", "0.1", "1E+2", ".5", "010", "1_0", "yes", "on", "1:30", "~", "'3'"]
 )
 def test_scalars_are_parsed_as_by_dvc(place, text):
-    from src.ground.params import parse
-
     (place / "x.yaml").write_text(f"a: {text}\n")
-    assert parse(f"a: {text}\n", "{}") == load_yaml("x.yaml")
+    assert parse_yaml(f"a: {text}\n".encode(), "x.yaml") == load_yaml("x.yaml")
+
+
+@pytest.mark.parametrize(
+    "key", ["3", "-3", "0", "'1.10'", '"true"', "yes", "no", "12:30", "golden retriever", "ä"]
+)
+def test_keys_are_the_text_that_dvc_reads(place, key):
+    """A class may be named 3; yes and 12:30 are text in YAML 1.2."""
+    (place / "x.yaml").write_text(f"a:\n  {key}: 5\n")
+    assert parse_yaml((place / "x.yaml").read_bytes(), "x.yaml")["a"] == {key.strip("'\""): 5}
+    assert [str(name) for name in load_yaml("x.yaml")["a"]] == [key.strip("'\"")]
+
+
+@pytest.mark.parametrize(
+    "key, meaning",
+    [(key, "a number") for key in ("1.10", "007", "1_000", "1e3", "0x10", "0o17", "+3", "-0", ".inf", ".nan")]
+    + [(key, "a truth value") for key in ("true", "False")]
+    + [(key, "nothing") for key in ("null", "~", "NULL")]
+    + [(key, "a date") for key in ("2024-01-01", "2024-99-99")]
+    + [("<<", "a merge"), ("=", "a default")],
+)
+@pytest.mark.parametrize("of", ["student:\n  class_weights", "student:\n  prior", "a", "teacher"])
+def test_keys_that_are_no_text_are_refused(key, meaning, of):
+    rest = "is read as {}, not as text (write it in quotes, in the file itself: -S drops them)"
+    with pytest.raises(UserError) as error:
+        parse_yaml(f"{of}:\n    {key}: 5\n".encode(), "x.yaml")
+    assert str(error.value) == f"x.yaml: line {of.count(chr(10)) + 2}: key {key} {rest.format(meaning)}"
+
+
+def test_what_dvc_makes_of_a_class_named_like_a_number_is_refused(place):
+    """`-S` turns 1.10 into 1.1, which may be another class; only the file can hold it, in quotes."""
+    apply_overrides(place / "params.yaml", ["student.class_weights={1.10: 5}"])
+    line = 1 + (place / "params.yaml").read_text().splitlines().index("    1.1: 5")
+    assert catch_refusal(place).startswith(
+        f"params.yaml: line {line}: key 1.1 is read as a number, not as text"
+    )
+
+
+def test_whole_numbers_as_overrides_stay_classes(place):
+    apply_overrides(
+        place / "params.yaml", ["+weighting.weighted.costs={3:{7:5}}", "student.class_weights={3: 5}"]
+    )
+    params = read_params()
+    assert params["weighting"]["weighted"]["costs"] == {"3": {"7": 5}}
+    assert params["student"]["class_weights"] == {"3": 5}
 
 
 def test_shipped_file_has_the_format_that_dvc_writes(place):
@@ -86,10 +135,24 @@ def test_every_list_can_be_overridden(place, key, value):
         ("loss", "softmax+bce", f"loss: {LOSS}, got 'softmax+bce'"),
         ("loss", "ohm+ohm", f"loss: {LOSS}, got 'ohm+ohm'"),
         ("seed", None, "seed: must be a whole number in [0, 4294967295], got None"),
-        ("threads", 0, "threads: must be a whole number in [1, inf), got 0"),
-        ("threads", True, "threads: must be a whole number in [1, inf), got True"),
+        ("threads", 0, "threads: must be a whole number in [1, 1024], got 0"),
+        ("threads", 100_000, "threads: must be a whole number in [1, 1024], got 100000"),  # a crash of torch
+        ("threads", True, "threads: must be a whole number in [1, 1024], got True"),
+        ("workers", 100_000, "workers: must be a whole number in [0, 1024], got 100000"),
+        ("data__root", 2024,
+         "data.root: must be the folder that contains train, val and test, got 2024 (write it in quotes)"),
+        ("student__arch", 18, "student.arch: must be text, got 18 (write it in quotes)"),
+        ("knowledge__teachers", ["x" * 500], f"knowledge.teachers: no entry teacher.{'x' * 97}..."),
+        ("student__epochs", "x" * 500,
+         f"student.epochs: must be a whole number in [1, inf), got '{'x' * 96}..."),
+        ("y" * 500, 1, f"{'y' * 97}...: unknown"),
+        ("student__curriculum", "true",
+         "student.curriculum: must be true or false, got 'true' (write it without quotes)"),
+        ("distributed__rendezvous", "localhost:65536",
+         "distributed.rendezvous: the port must be at most 65535, got 65536"),
         ("device", "gpu", "device: must be auto, cpu or cuda, got 'gpu', did you mean cpu?"),
-        ("student__lr", "0.1", "student.lr: must be a number in (0, 100], got '0.1'"),
+        ("student__lr", "0.1",
+         "student.lr: must be a number in (0, 100], got '0.1' (write it without quotes)"),
         ("student__lr", float("nan"), "student.lr: must be a number in (0, 100], got nan"),
         ("processes", 0, "processes: must be a whole number in [1, 4096], got 0"),
         (
@@ -152,45 +215,163 @@ def test_all_problems_are_reported_at_once(place):
     assert len(catch_refusal(place).splitlines()) == 3
 
 
+CHANGED = "(git diff params.yaml shows what changed)"
+
+
 @pytest.mark.parametrize(
-    "text, message",
+    "content, message",
     [
-        ("a: [1\n", "line 2, column 1: did not find expected ',' or ']'"),
-        ("\ta: 1\n", "line 1, column 1: found character that cannot start any token"),
-        ("a: 1\na: 2\n", 'line 2, column 1: found duplicate key "a" with value "2" (original value: "1")'),
-        ("", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
-        ("- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"a: [1\n", f"line 2, column 1: did not find expected ',' or ']' {CHANGED}"),
+        (b"\ta: 1\n", "line 1, column 1: found character that cannot start any token (indent with spaces, "
+         "not with tabs)"),
+        (b"a: 1\n---\nb: 2\n", f"line 2, column 1: found another document {CHANGED}"),
+        (b"a: 1\n\na: 2\n", "line 3: key a occurs twice, first in line 1 (remove one)"),
+        (b"x: {1: 5, '1': 6}\n", "line 1: key 1 occurs twice, first in line 1 (remove one)"),
+        (b"", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
+        (b"[" * 100_000, "line 1: nested more than 20 levels deep (git diff shows what changed)"),
+        (b"? [a]\n: 1\n", "line 1: a list or mapping as key (write its text in quotes)"),
+        (b"a: &b {c: 1}\nd: *b\n", "line 2: alias *b: -S would change all its places (write the value out)"),
+        (b"a: &a [*a]\n", "line 1: alias *a: -S would change all its places (write the value out)"),
+        (b"a: !!int x\n", "line 1: tag tag:yaml.org,2002:int (remove it)"),
+        (b"a: 2024-99-99\n", "line 1: 2024-99-99 is read as a date, not as text (write it in quotes)"),
+        (b"seed: " + b"9" * 5000, "line 1: a number of 5000 digits (at most 320)"),
+        (b'a: "\\0"\n', 'line 1: "\\0" is in no name (remove it)'),
+        (b"a: 1\r\n# Gr\xf6\xdfe\r\n", "line 2: byte 0xf6 is not UTF-8 (save the file as UTF-8)"),
+        (b"a: 1\r# \xff", "line 2: byte 0xff is not UTF-8 (save the file as UTF-8)"),
+        ("a: 1\n".encode("utf-16"), "line 1: UTF-16, not UTF-8 (save the file as UTF-8)"),
+        ("a: 1\n".encode("utf-16-le"), "line 1: control character U+0000 (remove it)"),
+        (b"a: 1\n# \x07\n", "line 2: control character U+0007 (remove it)"),
+        ("a: 1\nb: \x85c\nd: [\n".encode(), f"line 4, column 1: could not find expected ':' {CHANGED}"),
     ],
-)
-def test_a_broken_file_is_reported(place, text, message):
-    (place / "params.yaml").write_text(text)
+)  # fmt: skip
+def test_a_broken_file_is_reported_in_one_line(place, content, message):
+    (place / "params.yaml").write_bytes(content)
     assert catch_refusal(place) == f"params.yaml: {message}"
 
 
-@dataclass(frozen=True)
-class Ohm:
-    hard_ratio: float
+def test_a_byte_order_mark_and_line_ends_of_windows_are_read(place):
+    before = read_params()
+    content = (place / "params.yaml").read_bytes()
+    (place / "params.yaml").write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert read_params() == before
 
-    def __post_init__(self):
-        require(self.hard_ratio < 0.5, "hard_ratio must be below 0.5", self.hard_ratio)
+
+def test_an_alias_would_be_changed_in_all_places(place):
+    """Why aliases are refused: DVC changes teacher one together with teacher two."""
+    (place / "x.yaml").write_text("one: &a\n  augment:\n    flip: 0\ntwo:\n  <<: *a\n")
+    apply_overrides(place / "x.yaml", ["two.augment.flip=1"])
+    assert load_yaml("x.yaml")["one"] == {"augment": {"flip": 1}}
 
 
-def test_a_rule_across_fields_names_its_section(place):
-    with pytest.raises(
-        UserError, match=r"^params.yaml: weighting.ohm: hard_ratio must be below 0.5, got 0.7$"
-    ):
-        read(Ohm, "weighting.ohm")
+def test_no_mutation_of_the_file_gives_a_traceback(place):
+    """Bytes changed, lines cut, doubled and swapped: it is read or refused in short lines."""
+    content, generator = (place / "params.yaml").read_bytes(), random.Random(0)
+    pieces = [
+        b"\t",
+        b"\x00",
+        b"\xff",
+        b"&a ",
+        b"*a",
+        b"!x ",
+        b"- ",
+        b": ",
+        b"{",
+        b"]",
+        b"'",
+        b'"',
+        b"%",
+        b"|\n",
+        b"? ",
+    ]
+    refused = 0
+    for _ in range(150):
+        lines = content.splitlines(keepends=True)
+        for _ in range(generator.randint(1, 3)):
+            place_of_change = generator.randrange(len(lines))
+            line = lines[place_of_change]
+            cut = generator.randint(0, len(line))
+            piece = generator.choice([*pieces, bytes([generator.randrange(256)]), generator.choice(lines)])
+            lines[place_of_change] = line[:cut] + piece + line[cut + generator.randint(0, 3) :]
+        try:
+            parse(b"".join(lines), (place / "params.schema.json").read_bytes())
+        except UserError as error:
+            refused += 1
+            assert all(
+                line.startswith("params.yaml: ") and len(line) < 500 for line in str(error).splitlines()
+            )
+    assert refused > 50
 
 
 def test_numbers_are_converted_to_the_declared_type(place):
-    edit_params(place, student__epochs=3.0, student__lr=1)
-    assert repr(read(int, "student.epochs")) == "3" and repr(read(float, "student.lr")) == "1.0"
+    edit_params(place, student__epochs=13.0, student__lr=1)
+    assert repr(read(int, "student.epochs")) == "13" and repr(read(float, "student.lr")) == "1.0"
 
 
 def test_a_missing_file_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="params.yaml: not found"):
         read_params()
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2,
+    3.5,
+    10**30,
+    float("inf"),
+    float("nan"),
+    "",
+    "a",
+    "a\nb",
+    "x" * 999,
+    "none",
+    [],
+    [1],
+]
+ODD += [
+    [None],
+    [[]],
+    {},
+    {"a": 1},
+    {"a": {"a": "x"}},
+    {3: None},
+    [0.0] * 999,
+    "softmax+",
+    "timm/",
+    "~",
+    "${x}",
+]
+
+
+def test_no_value_of_any_key_gives_a_traceback(place):
+    """Values of other kinds, keys removed and added: the file is read or refused in short lines."""
+    schema, generator, yaml = (place / "params.schema.json").read_bytes(), random.Random(0), YAML(typ="safe")
+    for _ in range(30):
+        params = load_yaml("params.yaml")
+        section, change = params, generator.choice(["set", "set", "set", "remove", "add"])
+        while change and isinstance(section, dict) and section:
+            key = generator.choice(list(section))
+            if not isinstance(section[key], dict) or generator.random() < 0.2:
+                if change == "remove":
+                    del section[key]
+                else:
+                    key = generator.choice(["x.y", "", " ", "student", "x" * 999]) if change == "add" else key
+                    section[key] = copy.deepcopy(generator.choice(ODD))
+                change = ""
+            else:
+                section = section[key]
+        yaml.dump(params, place / "params.yaml")
+        try:
+            parse((place / "params.yaml").read_bytes(), schema)
+        except UserError as error:
+            assert all(
+                line.startswith("params.yaml: ") and len(line) < 400 for line in str(error).splitlines()
+            )
+        shutil.copy(ROOT / "params.yaml", place)
 
 
 # teachers: an entry overrides teacher_common
@@ -224,30 +405,122 @@ def test_a_mapping_by_class_in_an_entry_takes_the_place_of_the_shared_one(place)
     assert second.weighting.weighted.costs == {"3": {"8": 2.0}} and big.weighting.ohm == second.weighting.ohm
 
 
-@dataclass(frozen=True)
-class Ordered(Settings):
-    """A part of a part of the file."""
-
-    train: int
-    val: int
-    seed: int
-    imbalance: float
-    label_noise: float
-
-    def check(self):
-        require(self.train < 10, "train must be below 10", self.train)
+# rules across keys
 
 
-@dataclass(frozen=True)
-class Top(Settings):
-    """A part of the file's top level."""
+def test_every_mapping_by_class_is_known_to_the_rules():
+    """A new setting with values by class must be merged as a whole, and its classes checked."""
+    schema = json.loads((ROOT / "params.schema.json").read_text())
 
-    demo: Ordered
+    def find(node, name):
+        by_class = isinstance(node.get("additionalProperties"), dict) or any(
+            map(by_name, node.get("anyOf", []))
+        )
+        return ({name} if by_class else set()).union(
+            *(find(n, k) for k, n in node.get("properties", {}).items())
+        )
+
+    def by_name(node):
+        return isinstance(node.get("additionalProperties"), dict)
+
+    assert find(schema, "") == BY_CLASS
 
 
-def test_a_rule_below_a_key_of_the_top_level_names_its_section(place):
-    with pytest.raises(UserError, match=r"^params.yaml: demo: train must be below 10, got 300$"):
-        read_top(Top)
+@pytest.mark.parametrize(
+    "changes, problems",
+    [
+        ({"student__epochs": 12}, ["student: warmup must be below epochs, got 12 and 12"]),
+        ({"teacher__second__warmup": 30}, ["teacher.second: warmup must be below epochs, got 30 and 30"]),
+        ({"teacher_common__swa": 3, "teacher__second__ema": 0.9},
+         ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
+        ({"demo__train": 1500, "demo__val": 290},
+         ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
+        ({"data__min_side": 8001},
+         ["data: max_pixels must be at least min_side x min_side, 64016001, got 64000000"]),
+        ({"curriculum__weights": [1.0]},
+         ["curriculum: thresholds and weights must have the same length, got 4 and 1"]),
+        ({"processes": 4, "distributed__nodes": 3},
+         ["processes: must be a multiple of distributed.nodes, got 4 and 3",
+          *(f"{key}.batch_size: must be a multiple of processes, 4, got 50 (it counts the pictures of all "
+            "processes)" for key in ("teacher.big", "student"))]),
+        ({"student__sync_batchnorm": True, "device": "cpu"},
+         ["student.sync_batchnorm: true, but it runs on GPUs only, not on a CPU (set false)"]),
+        ({"student__warmup": 99, "curriculum__weights": [0, 0, 0, 0], "seed": -1, "teacher__big__lr": 0},
+         ["seed: must be a whole number in [0, 4294967295], got -1",
+          "teacher.big.lr: must be a number in (0, 100], got 0",
+          "curriculum: at least one weight must be positive, got [0, 0, 0, 0]",
+          "student: warmup must be below epochs, got 99 and 40"]),
+    ],
+)  # fmt: skip
+def test_rules_across_keys_are_checked_in_every_stage_all_at_once(place, changes, problems):
+    edit_params(place, **changes)
+    assert catch_refusal(place).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
+
+
+@pytest.mark.parametrize(
+    "changes, problems",
+    [
+        ({}, []),
+        ({"student__class_weights": {"cta": 2.0}},
+         ["student.class_weights.cta: no such class, did you mean cat?"]),
+        ({"student__class_weights": {"1.1": 2.0}},
+         ["student.class_weights.1.1: no such class, did you mean 1.10?"]),
+        ({"teacher_common__prior": {"x": 0.1}},
+         ["teacher.big.prior.x: no such class (3 classes: cat, dog, 1.10)"]),
+        ({"student__prior": {"cat": 0.5, "dog": 0.5}},
+         ["student.prior: the probabilities must sum to less than 1, since other classes share the rest, got "
+          "1"]),
+        ({"student__prior": {"cat": 0.5, "dog": 0.5}, "loss": "bce"}, []),
+        ({"weighting__weighted__costs": {"cat": {"x": 2.0}}}, []),  # has no effect: loss does not name it
+        ({"weighting__weighted__costs": {"cat": {"x": 2.0}, "dog": {"dog": 2.0}}, "loss": "ohm+weighted"},
+         ["weighting.weighted.costs.cat.x: no such class (3 classes: cat, dog, 1.10)",
+          "weighting.weighted.costs.dog.dog: a class cannot be mistaken for itself (use class_weights to "
+          "weight whole classes)"]),
+        ({"teacher__big__loss": "threshold", "teacher_common__weighting__threshold__high_of": {"cow": 0.9}},
+         ["teacher.big.weighting.threshold.high_of.cow: no such class (3 classes: cat, dog, 1.10)"]),
+        ({"student__batch_size": 91},
+         ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
+        ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
+         ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "
+          "50 x 2",
+          "student.batch_size: must be at most 45, the number of training pictures, got 50"]),
+    ],
+)  # fmt: skip
+def test_what_contradicts_classes_or_counts_is_refused_all_at_once(place, changes, problems):
+    edit_params(place, **changes)
+    if not problems:
+        return check_pictures(CLASSES, trains=True)
+    with pytest.raises(UserError) as error:
+        check_pictures(CLASSES, trains=True)
+    assert str(error.value).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+def test_a_class_in_another_unicode_form_is_explained(place):
+    """macOS decomposes what a keyboard composes; both look the same."""
+    edit_params(place, student__class_weights={"caf\u00e9": 2.0})
+    with pytest.raises(UserError) as error:
+        check_pictures({"cafe\u0301": 30, "cat": 30}, trains=False)
+    assert str(error.value) == (
+        "params.yaml: student.class_weights.caf\u00e9: no such class (the folder's name has the same letters "
+        "in another Unicode form: copy it from there)"
+    )
+
+
+def test_a_list_of_many_classes_is_cut(place):
+    edit_params(place, student__class_weights={"?": 2.0})
+    with pytest.raises(UserError) as error:
+        check_pictures({f"{number}{'x' * 200}": 9 for number in range(10_000)}, trains=False)
+    assert "(10000 classes: 0xx" in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.34, 0.5, 1.0])
+def test_the_counted_fraction_is_the_drawn_one(fraction):
+    labels = np.repeat([0, 1, 2], [1, 7, 30])
+    counted = [count_fraction(count, fraction) for count in (1, 7, 30)]
+    assert np.bincount(labels[draw_fraction(labels, fraction, seed=1)]).tolist() == counted
 
 
 @pytest.mark.parametrize(

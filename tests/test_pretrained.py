@@ -7,6 +7,7 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from src.ground.errors import UserError
 from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
-from src.networks.pretrained import fill, load_pretrained
+from src.networks.pretrained import fill, hash_tensors, load_pretrained
 from src.networks.prior import set_bias
 
 CLASSIFIERS = {
@@ -109,7 +110,9 @@ def test_auxiliary_classifiers_are_skipped(tmp_path, capsys):
 def test_the_file_of_a_student_sets_mean_and_std(tmp_path, capsys):
     source = build_model("timm/test_resnet", 5, "x")
     source.normalize.mean.fill_(0.25)
-    facts = Facts("timm/test_resnet", "softmax", tuple("abcde"), 32, 32, (0.25,) * 3, (1,) * 3, "", "", "")
+    facts = Facts(
+        "timm/test_resnet", "softmax", tuple("abcde"), 32, 32, (0.25,) * 3, (1,) * 3, "", "", "", ""
+    )
     save_weights(tmp_path / "student.safetensors", source, facts)
     model = load("timm/test_resnet", str(tmp_path / "student.safetensors"))
     assert model.normalize.mean.flatten().tolist() == [0.25] * 3
@@ -198,7 +201,7 @@ def test_a_pinned_hash_is_checked(tmp_path):
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     load("timm/test_resnet", path, wanted_hash=digest)
     assert catch_refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
-        f"_sha256: {path} has {digest} (use another file, or set any)"
+        f"_sha256: {path} has {digest} (use other weights, or set any)"
     )
 
 
@@ -213,10 +216,31 @@ def test_default_loads_the_weights_of_torchvision(tmp_path, monkeypatch, capsys)
     torch.save(source.state_dict(), tmp_path / "checkpoints" / url.rpartition("/")[2])
     model = load("squeezenet1_1", "default")
     assert torch.equal(model.net.features[0].weight, source.features[0].weight)
-    assert (
-        "squeezenet1_1: 50 tensors loaded, left out: classifier.1, new: classifier.1"
-        in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "squeezenet1_1: 50 tensors loaded, left out: classifier.1, new: classifier.1" in said
+    assert f"params.yaml: student.pretrained_sha256: {model.pretrained} (set it to make sure" in said
+    load("squeezenet1_1", "default", wanted_hash=model.pretrained)
+    assert "_sha256" not in capsys.readouterr().out
+    wrong = catch_refusal("squeezenet1_1", "default", wanted_hash="0" * 64)
+    assert wrong == (
+        f"_sha256: the library's weights of squeezenet1_1 has {model.pretrained} "
+        "(use other weights, or set any)"
     )
+
+
+def test_the_hash_of_tensors_depends_on_names_types_shapes_and_values():
+    state = {"a": torch.arange(6.0), "b": torch.tensor(3), "c": torch.zeros(0)}
+    assert hash_tensors(dict(reversed(state.items()))) == hash_tensors(state)
+    first = hashlib.sha256(b"a torch.float32 (6,)\n" + np.arange(6, dtype="<f4").tobytes())
+    assert hash_tensors({"a": state["a"]}) == first.hexdigest()
+    changed = (
+        {"a": state["a"].view(2, 3)},
+        {"a": state["a"].half()},
+        {"b": torch.tensor(4)},
+        {"d": state["a"]},
+    )
+    found = {hash_tensors(state | change) for change in changed}
+    assert len(found | {hash_tensors(state)}) == 5
 
 
 def test_default_loads_the_weights_of_timm(tmp_path, monkeypatch, capsys):

@@ -1,10 +1,14 @@
 """A killed training resumes to the same bits; changed inputs, damage and a second writer are reported."""
 
+import errno
+import fcntl
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,8 @@ from conftest import (
     wrap_network,
 )
 
+import src.training.fit
+import tools.clean_runs
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.params import flatten
@@ -31,8 +37,9 @@ from src.networks.libraries import build_model
 from src.training.fingerprint import collect_inputs, hash_file
 from src.training.fit import fit
 from src.training.resume import hold_lock, open_state
-from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, write_file
+from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, read_file, write_file
 from src.training.state import Saved, State
+from src.training.validation import Validation
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +88,7 @@ def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(
     model = build_model(chosen.arch, 3, "student")
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
+        model.net.bn1 = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.bn1)
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
     mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
     data = make_training_set(
@@ -117,7 +125,8 @@ def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, chan
             with pytest.raises(Killed):
                 train(pack, Saved(tmp_path), KilledAfter(last), **changes)
     assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
-    assert f"resuming from epoch {min(2, len(quiet[2]) - 1)}, saved in {tmp_path}" in capsys.readouterr().out
+    begun = f"{min(2, len(quiet[2]) - 1)} and {6 if 'accumulate' in changes else 3} batches of the next"
+    assert f"resuming from epoch {begun}, saved in {tmp_path}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -145,6 +154,67 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert len(seen) == epochs * batches  # none is seen twice
     begun = "epoch 0 and 6 batches" if changes.get("accumulate") else "epoch 1 and 2 batches"
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
+
+
+class Slow(Validation):
+    """A validation in which a signal arrives before batch `batch` of measurement `number`, both from 1."""
+
+    number, batch = 1, 2
+
+    def measure(self, model, before_batch=lambda: None):
+        calls = []
+
+        def check():
+            calls.append(len(calls) + 1)
+            if calls == [*range(1, Slow.batch + 1)] and Slow.number == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            before_batch()
+
+        found = super().measure(model, check)
+        Slow.number -= 1
+        return found
+
+
+@pytest.mark.parametrize(
+    "number, changes",
+    [
+        (1, {}),
+        (1, {"ema": 0.9, "optimizer": "ranger"}),
+        (3, {"swa": 2, "dropout": 0.5}),
+        (4, {"swa": 2, "optimizer": "ranger", "accumulate": 3, "batch_size": 2}),
+    ],
+)
+def test_a_signal_during_validation_loses_nothing(pack, tmp_path, monkeypatch, capsys, number, changes):
+    """Not even in the first epoch, and no batch is trained again."""
+    quiet, seen = train(pack, State(), NoCurves(), **changes), []
+    monkeypatch.setattr(Saved, "save_if_cheap", lambda _: None)  # only the signal saves
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("conftest.Validation", Slow)
+        Slow.number = number
+        train(pack, Saved(tmp_path), NoCurves(), transforms=[lambda b, _: seen.append(b) or b], **changes)
+    resumed = train(
+        pack, Saved(tmp_path), NoCurves(), transforms=[lambda b, _: seen.append(b) or b], **changes
+    )
+    assert_same(resumed, quiet)
+    assert len(seen) == 4 * (15 if "accumulate" in changes else 3)
+    assert f"resuming from epoch {number - 1} and" in capsys.readouterr().out
+
+
+def test_a_signal_while_batch_norm_is_recomputed_loses_nothing(pack, tmp_path, monkeypatch):
+    """SWA passes over all training pictures once more; the signal arrives before its second batch."""
+    changes = {"swa": 2, "dropout": 0.5}
+    quiet, read = train(pack, State(), NoCurves(), **changes), src.training.fit.read_images
+
+    def interrupted(*arguments):
+        for number, images in enumerate(read(*arguments)):
+            if number == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield images
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("src.training.fit.read_images", interrupted)
+        train(pack, Saved(tmp_path), NoCurves(), **changes)
+    assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
 
 
 @pytest.mark.parametrize("name", EACH_OPTIMIZER)
@@ -215,7 +285,7 @@ def test_a_state_that_runs_code_is_refused(tmp_path):
 
     write_file(tmp_path, {"places": "[]", "state": Evil()}, torch.zeros(8, dtype=torch.uint8))
     with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
-        parse((tmp_path / NEWEST).read_bytes())
+        parse(*read_file(tmp_path / NEWEST))
     assert not (tmp_path / "PWNED").exists()
 
 
@@ -235,15 +305,34 @@ def test_every_type_of_state_survives_a_round_trip(tmp_path):
     writer = SnapshotWriter(tmp_path)
     for _ in range(4):  # overwrites older files too
         writer.write(state)
-    found = parse((tmp_path / NEWEST).read_bytes())
+    found = parse(*read_file(tmp_path / NEWEST))
     assert found.keys() == state.keys() and found[7] == state[7]
     for one, other in zip([found["floats"], found["half"], *found["parts"]],
                           [state["floats"], state["half"], *state["parts"]], strict=True):  # fmt: skip
         assert one.dtype == other.dtype and torch.equal(one, other)
     assert found["floats"].stride() == state["floats"].stride()
     writer.write({"short": torch.ones(1)})
-    assert parse((tmp_path / NEWEST).read_bytes()) == {"short": torch.ones(1)}
-    assert parse((tmp_path / BEFORE).read_bytes()).keys() == state.keys()
+    assert parse(*read_file(tmp_path / NEWEST)) == {"short": torch.ones(1)}
+    assert parse(*read_file(tmp_path / BEFORE)).keys() == state.keys()
+
+
+def test_a_state_is_in_memory_once_when_it_is_read(tmp_path):
+    """The tensors are views of the bytes that were read; before, there were two further copies."""
+    save_twice(tmp_path)
+    layout, buffer = read_file(tmp_path / NEWEST)
+    weight = parse(layout, buffer)["weights"]["weight"]
+    assert weight.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr()
+    assert weight.data_ptr() % 64 == 0 and weight[0, 0] == 2.0
+
+
+def test_a_header_of_another_size_takes_no_memory(tmp_path):
+    """A damaged length of 2^60 bytes is noticed before anything is allocated."""
+    save_twice(tmp_path)
+    content = bytearray((tmp_path / NEWEST).read_bytes())
+    content[16:24] = (2**60).to_bytes(8, "little")
+    (tmp_path / NEWEST).write_bytes(content)
+    with pytest.raises(ValueError, match=r"^11529215\d+ bytes were written"):
+        read_file(tmp_path / NEWEST)
 
 
 def test_a_full_disk_keeps_the_previous_state(tmp_path, monkeypatch):
@@ -333,4 +422,90 @@ def test_a_second_writer_is_refused_until_the_first_ends(tmp_path, monkeypatch):
             pass
         first.kill()
     with hold_lock(tmp_path):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        assert tmp_path.with_suffix(".lock").read_text() == str(os.getpid())
+
+
+def test_no_file_is_open_in_a_folder_that_is_removed(run_folder, monkeypatch):
+    """Network disks keep an open file that is removed under another name, so its folder is not empty."""
+    remove, opened = shutil.rmtree, []
+
+    def check_and_remove(folder, **options):
+        links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        opened.append([link for link in links if link.startswith(str(Path(folder).resolve()) + "/")])
+        remove(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", check_and_remove)
+    with open_state("train_student", "", CPU) as state:
+        state.track(weights=torch.nn.Linear(1, 1))
+        state.save()
+    assert opened == [[]]
+    assert list(state.folder.parent.iterdir()) == []  # the lock is gone too
+
+
+def test_a_folder_that_cannot_be_removed_ends_no_training(run_folder, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, ignore_errors: None)
+    with open_state("train_student", "", CPU) as state:
+        pass
+    assert capsys.readouterr().out == (
+        f"warning: {state.folder}: cannot be removed completely (remove it by hand)\n"
+    )
+
+
+def test_a_lock_that_its_owner_removed_is_made_anew(tmp_path, monkeypatch):
+    """Otherwise the next two processes could hold a lock each: on the removed file and on a new one."""
+    folder, path = tmp_path / "run", tmp_path / "run.lock"
+    flock = fcntl.flock
+
+    def lose_the_file_once(file, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lose_the_file_once)
+    with hold_lock(folder), pytest.raises(UserError, match="another training"):
+        with hold_lock(folder, patience=0):
+            pass
+    assert not path.exists()
+
+
+def test_a_disk_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with hold_lock(tmp_path / "run"):
+        pass
+    assert "run.lock: no locks on this disk, No locks available: start this run only once" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_system_without_fcntl_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.training.resume.fcntl", None)
+    with pytest.raises(UserError, match=r"run.lock: this system cannot lock files \(use Linux"):
+        with hold_lock(tmp_path / "run"):
+            pass
+
+
+def test_older_unfinished_runs_are_removed_unless_they_run(run_folder, capsys):
+    folders = []
+    for number in range(7):
+        edit_params(run_folder, student__lr=0.001 * (number + 1))
+        with pytest.raises(Killed), open_state("train_student", "", CPU) as state:
+            raise Killed
+        folders.append(state.folder)
+        os.utime(state.folder, (number, number))
+        if number == 1:
+            running = hold_lock(state.folder)
+            running.__enter__()
+    assert [folder.exists() for folder in folders] == [False, True, False, True, True, True, True]
+    assert f"{folders[0]}: an older unfinished run, removed" in capsys.readouterr().out
+    locks = sorted(path.stem for path in folders[0].parent.glob("*.lock"))
+    assert locks == sorted(folder.name for folder in folders if folder.exists())
+    (run_folder / ".scratch/evaluate").mkdir()
+    tools.clean_runs.main()
+    assert [folder.exists() for folder in folders] == [False, True] + 5 * [False]
+    running.__exit__(None, None, None)
+    tools.clean_runs.main()
+    left = [path.name for path in (run_folder / ".scratch").rglob("*")]
+    assert sorted(left) == ["evaluate", "train_student"]

@@ -1,16 +1,21 @@
 """The runtime set-up of a stage: the CPU's instruction set, the device and the memory."""
 
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+from decimal import Decimal, localcontext
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT, edit_params
 
 from src.ground.errors import UserError
+from src.machine.isa import CPU_ISA
+from src.machine.rounding import replace_sqrt
 from src.machine.runtime import MachineSettings, start_machine
 
 SHOW = "import stages, torch; print(torch.backends.cpu.get_cpu_capability())"
@@ -34,8 +39,21 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
     assert read_capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
 
 
-def make_machine(device, cpu_isa="auto"):
-    return MachineSettings(threads=torch.get_num_threads(), cpu_isa=cpu_isa, device=device, processes=1)
+def make_machine(device, cpu_isa="auto", tf32=False):
+    threads = torch.get_num_threads()
+    return MachineSettings(threads=threads, cpu_isa=cpu_isa, device=device, tf32=tf32, processes=1)
+
+
+@pytest.mark.parametrize("tf32, precision", [(True, "tf32"), (False, "ieee")])
+def test_float32_is_exact_on_a_gpu_unless_tf32_is_asked_for(tf32, precision):
+    start_machine(make_machine("cpu", tf32=tf32), seed=0)
+    assert torch.backends.cudnn.conv.fp32_precision == precision  # by itself torch takes tf32 here
+    assert torch.backends.cudnn.rnn.fp32_precision == precision
+    assert torch.backends.cuda.matmul.fp32_precision == precision
+    if torch.cuda.is_available():
+        one = torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
+        difference = (one.cuda() @ one.cuda()).cpu().double() - one.double() @ one.double()
+        assert (difference.abs().max() > 1e-3) == tf32
 
 
 def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatch):
@@ -44,6 +62,51 @@ def test_an_instruction_set_other_than_requested_is_a_warning(capsys, monkeypatc
     assert capsys.readouterr().out.startswith("warning: cpu_isa: avx2 requested, torch uses DEFAULT")
     start_machine(make_machine("cpu", cpu_isa="auto"), seed=0)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_every_operation_gives_the_bytes_that_both_makers_gave():
+    if "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("operations.json is of CPUs with AVX2")
+    command = [sys.executable, str(ROOT / "tests/operations.py")]
+    environment = os.environ | CPU_ISA["same"] | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found, wanted = json.loads(run.stdout), json.loads((ROOT / "tests/operations.json").read_text())
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """torch's square root replaced for one test."""
+    library = replace_sqrt.__wrapped__()
+    yield
+    library._destroy()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_square_roots_are_correctly_rounded(exact, dtype):
+    numbers = torch.rand(10_000, generator=torch.Generator().manual_seed(0)).to(dtype)
+    numbers = torch.cat([numbers, torch.tensor([0.0, 4.0, 1e30, 1e-40, float("inf")], dtype=dtype)])
+    with localcontext(prec=60):
+        roots = [Decimal(number).sqrt() if number < float("inf") else number for number in numbers.tolist()]
+    wanted = torch.tensor([float(root) for root in roots], dtype=torch.float64).to(dtype)
+    into, strided = torch.empty_like(numbers), torch.stack([numbers, numbers], dim=1)[:, 0]
+    assert torch.equal(numbers.sqrt(), wanted)
+    assert torch.equal(numbers.clone().sqrt_(), wanted)
+    assert torch.equal(torch.sqrt(numbers, out=into), wanted)
+    assert torch.equal(strided.sqrt(), wanted)
+    assert torch.equal(torch._foreach_sqrt([numbers])[0], wanted)
+
+
+def test_the_exact_square_root_is_torchs_in_all_else(exact):
+    numbers = torch.rand(3, 4, requires_grad=True)
+    numbers.sqrt().sum().backward()
+    assert torch.allclose(numbers.grad, 0.5 / numbers.detach().sqrt())
+    assert torch.tensor(-1.0).sqrt().isnan()
+    assert torch.arange(3).sqrt().dtype == torch.float32
+    assert torch.allclose(torch.tensor([2j]).sqrt(), torch.tensor([1 + 1j]))
+    last = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    assert last.sqrt().is_contiguous(memory_format=torch.channels_last)
 
 
 FAULTS = """

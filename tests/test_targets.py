@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 from conftest import edit_params
 
+import src.teaching.curriculum
+import src.teaching.targets
+from src.ground.digits import list_chunks
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.teaching.curriculum import (
     CurriculumSettings,
     assign_weights,
+    find_truth_probs,
 )
 from src.teaching.curriculum_file import choose_weights, read_weights, write_weights
-from src.teaching.knowledge import Knowledge
+from src.teaching.knowledge import Knowledge, average_teachers
+from src.teaching.labels import LabelTargets
 from src.teaching.targets import DistillSettings, mix_targets
 
 TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
@@ -21,6 +26,24 @@ TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 def test_mix_targets_by_hand():
     targets = mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
     assert np.allclose(targets, [[0.7, 0.18, 0.12], [0.06, 0.12, 0.82]]) and targets.dtype == np.float32
+
+
+def test_mixing_in_parts_changes_no_bit(monkeypatch):
+    labels = np.arange(50) % 20
+    generator = np.random.default_rng(0)
+    teachers = [
+        Knowledge("softmax", generator.dirichlet(np.ones(20), 50)),
+        Knowledge("bce", generator.random((50, 20))),
+    ]
+    settings = DistillSettings(share=0.7, temperature=2)
+    whole = mix_targets(LabelTargets(labels, 20), teachers, "softmax", settings)
+    dense = 0.3 * np.eye(20)[labels] + 0.7 * average_teachers(teachers, "softmax", 2)
+    assert np.allclose(whole, dense, atol=1e-7)
+    sure = find_truth_probs(teachers, labels)
+    for module in (src.teaching.targets, src.teaching.curriculum):
+        monkeypatch.setattr(module, "list_chunks", lambda count, width: list_chunks(count, width, most=60))
+    assert np.array_equal(mix_targets(LabelTargets(labels, 20), teachers, "softmax", settings), whole)
+    assert np.array_equal(find_truth_probs(teachers, labels), sure)
 
 
 def test_share_one_with_a_teacher_that_repeats_the_labels_is_plain():
@@ -61,7 +84,7 @@ def test_controls_assign_the_same_weights_to_other_pictures():
         ([0.7, 0.0], [1.0], "thresholds and weights must have the same length, got 2 and 1"),
         ([0.5, 0.7, 0.0], [1, 1, 1], "thresholds must decrease and end at 0, got [0.5, 0.7, 0.0]"),
         ([0.7, 0.5], [1, 1], "thresholds must decrease and end at 0, got [0.7, 0.5]"),
-        ([0.7, 0.0], [0, 0], "at least one weight must be positive, got [0.0, 0.0]"),
+        ([0.7, 0.0], [0, 0], "at least one weight must be positive, got [0, 0]"),
     ],
 )
 def test_invalid_curricula_are_refused(place, thresholds, weights, message):
@@ -77,6 +100,35 @@ def test_weights_survive_a_round_trip(tmp_path):
     assert read_weights(path, names[::-1]).tolist() == [0.1, 0.7, 1]
     with pytest.raises(UserError, match="1 of 2 training pictures have no weight, first f"):
         read_weights(path, ["e", "f"])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "line 1: must be path,weight (run dvc repro -f make_curriculum)"),
+        ("path;weight\na;1\n", "line 1: must be path,weight ("),
+        ("path,weight\na,1\nb\n", "line 3: a weight must be finite and non-negative, got '' ("),
+        ("path,weight\na,1\nb,x\n", "line 3: a weight must be finite and non-negative, got 'x' ("),
+        ("path,weight\na,1\nb,1,2\n", "line 3: a weight must be finite and non-negative, got '1,2' ("),
+        ("path,weight\na,nan\nb,1\n", "line 2: a weight must be finite and non-negative, got 'nan' ("),
+        ("path,weight\na,-1\nb,1\n", "line 2: a weight must be finite and non-negative, got '-1' ("),
+        ("path,weight\na,inf\nb,1\n", "line 2: a weight must be finite and non-negative, got 'inf' ("),
+        ("path,weight\na,1\nb,1\na,1\n", "line 4: a is listed twice ("),
+        ("path,weight\na,1\n\u00fc,1\nb,1\n", "line 3: not UTF-8 ("),
+        ("path,weight\na," + "1" * 200_000 + "\n", "line 2: not CSV: field larger than field limit"),
+    ],
+)
+def test_a_damaged_curriculum_is_refused_with_file_and_line(tmp_path, text, message):
+    path = tmp_path / "curriculum.txt"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as error:
+        read_weights(path, ["a", "b"])
+    assert str(error.value).startswith(f"{path}: {message}") and len(str(error.value).splitlines()) == 1
+
+
+def test_a_curriculum_with_a_byte_order_mark_and_blank_lines(tmp_path):
+    (tmp_path / "c.txt").write_bytes(b"\xef\xbb\xbfpath,weight\r\n\r\nb,0.5\r\na,1\r\n\r\n")
+    assert read_weights(tmp_path / "c.txt", ["a", "b"]).tolist() == [1, 0.5]
 
 
 def test_weights_have_an_effect_only_with_the_curriculum():

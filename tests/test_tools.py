@@ -1,9 +1,18 @@
 """Commands outside the pipeline, by hand; slow tests elsewhere run them on a project."""
 
+import re
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import ROOT, edit_params
 
+from src.ground.errors import UserError
+from tools import preflight
 from tools.lr_range import count_steps, smooth
 from tools.preview import describe_target, pick_rows
 
@@ -33,3 +42,66 @@ def test_pictures_of_all_classes_are_picked():
 
 def test_describe_a_mixed_target():
     assert describe_target(torch.tensor([0.0, 0.7, 0.3]), ("cat", "dog", "owl")) == "dog 0.70\nowl 0.30"
+
+
+def test_make_demo_runs_only_for_the_demo(place):
+    shutil.copy(ROOT / "dvc.yaml", place)
+    assert preflight.choose_stages("data/demo") == []
+    own = preflight.choose_stages("/pictures")
+    assert "make_demo" not in own and {"check_images", "evaluate", "export_jit", "dump_knowledge"} < set(own)
+
+
+def git(folder, *words):
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True)
+
+
+def test_a_folder_that_git_does_not_know_is_refused_with_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(
+        UserError, match=r"not a git repository, .* ZIP file \(git init && git add -A && git commit"
+    ):
+        preflight.check_git(tmp_path)
+    git(tmp_path, "init", "-q")
+    with pytest.raises(UserError, match=r"without a commit \(git add -A && git commit -m start\)"):
+        preflight.check_git(tmp_path)
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "start")
+    preflight.check_git(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="git: not found"):
+        preflight.check_git(tmp_path)
+
+
+def test_a_relative_root_is_noted(place, monkeypatch, capsys):
+    monkeypatch.setattr(preflight, "check_git", lambda folder: None)
+    monkeypatch.setattr(sys, "argv", ["preflight"])
+    for root, note in (("own", f"need {place}/own"), ("data/demo", ""), ("/own", "")):
+        edit_params(place, data__root=root)
+        preflight.main()
+        output = capsys.readouterr().out
+        assert output.rstrip().endswith(note) and bool(output) == bool(note)
+
+
+def test_every_package_is_pinned_by_version_and_hash():
+    def find_pins(text):
+        found = re.findall(r"^([a-z0-9._-]+)(?:\[.*?\])?==(\S+)", text, re.MULTILINE)
+        return {(re.sub("[._]", "-", name), version) for name, version in found}
+
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", "")
+    locked = [line for line in text.splitlines() if line[:1] not in ("", "#", " ")]
+    assert all(re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in locked)
+    direct = find_pins((ROOT / "requirements.in").read_text())
+    assert len(direct) > 20 and direct <= find_pins(text)
+    assert "--require-hashes -r requirements.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_every_action_of_ci_is_pinned_by_commit():
+    workflows = [*(ROOT / ".github/workflows").iterdir()]
+    steps = [
+        step
+        for path in workflows
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        for step in job["steps"]
+    ]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action) for action in used)

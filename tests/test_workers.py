@@ -1,10 +1,14 @@
 """Processes that check pictures: how many, how far ahead of the writer, what is left of one that dies."""
 
 import os
+import subprocess
+import sys
 import time
 from functools import partial
 
+import psutil
 import pytest
+from conftest import ROOT
 
 from src.machine import cores, workers
 from src.machine.cores import count_cores, find_quotas
@@ -78,3 +82,26 @@ def test_the_fewest_cores_count(monkeypatch, tmp_path):
     assert count_cores() == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
     assert count_cores() == 1
+
+
+SLEEPERS = """
+import os, time
+from src.machine.workers import map_in_processes
+
+def work(item):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+next(map_in_processes(work, range(2), 1, print))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_workers_end_with_a_process_that_is_killed():
+    process = subprocess.Popen([sys.executable, "-c", SLEEPERS], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    worker.wait(timeout=10)
+    process.stdout.close()
+    assert not worker.is_running()

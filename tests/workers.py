@@ -1,6 +1,7 @@
 """Run by tests/test_distributed.py in one process and in several: python tests/workers.py CASE FILE."""
 
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -9,24 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import LIGHT, wrap_network
+from conftest import LIGHT, NoCurves, make_job, make_training_set, wrap_network
 from torch import nn
 
+import src.training.state
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
 from src.batches.mixing import MixSettings, build_transforms
-from src.ground.errors import UserError, run
+from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
 from src.losses.loss import build_loss
 from src.losses.weightings import WeightingSettings
-from src.machine.collectives import all_sum, is_main, rank, share_buffers
+from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
+from src.training.fit import fit
 from src.training.job import Job
 from src.training.prepare import prepare
 from src.training.settings import StudentSettings
+from src.training.state import Saved, State
 from src.training.step import train_epoch
 
+LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
 RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")
 
@@ -66,6 +71,7 @@ def compute_weights(recipe, device):
     job = Job(
         network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
         settings=replace(read(StudentSettings, "student"), **values), device=device, key="student",
+        manifests="",
     )  # fmt: skip
     training = prepare(job)
     losses = train_epoch(training, data.epoch(1), (3, 1))
@@ -93,10 +99,65 @@ def raise_in_the_second(file):
     all_sum(torch.ones(1))
 
 
+def save_and_read_slowly(file):
+    """The first process takes longer than distributed.timeout to save, to read and to dump."""
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    saved, weights = Saved(file.parent), nn.Linear(1, 1)
+    saved.track(weights=weights)
+    write, newest = saved.writer.write, src.training.state.read_newest
+    saved.writer.write = lambda state: (time.sleep(LONGER), write(state))
+    src.training.state.read_newest = lambda folder: (time.sleep(LONGER), newest(folder))[1]
+    nn.init.constant_(weights.weight, 5 if is_main() else 6)
+    saved.save()
+    nn.init.zeros_(weights.weight)
+    saved.restore(torch.device("cpu"))
+    assert run_on_main(lambda: (time.sleep(LONGER), 7)[1]) == (7 if is_main() else None)
+    file.with_suffix(f".{rank()}").write_text(f"{weights.weight.item():g}")
+
+
+def hang_while_others_wait(file):
+    """The first process is stopped by the test while it works alone."""
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
+    run_on_main(lambda: time.sleep(1000))
+
+
+def stop_and_resume():
+    """Weights and curves of a training, and of one that is stopped in its second epoch and resumed."""
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    pack = pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+
+    def train(state, stop=False):
+        torch.manual_seed(0)
+        seen, curves = [], NoCurves()
+
+        def stop_in_the_fifth_batch(batch, _):
+            seen.append(batch)
+            if stop and len(seen) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return batch
+
+        data = make_training_set(pack, transforms=[stop_in_the_fifth_batch])
+        job = make_job(pack, data=data)
+        fit(job, curves, state)
+        rows = torch.tensor([[row.train_loss, row.val_loss, row.val_accuracy] for row in curves.rows])
+        return torch.cat([tensor.flatten().double() for tensor in job.network.state_dict().values()]), rows
+
+    quiet, folder = train(State()), Path("state")
+    folder.mkdir(exist_ok=True)
+    try:
+        train(Saved(folder), stop=True)
+    except Stopped:
+        resumed = train(Saved(folder))
+    return {"quiet": quiet[0], "quiet rows": quiet[1], "resumed": resumed[0], "resumed rows": resumed[1]}
+
+
 def main():
     case, file = sys.argv[1], Path(sys.argv[2])
-    if case == "compute":
-        found = compute()
+    if case in ("compute", "stop_and_resume"):
+        found = globals()[case]()
         if is_main():
             torch.save(found, file)
     else:

@@ -1,24 +1,28 @@
-"""A table of DVC's experiments: the params that differ from their base commit, and their metrics.
+"""A table of DVC's experiments: the params that differ from the last commit's, and their metrics.
 
 run     python -m tools.experiments [--seeds] [--commits N]
 """
 
-import argparse
 import json
+import re
 import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from src.ground.errors import UserError, run
+from src.ground.errors import Parser, UserError, run, shorten
+from src.ground.files import sha256_of
 from src.ground.params import flatten
+from tools.inputs import read_inputs
 
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
 SEED = "seed"
+TEACHERS = "knowledge.teachers"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.experiments")
+    parser = Parser(prog="python -m tools.experiments")
     parser.add_argument(
         "--seeds", action="store_true", help="mean, sd and n over experiments that differ only by seed"
     )
@@ -26,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table = build_table(query_experiments(arguments.commits))
     table = average_over_seeds(table) if arguments.seeds else add_seed_to_params(table)
-    print(table.to_string(index=False))
+    print(drop_equal_inputs(table).to_string(index=False))
 
 
 def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
@@ -34,39 +38,60 @@ def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:
     command = ["dvc", "exp", "show", "--json", "--rev", rev, "--num", str(commits)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"dvc exp show: {result.stderr.strip() or 'failed'} (run it by hand for details)")
+        reason = shorten(result.stderr, 200) or "failed"
+        raise UserError(f"dvc exp show: {reason} (run it by hand for details)")
     return json.loads(result.stdout)
 
 
-def build_table(shown: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per commit and experiment: name, params that differ from the commit's, seed, METRICS."""
-    rows = []
-    for commit in shown:
-        baseline = flatten_params(commit["data"])
-        if commit["rev"] == "workspace":
-            continue
+def build_table(
+    shown: list[dict[str, Any]], read: Callable[[str, Sequence[str]], Mapping[str, str]] = read_inputs
+) -> pd.DataFrame:
+    """One row per commit and experiment: name, params that differ from the first commit's, seed, METRICS.
+
+    The column `inputs` is a hash of what `read` returns for a run, its sources and pictures; empty if none.
+    Rows with the same number in the column `key` have the same inputs and params, but for the seed.
+    """
+    rows: list[dict[str, Any]] = []
+    keys: dict[Any, int] = {}
+    baseline: dict[str, Any] | None = None
+    for name, rev, data in list_runs(shown):
+        params, metrics = flatten_files(data, "params"), flatten_files(data, "metrics")
+        baseline = params if baseline is None else baseline
+        hashes = read(rev, params.get(TEACHERS) or [])
+        inputs = sha256_of(hashes) if hashes else ""
+        differing = {
+            key: params.get(key)
+            for key in sorted(params.keys() | baseline.keys())
+            if params and key != SEED and params.get(key) != baseline.get(key)
+        }
         rows.append(
-            {"experiment": commit["name"] or commit["rev"][:7], **build_row(commit["data"], baseline)}
+            {
+                "experiment": name,
+                "params": " ".join(f"{key}={abbreviate(value)}" for key, value in differing.items()),
+                SEED: params.get(SEED),
+                "inputs": abbreviate(inputs),
+                "key": keys.setdefault((str(differing), inputs or rev), len(keys)),
+                **{metric: metrics.get(metric, float("nan")) for metric in METRICS},
+            }
         )
-        for experiment in commit["experiments"] or []:
-            last = experiment["revs"][0]
-            rows.append(
-                {"experiment": experiment["name"] or last["rev"][:7], **build_row(last["data"], baseline)}
-            )
     return pd.DataFrame(rows)
 
 
-def build_row(data: dict[str, Any] | None, baseline: dict[str, Any]) -> dict[str, Any]:
-    """The differing params of a run, as overrides (`-S KEY=VALUE`), and its metrics; NaN if it has none."""
-    params, metrics = flatten_params(data), dict(flatten(merge_files(data, "metrics")))
-    keys = sorted(set(params) | set(baseline))
-    differing = {key: params.get(key) for key in keys if params and params.get(key) != baseline.get(key)}
-    overrides = " ".join(f"{key}={value}" for key, value in differing.items() if key != SEED)
-    return {
-        "params": overrides,
-        SEED: params.get(SEED),
-        **{name: metrics.get(name, float("nan")) for name in METRICS},
-    }
+def list_runs(shown: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """Name, commit and data of every commit, each followed by its experiments; not of the workspace."""
+    for commit in shown:
+        if commit["rev"] == "workspace":
+            continue
+        yield commit["name"] or commit["rev"][:7], commit["rev"], commit["data"]
+        for experiment in commit["experiments"] or []:
+            last = experiment["revs"][0]
+            yield experiment["name"] or last["rev"][:7], last["rev"], last["data"]
+
+
+def abbreviate(value: Any) -> Any:
+    """The value, of a SHA-256 its first seven digits."""
+    is_hash = isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)
+    return value[:7] if is_hash else value
 
 
 def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:
@@ -74,31 +99,34 @@ def add_seed_to_params(table: pd.DataFrame) -> pd.DataFrame:
     first = table[SEED].iloc[0]
     seeds = [f"seed={seed:g}" if pd.notna(seed) and seed != first else "" for seed in table[SEED]]
     words = [" ".join(filter(None, pair)) or "-" for pair in zip(table["params"], seeds, strict=True)]
-    return table.drop(columns=SEED).assign(params=words)
+    return table.drop(columns=[SEED, "key"]).assign(params=words)
 
 
 def average_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation of the METRICS over rows whose params differ only by seed."""
-    unique = table.dropna().drop_duplicates(["params", SEED])
-    groups = unique.groupby("params", sort=False)
-    table = pd.DataFrame(
-        {"params": [name or "-" for name in groups.groups], "seeds": groups.size().to_list()}
+    """Mean and standard deviation of the METRICS over rows that differ only by seed."""
+    groups = table.dropna().drop_duplicates(["key", SEED]).groupby("key", sort=False)
+    averages = pd.DataFrame(
+        {
+            "params": [words or "-" for words in groups["params"].first()],
+            "inputs": groups["inputs"].first().to_list(),
+            "seeds": groups.size().to_list(),
+        }
     )
     for name in METRICS:
         spread = zip(groups[name].mean(), groups[name].std(), strict=True)
-        table[name] = [f"{mean:.4f} sd {sd:.4f}" for mean, sd in spread]
-    return table
+        averages[name] = [f"{mean:.4f}" + ("" if pd.isna(sd) else f" sd {sd:.4f}") for mean, sd in spread]
+    return averages
 
 
-def flatten_params(data: dict[str, Any] | None) -> dict[str, Any]:
-    """All params of one run, by dotted key."""
-    return dict(flatten(merge_files(data, "params")))
+def drop_equal_inputs(table: pd.DataFrame) -> pd.DataFrame:
+    """The table to print: without the column `inputs` if all runs have the same."""
+    return table if len(set(table["inputs"]) - {""}) > 1 else table.drop(columns="inputs")
 
 
-def merge_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
-    """The contents of all params or metrics files of one run, merged."""
+def flatten_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+    """All params or metrics of one run, from all files, by dotted key."""
     files = (data or {}).get(kind) or {}
-    return {key: value for file in files.values() for key, value in (file.get("data") or {}).items()}
+    return {key: value for file in files.values() for key, value in flatten(file.get("data") or {})}
 
 
 if __name__ == "__main__":

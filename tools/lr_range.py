@@ -14,7 +14,6 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 
 # isort: split
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, count, islice
@@ -24,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.ground.errors import UserError, run
+from src.ground.errors import Parser, UserError, run
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.results.drawing import save_figure
@@ -40,7 +39,7 @@ DIVERGED = 4  # times the lowest smoothed loss
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.lr_range")
+    parser = Parser(prog="python -m tools.lr_range")
     parser.add_argument("--low", type=float, default=1e-6, help="first learning rate")
     parser.add_argument("--high", type=float, default=1.0, help="last learning rate")
     parser.add_argument("--steps", type=int, default=100, help="optimizer steps")

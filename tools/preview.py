@@ -10,6 +10,7 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 
 # isort: split
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.pictures.manifest import read_manifest
 from src.results.drawing import save_figure
+from src.results.lettering import explain_numbers, letter_names
 from src.training.prepare import check_batches
 from stages.train_student import build_job
 
@@ -40,14 +42,14 @@ def main() -> None:
     data = job.data
     check_batches(len(data.rows), job.settings, job.key)
     train = read_manifest("train")
-    classes, labels = train.classes, train.labels
+    names, labels = letter_names(train.classes), train.labels
     rows = pick_rows(labels, PICTURES)
     figure = Figure(figsize=(1.3 * (VIEWS + 1), 1.45 * (PICTURES + 1)), layout="constrained")
     axes = figure.subplots(PICTURES + 1, VIEWS + 1)
     for axis in axes.flat:
         axis.set_axis_off()
     for line, (row, pixels) in enumerate(zip(rows, data.pictures[rows], strict=True)):
-        draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, f"{classes[labels[row]]}")
+        draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, names[labels[row]])
     for epoch in range(1, VIEWS + 1):
         views = augment_each(data.pictures[rows], data.augment, data.seed, epoch, rows)
         for line, view in enumerate(views):
@@ -55,7 +57,8 @@ def main() -> None:
     batch = mix_first_batch(data)
     for column, (image, target) in enumerate(zip(batch.images, batch.targets, strict=False)):
         if column <= VIEWS:
-            draw_image(axes[PICTURES, column], image, describe_target(target, classes))
+            draw_image(axes[PICTURES, column], image, describe_target(target, names))
+    figure.supxlabel(explain_numbers(train.classes, names), fontsize="small")
     save_figure(PICTURE, figure)
     print(
         f"{PICTURE}: {PICTURES} pictures, original and augmented, and {VIEWS + 1} of the first batch, mixed"
@@ -77,11 +80,11 @@ def mix_first_batch(data: TrainingSet) -> Batch:
     return batch
 
 
-def describe_target(target: Tensor, classes: tuple[str, ...]) -> str:
+def describe_target(target: Tensor, names: Sequence[str]) -> str:
     """The largest entries of a target (C,) as text."""
-    values, numbers = target.topk(min(NAMED, len(classes)))
+    values, numbers = target.topk(min(NAMED, len(names)))
     pairs = zip(values.tolist(), numbers.tolist(), strict=True)
-    return "\n".join(f"{classes[number]} {value:.2f}" for value, number in pairs if value >= 0.005)
+    return "\n".join(f"{names[number]} {value:.2f}" for value, number in pairs if value >= 0.005)
 
 
 def draw_image(axis: Axes, image: Tensor, title: str) -> None:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from src.ground.errors import run
 from src.ground.files import open_atomically
-from src.ground.kinds import CountOrZero, EntryName
+from src.ground.kinds import EntryName, Workers
 from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
 from src.pictures.checking import DataSettings, ImageSettings
@@ -57,7 +57,7 @@ class Params(MachineSettings, StrategySettings):
     """All of params.yaml except the teachers."""
 
     distributed: DistributedSettings
-    workers: CountOrZero  # background processes that augment pictures; results do not change
+    workers: Workers  # background processes that augment pictures; results do not change
     demo: DemoSettings
     data: DataSettings
     images: ImageSettings

@@ -3,12 +3,11 @@
 run     python -m tools.summary [ARCH] [SIZE] [--classes N] [--depth D]
 """
 
-import argparse
 import re
 
 from torchinfo import summary
 
-from src.ground.errors import UserError, run
+from src.ground.errors import Parser, UserError, run
 from src.ground.names import is_known, list_architectures
 from src.ground.params import read
 from src.ground.validating import suggest
@@ -19,7 +18,7 @@ COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.summary")
+    parser = Parser(prog="python -m tools.summary")
     parser.add_argument("arch", nargs="?", help="a network, by default student.arch")
     parser.add_argument("size", nargs="?", help="pixels, 224 or 224x320 (height first), by default as images")
     parser.add_argument("--classes", type=int, default=1000)

@@ -17,6 +17,7 @@ from src.batches.mixing import Transform
 from src.ground.errors import UserError
 from src.machine.collectives import own_slice
 from src.pictures.reading import Pictures
+from src.teaching.labels import Targets
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainingSet:
     """Everything needed to build the batches of any epoch."""
 
     pictures: Pictures  # uint8 (N, h, w, 3), from the pack or from files
-    targets: np.ndarray  # float32 (N, C)
+    targets: Targets  # float32 (N, C)
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures to train on
     augment: Augment  # of single pictures

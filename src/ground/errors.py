@@ -1,5 +1,6 @@
 """Errors that a user can cause: one line each, a nonzero exit code, no traceback."""
 
+import argparse
 import errno
 import io
 import json
@@ -7,7 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -18,8 +21,7 @@ class UserError(Exception):
     """Problems that a user can fix, one line each: `<file or key>: <what> (<remedy>)`."""
 
     def __init__(self, *problems: str):
-        # a path may contain a newline
-        super().__init__("\n".join(problem.replace("\n", "\\n") for problem in problems))
+        super().__init__("\n".join(map(escape, problems)))  # a path may contain a newline
 
 
 class Stopped(Exception):
@@ -30,15 +32,36 @@ class Stopped(Exception):
         self.signum = signum
 
 
-def shorten(error: Exception, most: int) -> str:
-    """What an exception says, on one line of at most `most` characters."""
+def escape(text: str) -> str:
+    """The text on one line, with escapes for line ends and all other characters that cannot be shown."""
+    return "".join(
+        letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def shorten(error: object, most: int) -> str:
+    """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 
 
-def run(main: Callable[[], None]) -> None:
+def list_some(names: Sequence[str], most: int = 5) -> str:
+    """The names in a message, at most the first `most` of them and each of at most 50 characters."""
+    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    return f"{some}, ..." if len(names) > most else some
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the command line whose errors are UserErrors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message} (--help lists what it takes)")
+
+
+def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
     """Call `main`; on an error that the user can fix, print one line to stderr and exit.
 
-    With `--debug` among the arguments the traceback is shown instead.
+    `arguments` are those that the command line may hold, any order; None if `main` parses it. With `--debug`
+    among them the traceback is shown instead; `--help` prints the docstring of main's module.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -47,22 +70,50 @@ def run(main: Callable[[], None]) -> None:
         sys.argv.remove("--debug")
         return main()
     try:
+        if arguments is not None:
+            check_arguments(arguments, main.__globals__["__doc__"])
         main()
     except UserError as error:
         fail(str(error), code=1)
-    except FileNotFoundError as error:
-        fail(f"{error.filename}: not found (make repro creates what the stages write)", code=1)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # otherwise Python complains when it flushes it at the end
+        fail("stdout: closed by whom it was piped to (run it without)", code=1)
     except OSError as error:
-        if error.errno not in FULL_OR_CLOSED:
+        if error.filename is None:
             raise
-        fail(f"{error.filename}: {error.strerror} (free some space there or make it writable)", code=1)
+        fail(f"{error.filename}: {spell_cause(error)}", code=1)
+    except MemoryError as error:
+        text = shorten(error, 100)
+        fail(f"out of memory{': ' if text else ''}{text} (smaller batches or a larger machine)", code=1)
     except KeyboardInterrupt:
         fail("stopped by Ctrl-C (run the same command to start again)", code=KILLED_BY + signal.SIGINT)
     except Stopped as stopped:
         fail(str(stopped), code=KILLED_BY + stopped.signum)
 
 
-def fail(text: str, code: int) -> None:
+def check_arguments(known: Sequence[str], text: str) -> None:
+    """Refuse an argument that is not among `known`; `--help` prints `text` and exits."""
+    for word in sys.argv[1:]:
+        if word in ("-h", "--help"):
+            print(text)
+            sys.exit(0)
+        if word not in known:
+            command = Path(sys.argv[0]).stem
+            raise UserError(
+                f"{command}: unknown argument {word!r} (it takes {' '.join([*known, '--debug'])})"
+            )
+
+
+def spell_cause(error: OSError) -> str:
+    """What the system says about a file, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return "not found (make repro creates what the stages write)"
+    if error.errno in FULL_OR_CLOSED:
+        return f"{error.strerror} (free some space there or make it writable)"
+    return f"{error.strerror} (--debug shows where)"
+
+
+def fail(text: str, code: int) -> NoReturn:
     """Print each line of `text` as an error and exit; under torchrun hand `text` to the parent instead."""
     if hand_to_parent(text):
         sys.exit(code)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from src.ground.errors import UserError, shorten
+
 
 @contextmanager
 def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
@@ -58,6 +60,37 @@ def start_csv(file: IO[str]) -> Any:
     return csv.writer(LineFeeds(file), lineterminator="\r\n")
 
 
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the texts of each row of a CSV file, which a user may have written.
+
+    Empty lines and a byte order mark are skipped. A UserError names file and line of what is no UTF-8 or CSV.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{path}: line {find_undecodable(path)}: not UTF-8 (convert the file: iconv -f latin1 -t "
+                "utf-8, or -f utf-16 for a file of Windows)"
+            ) from None
+        except csv.Error as error:
+            raise UserError(f"{path}: line {reader.line_num}: not CSV: {error} (rewrite the file)") from None
+
+
+def find_undecodable(path: Path) -> int:
+    """The number of the first line, from 1, that is not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"{path}: every line is UTF-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, keys in the given order."""
     with open_atomically(path) as file:
@@ -66,8 +99,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value in a JSON file; a UserError names the file if it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        text = shorten(error, 100)
+        raise UserError(f"{path}: not JSON: {text} (git checkout or dvc checkout restores it)") from None
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,7 @@ Two keywords are ours: `rule`, the text of the error message where type and rang
 `keysOf`, the section whose keys the items of a list must be.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 
 class Rule:
@@ -30,11 +30,14 @@ Share = Annotated[float, within("[0, 1]")]
 Factor = Annotated[float, within("[0, inf)")]
 Count = Annotated[int, within("[1, inf)")]
 CountOrZero = Annotated[int, within("[0, inf)")]
+Threads = Annotated[int, within("[1, 1024]")]  # torch crashes at some 10,000
+Workers = Annotated[int, within("[0, 1024]")]
 Seed = Annotated[int, within("[0, 4294967295]")]
 Pixels = Annotated[int, within("[8, 4096]")]
 EntryName = Annotated[  # of a teacher, whose figures are listed beside the student's
     str,
     Rule(pattern="^(?!student$)[A-Za-z0-9_-]+$", rule="must be letters, digits, _ or -, but not student"),
 ]
+BatchSize = Annotated[Literal["auto"] | Count, Rule(rule="must be auto or a whole number, at least 1")]
 Architecture = Annotated[str, Rule(format="architecture")]
 OptimizerName = Annotated[str, Rule(format="optimizer")]

@@ -2,20 +2,27 @@
 
 The file is read with ruamel.yaml, as DVC does, so that both see the same values. Every stage checks all of it
 before it touches any data, and reports all problems at once. Rules for single fields are in the schema, which
-`make schema` writes from the settings' dataclasses; rules across fields are in their `check`.
+`make schema` writes from the settings' dataclasses; rules across fields are in `rules`.
 """
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
+from src.ground.rules import (
+    find_class_conflicts,
+    find_conflicts,
+    find_step_conflicts,
+    list_learners,
+    merge,
+    spell_unknown_class,
+)
+from src.ground.strict_yaml import parse_yaml
 from src.ground.validating import find_problems, suggest
 
 PARAMS = Path("params.yaml")
@@ -25,23 +32,9 @@ T = TypeVar("T")
 S = TypeVar("S", bound="Settings")
 
 
-def require(holds: bool, rule: str, got: Any) -> None:
-    """Refuse settings that break a rule across fields; `read` adds file and key to the message."""
-    if not holds:
-        raise ValueError(f"{rule}, got {got}")
-
-
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A section of params.yaml as a frozen dataclass, possibly combined from several by inheritance."""
-
-    def __post_init__(self) -> None:
-        for kind in type(self).__mro__:
-            if "check" in vars(kind):
-                vars(kind)["check"](self)
-
-    def check(self) -> None:
-        """Refuse, with `require`, what breaks a rule across fields; each class checks its own rules."""
 
 
 def read(kind: type[T], key: str, over: str | None = None) -> T:
@@ -50,23 +43,12 @@ def read(kind: type[T], key: str, over: str | None = None) -> T:
     With `over`, the mapping at `key` overrides the one at `over`, key by key.
     """
     value = find_value(key)
-    return convert(kind, merge(kind, find_value(over), value) if over else value, key)
+    return convert(kind, merge(find_value(over), value) if over else value, key)
 
 
 def read_top(kind: type[S]) -> S:
     """A dataclass whose fields are top-level keys of the file."""
     return convert(kind, {field.name: find_value(field.name) for field in dataclasses.fields(kind)}, "")
-
-
-def merge(kind: Any, below: Any, above: Any) -> Any:
-    """The values of a `kind`, those of `above` before those of `below`; of a dataclass field by field.
-
-    A mapping by class is one value: what `above` gives takes its place.
-    """
-    if not (dataclasses.is_dataclass(kind) and isinstance(below, dict)):
-        return above
-    hints = get_type_hints(kind)
-    return below | {name: merge(hints[name], below.get(name), value) for name, value in above.items()}
 
 
 def find_value(key: str) -> Any:
@@ -93,12 +75,8 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         assert set(hints) == set(value), f"{key}: schema and {kind} differ: {set(hints) ^ set(value)}"
-        try:
-            prefix = f"{key}." if key else ""
-            values = {name: convert(hint, value[name], prefix + name) for name, hint in hints.items()}
-            return kind(**values)
-        except ValueError as error:
-            raise UserError(f"{PARAMS}: {key}{': ' if key else ''}{error}") from None
+        prefix = f"{key}." if key else ""
+        return kind(**{name: convert(hint, value[name], prefix + name) for name, hint in hints.items()})
     if get_origin(kind) is tuple:
         return tuple(convert(get_args(kind)[0], item, key) for item in value)
     if get_origin(kind) is dict:
@@ -112,38 +90,46 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
     """The values by class index instead of class name; a UserError for an unknown class."""
     for name in values:
         if name not in classes:
-            known = (
-                f" ({len(classes)} classes: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
-            )
-            raise UserError(f"{PARAMS}: {key}.{name}: no such class{suggest(name, classes) or known}")
+            raise UserError(f"{PARAMS}: {spell_unknown_class(name, classes, key)}")
     return {classes.index(name): value for name, value in values.items()}
+
+
+def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> None:
+    """Refuse, all at once, settings that contradict the training pictures, whose number by class is `counts`.
+
+    Their numbers matter only to what `trains`. `only` is the section of the one training to look at. It
+    changes no result, so a stage that calls it need not list the params that it looks at.
+    """
+    learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
+    problems = [*find_class_conflicts(learners, list(counts))]
+    problems += find_step_conflicts(learners, counts) if trains else []
+    if problems:
+        raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
 
 
 def read_params() -> dict[str, Any]:
     """All of params.yaml; a UserError lists all problems, one per line."""
     if not PARAMS.exists():
         raise UserError(f"{PARAMS}: not found (run from the project's root)")
-    return parse(PARAMS.read_text(encoding="utf-8"), SCHEMA.read_text(encoding="utf-8"))
+    try:
+        content, schema = PARAMS.read_bytes(), SCHEMA.read_bytes()
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror} (git checkout restores it)") from None
+    return parse(content, schema)
 
 
 @cache
-def parse(text: str, schema: str) -> dict[str, Any]:
-    """The mapping in `text`, checked against `schema`; parsed once, however many keys are read."""
+def parse(content: bytes, schema: bytes) -> dict[str, Any]:
+    """The mapping in the file's bytes, checked against `schema`; parsed once, however many keys are read."""
+    params = parse_yaml(content, str(PARAMS))
     try:
-        params = stringify_keys(YAML(typ="safe").load(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise UserError(
-            f"{PARAMS}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-        ) from None
-    problems = list(find_problems(params, json.loads(schema)))
+        rules = json.loads(schema)
+    except ValueError as error:
+        raise UserError(f"{SCHEMA}: not JSON: {shorten(error, 100)} (make schema writes it)") from None
+    problems = list(find_problems(params, rules))
+    if isinstance(params, dict):
+        broken = {re.split("[.:]", problem)[0] for problem in problems}
+        problems += find_conflicts(params, broken)
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
     return params
-
-
-def stringify_keys(value: Any) -> Any:
-    """The same value with all keys of mappings as text: a class may be named 3."""
-    if isinstance(value, dict):
-        return {str(name): stringify_keys(item) for name, item in value.items()}
-    return value

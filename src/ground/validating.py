@@ -22,6 +22,9 @@ KINDS = {
     "object": "a mapping",
     "array": "a list",
 }
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+BARE = {"integer": NUMBER, "number": NUMBER, "boolean": re.compile("true|false")}  # as text in quotes
+LONGEST = 100  # characters of a value or a name in a message
 FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]]] = {
     "architecture": ("network", is_known, list_architectures),
     "optimizer": ("optimizer", lambda name: name in list_optimizers(), list_optimizers),
@@ -49,7 +52,8 @@ def find_problems(params: Any, schema: dict[str, Any]) -> Iterator[str]:
         known = list(params[section]) if isinstance(params.get(section), dict) else []
         for name in names if isinstance(names, list) else []:
             if name not in known:
-                yield jsonschema.ValidationError(f"no entry {section}.{name}{suggest(str(name), known)}")
+                word = cut(str(name))
+                yield jsonschema.ValidationError(f"no entry {section}.{word}{suggest(word, known)}")
 
     kind = jsonschema.validators.extend(base, {"keysOf": keys_of}, type_checker=finite)
     validator = kind(schema, format_checker=formats)
@@ -62,14 +66,14 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
     rule: Any = error.schema
     given: Any = error.validator_value
     value: Any = error.instance
-    key = ".".join(map(str, error.absolute_path))
+    key = ".".join(cut(str(word)) for word in error.absolute_path)
     prefix = f"{key}." if key else ""
     if error.validator == "additionalProperties":
         known = list(rule.get("properties", {}))
         pattern = "|".join(rule.get("patternProperties", {"$.": {}}))
         for name in value:
             if name not in known and not re.search(pattern, str(name)):
-                yield f"{prefix}{name}: unknown{suggest(str(name), known)}"
+                yield f"{prefix}{cut(str(name))}: unknown{suggest(str(name), known)}"
     elif error.validator == "required":
         for name in given:
             if name not in value and f"'{name}'" in error.message:
@@ -78,14 +82,32 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
                 yield f"{prefix}{name}: missing ({meaning})"
     elif error.validator == "enum":
         choices = [str(one).lower() if isinstance(one, bool) else one for one in given]
-        yield f"{key}: must be {join_choices(choices)}, got {value!r}{suggest(str(value), choices)}"
+        yield f"{key}: must be {join_choices(choices)}, got {quote(value)}{suggest(str(value), choices)}"
     elif error.validator == "keysOf":
         yield f"{key}: {error.message}"
     elif error.validator == "format":
         what, _, known_names = FORMATS[given]
-        yield f"{key}: unknown {what} {value!r}{suggest(str(value), known_names())}"
+        yield f"{key}: unknown {what} {quote(value)}{suggest(str(value), known_names())}"
     else:
-        yield f"{key}: {spell_rule(rule)}, got {value!r}"
+        yield f"{key}: {spell_rule(rule)}, got {quote(value)}{spell_quotes(value, rule.get('type'))}"
+
+
+def spell_quotes(value: Any, kind: str | None) -> str:
+    """What to do if quotes are why a value is not of this kind."""
+    if kind == "string" and isinstance(value, (int, float)):
+        return " (write it in quotes)"
+    bare = BARE.get(kind or "")
+    return " (write it without quotes)" if bare and isinstance(value, str) and bare.fullmatch(value) else ""
+
+
+def quote(value: Any) -> str:
+    """A value as Python writes it, cut if it is long."""
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """A text's first characters, with ... if there are more."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def spell_rule(rule: dict[str, Any]) -> str:

@@ -3,9 +3,17 @@
 N rows of this process, M rows of all processes together.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
+MEETING = 1.0  # seconds between two signs of life of a first process that the others wait for
 
 
 def rank() -> int:
@@ -59,12 +67,37 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
+def run_on_main(action: Callable[[], T]) -> T | None:
+    """What `action` returns in the first process, None in the others, which wait however long it takes.
+
+    It runs in a thread while the processes meet every second: the others would otherwise give up after
+    distributed.timeout, but still do if the first process hangs or is gone.
+    """
+    if world() == 1:
+        return action()
+    if not is_main():
+        while not all_max(torch.tensor(0)):
+            pass
+        return None
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(action)
+        while not all_max(torch.tensor(int(bool(wait([result], MEETING).done)))):
+            pass
+    return result.result()
+
+
+def broadcast_tensor(values: Tensor) -> Tensor:
+    """The first process's `values` (B,) uint8, in every process; theirs may have any length."""
+    if world() > 1:
+        size = int(all_max(torch.tensor(len(values) if is_main() else 0)))
+        values = values if is_main() else values.new_empty(size)
+        dist.broadcast(values, src=0)
+    return values
+
+
 def broadcast_from_main(content: bytes) -> bytes:
     """The first process's `content`, in every process."""
     if world() == 1:
         return content
-    size = all_max(torch.tensor(len(content) if is_main() else 0))
-    data = torch.frombuffer(bytearray(content), dtype=torch.uint8) if is_main() and content else None
-    data = torch.empty(int(size), dtype=torch.uint8) if data is None else data
-    dist.broadcast(data, src=0)
-    return data.numpy().tobytes()
+    own = torch.from_numpy(np.array(bytearray(content), np.uint8))
+    return broadcast_tensor(own).numpy().tobytes()

@@ -142,6 +142,7 @@ def launch_config(settings: DistributedSettings, here: int, folder: str) -> Laun
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(folder),
         rdzv_configs={"timeout": int(settings.timeout), **options},
+        shutdown_timeout=int(settings.timeout),  # seconds after SIGTERM in which the state must be saved
         **meeting,
     )
 

@@ -2,26 +2,28 @@
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch.utils import deterministic
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, Rule, within
+from src.ground.kinds import Rule, Threads, within
 from src.ground.params import Settings
-from src.machine.isa import CPU_ISA
+from src.machine.isa import CPU_ISA, SAME
 from src.machine.launching import is_launched, join, launch
 from src.machine.memory import keep_memory
+from src.machine.rounding import replace_sqrt
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings(Settings):
     """Where and how a stage computes; top-level keys of params.yaml."""
 
-    threads: Count  # CPU threads of torch in each process; their number affects the last digits
-    cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # instructions torch may use; affects the last digits
+    threads: Threads  # CPU threads of torch in each process; their number affects the last digits
+    cpu_isa: Annotated[str, Rule(enum=list(CPU_ISA))]  # same bytes on all makers' CPUs, or faster
     device: Literal["auto", "cpu", "cuda"]  # where networks run; auto: a GPU if torch sees one
+    tf32: bool  # whether a GPU may round the factors of float32 products to 10 bits: faster
     processes: Annotated[int, within("[1, 4096]")]  # number per stage, over all machines
 
 
@@ -37,17 +39,32 @@ def start_machine(machine: MachineSettings, seed: int) -> torch.device:
         chosen = join(machine.processes, chosen)
     if machine.device == "auto":
         print(f"device: {chosen}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    wanted = machine.cpu_isa
-    if wanted not in ("auto", capability.lower()):
-        print(f"warning: cpu_isa: {wanted} requested, torch uses {capability}: the last digits may differ")
+    used = torch.backends.cpu.get_cpu_capability()
+    wanted = CPU_ISA[machine.cpu_isa].get("ATEN_CPU_CAPABILITY")
+    if wanted not in (None, used.lower()):
+        print(f"warning: cpu_isa: {machine.cpu_isa} requested, torch uses {used}: the last digits may differ")
+    if machine.cpu_isa == SAME:
+        replace_sqrt()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
+    set_precision("tf32" if machine.tf32 else "ieee")
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling takes 14 % of a step
     keep_memory()
     torch.set_num_threads(machine.threads)
     torch.manual_seed(seed)
     return chosen
+
+
+def set_precision(precision: str) -> None:
+    """Set how a GPU multiplies float32 numbers: ieee, or tf32, torch's default for convolutions."""
+    cudnn: Any = torch.backends.cudnn
+    for operation in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul):
+        operation.fp32_precision = precision
+
+
+def describe_device(device: torch.device) -> str:
+    """cpu, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def choose_device(device: str) -> torch.device:

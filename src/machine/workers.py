@@ -1,5 +1,6 @@
 """Call a function for each of many items in processes, which may die: one item's result is lost, no more."""
 
+import ctypes
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from src.machine.memory import keep_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 AHEAD = 2  # chunks per core that are computed before their results are taken
 
 
@@ -57,8 +59,11 @@ def start_pool() -> ProcessPoolExecutor:
 
 
 def start_worker() -> None:
-    """Prepare a worker: Ctrl-C reaches it too, but the first process ends it."""
+    """Prepare a worker: it ends with the first process, not by the Ctrl-C that reaches both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # only Linux has it
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     keep_memory()
 
 

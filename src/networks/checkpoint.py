@@ -4,20 +4,25 @@ The facts are one JSON text under one key: several keys would be written in rand
 """
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 from src.ground.files import open_atomically
+from src.ground.names import is_known
+from src.losses.bases import BASES
 from src.networks.libraries import build_model
 from src.networks.network import Network
 
 FACTS = "dojo"
+REMEDY = "give the path of a file that a stage of this version wrote, or run dvc repro"
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,35 @@ class Facts:
     width: int  # pixels
     mean: tuple[float, ...]  # of the normalisation layer, per channel
     std: tuple[float, ...]
-    pretrained: str  # none, default or the SHA-256 of the file that training started from
+    pretrained: str  # none, or the SHA-256 of the file or the library's tensors that training started from
     data: str  # SHA-256 of the manifests of the training and validation pictures
     params: str  # SHA-256 of the settings
+    device: str  # cpu or the name of the GPU, whatever params.yaml's auto took
 
 
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
     """Write the weights and facts atomically."""
-    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     with open_atomically(path, "wb") as file:
-        file.write(save(state, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
+        file.write(encode(model, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
+
+
+def encode(model: nn.Module, header: dict[str, str]) -> bytes:
+    """The bytes of a weights file; tensors that share memory, as of a layer used twice, are stored apart."""
+    state: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        whole = tensor.contiguous().cpu()
+        memory = whole.untyped_storage().data_ptr()
+        state[name] = whole.clone() if memory in seen else whole
+        seen.add(memory)
+    return save(state, header)
 
 
 def load_model(path: Path) -> tuple[Network, Facts]:
-    """The network stored in a weights file, in evaluation mode, and the file's facts."""
+    """The network stored in a weights file, in evaluation mode, and the file's facts.
+
+    A UserError names the file if `save_weights` did not write it, or if it lacks what its facts say.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file (give the path of a .safetensors file that a stage wrote)")
     try:
@@ -57,12 +77,77 @@ def load_model(path: Path) -> tuple[Network, Facts]:
         raise UserError(
             f"{path}: weights without Dojo's facts in the header (give the path of a file that a stage wrote)"
         )
-    facts = Facts(**{name: as_tuple(value) for name, value in json.loads(header).items()})
-    model = build_model(facts.arch, len(facts.classes), "")
-    model.load_state_dict(state)
-    return model.eval(), facts
+    facts = parse_facts(header, path)
+    return rebuild(facts.arch, len(facts.classes), state, str(path)), facts
+
+
+def parse_facts(header: str, path: Path) -> Facts:
+    """The facts in a file's header; a UserError names `path` if they are not what `Facts` describes."""
+    try:
+        values: dict[str, Any] = json.loads(header)
+        problem = find_problem(values)
+    except (ValueError, RecursionError):
+        problem = "are not JSON"
+    if problem:
+        raise UserError(f"{path}: the facts in the header {problem} ({REMEDY})")
+    return Facts(**{name: as_tuple(value) for name, value in values.items()})
 
 
 def as_tuple(value: Any) -> Any:
     """A list as a tuple, as Facts needs it; any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def find_problem(values: Any) -> str | None:
+    """What is wrong with facts as a JSON value, None if nothing is."""
+    names = {field.name for field in fields(Facts)}
+    if not isinstance(values, dict):
+        return "are not a mapping"
+    if names - values.keys():
+        return f"lack {min(names - values.keys())}"
+    if values.keys() - names:
+        return f"have an unknown {shorten(min(values.keys() - names), 50)!r}"
+    classes, mean, std = values["classes"], values["mean"], values["std"]
+    sound = {
+        "arch": isinstance(values["arch"], str) and is_known(values["arch"]),
+        "base": isinstance(values["base"], str) and values["base"] in BASES,
+        "classes": isinstance(classes, list)
+        and all(isinstance(name, str) for name in classes)
+        and 0 < len(set(classes)) == len(classes),
+        **{key: type(values[key]) is int and values[key] > 0 for key in ("height", "width")},
+        "mean": is_colour(mean),
+        "std": is_colour(std) and min(std) > 0,
+        **{key: isinstance(values[key], str) for key in ("pretrained", "data", "params", "device")},
+    }
+    wrong = next((name for name, holds in sound.items() if not holds), None)
+    return wrong and f"have a wrong {wrong}: {shorten(values[wrong], 50)}"
+
+
+def is_colour(value: Any) -> bool:
+    """Whether a JSON value is three finite numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) in (int, float) and math.isfinite(number) for number in value)
+    )
+
+
+def rebuild(arch: str, num_classes: int, state: Mapping[str, Tensor], source: str) -> Network:
+    """The network with these tensors, in evaluation mode; a UserError names `source`, where they are from."""
+    try:
+        model = build_model(arch, num_classes, "")
+    except UserError as error:
+        raise UserError(f"{source}: {error} ({REMEDY})") from None
+    own = model.state_dict()
+    both = own.keys() & state.keys()
+    wrong = (own.keys() ^ state.keys()) | {name for name in both if own[name].shape != state[name].shape}
+    if wrong:
+        raise UserError(
+            f"{source}: does not fit {arch} with {num_classes} classes: {len(wrong)} tensors are missing, "
+            f"unknown or of another shape, first {shorten(min(wrong), 80)} ({REMEDY})"
+        )
+    infinite = next((name for name in sorted(own) if not state[name].isfinite().all()), None)
+    if infinite:
+        raise UserError(f"{source}: {infinite} holds non-finite values ({REMEDY})")
+    model.load_state_dict(state)
+    return model.eval()

@@ -4,37 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
-
-from src.ground.errors import UserError, shorten
 from src.ground.kinds import Architecture, Count, Rule, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.losses.bases import Base
+from src.networks.checks import check_round_trip, check_sizes, check_step
 from src.networks.libraries import build_model
 from src.networks.network import BATCH_NORM, Network
-from src.networks.pretrained import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS, load_pretrained
+from src.networks.pretrained import load_pretrained
 from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set_bias
-
-
-@torch.no_grad()
-def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
-    """Refuse a network that fails at one of `sizes` (height, width), or has no classifier."""
-    for height, width in sizes:
-        try:
-            logits = network.eval()(torch.zeros(1, 3, height, width))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            text = shorten(error, 100)
-            raise UserError(
-                f"params.yaml: {key}.arch: the network cannot take pictures of {height} x {width}: {text} "
-                "(use another network, change images.height and images.width, or set multi_scale to 0)"
-            ) from None
-        shape = tuple(getattr(logits, "shape", ()))
-        if shape != (1, num_classes):
-            raise UserError(
-                f"params.yaml: {key}.arch: the network's output has shape {shape}, not (1, {num_classes}) "
-                "(use a network with a classifier)"
-            )
-
 
 WEIGHTS = Rule(
     minLength=1,
@@ -55,17 +32,10 @@ class NetworkSettings(Settings):
 
     arch: Architecture  # a torchvision name, timm/NAME, or an alias
     pretrained: Annotated[str, WEIGHTS]  # none, default (the library's weights) or the path of a file
-    pretrained_sha256: Annotated[str, HASH]  # any, or the SHA-256 that the file must have
+    pretrained_sha256: Annotated[str, HASH]  # any, or the SHA-256 that the file or default must have
     freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or a number of layer groups
     bn_momentum: Annotated[Momentum, MOMENTUM]  # weight of a batch in BatchNorm's running averages
     prior: Annotated[Prior, PRIOR]  # class probabilities that the untrained network predicts
-
-    def check(self) -> None:
-        require(
-            self.pretrained_sha256 == ANY_FILE or self.pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS),
-            "pretrained_sha256 must be any unless pretrained is a file",
-            f"pretrained {self.pretrained}",
-        )
 
 
 def build_initial(
@@ -84,6 +54,7 @@ def build_initial(
     """
     network = build_model(settings.arch, len(classes), key)
     check_sizes(network, sizes, len(classes), key)
+    check_step(check_round_trip(network, settings.arch, size, len(classes), key), size, len(classes), key)
     redraw_large_classifiers(network)
     set_bias(network, compute_prior_bias(settings.prior, base, classes, key))
     if settings.bn_momentum != "library":

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from src.ground.errors import UserError, shorten
 from src.ground.names import ALIASES
@@ -33,14 +33,21 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
             net = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
             network = Network(net, read_torchvision_input(name), find_last_layer(net))
             net.pretrained_cfg = {"classifier": network.classifier_names[-1]}  # timm needs it to group layers
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         text = shorten(error, 200)
         raise UserError(f"params.yaml: {key}.arch: {arch} cannot be built: {text}") from None
     if name.startswith("squeezenet"):
         net.classifier[2] = nn.Identity()  # was a ReLU after the classifier: no logit could be negative
     if name.startswith("mnasnet"):  # its own method needs a version number, which plain tensors lack
         net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
-    return network.to(memory_format=torch.channels_last)
+    for module in network.modules():
+        module._apply(to_channels_last, recurse=False)
+    return network
+
+
+def to_channels_last(tensor: Tensor) -> Tensor:
+    """The weights of a convolution of pictures in the layout in which it is fastest; others unchanged."""
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def read_timm_input(net: Any) -> Input:

@@ -52,6 +52,7 @@ class Network(nn.Module):
         self.net = net
         self.expected = expected
         self.classifier_names = tuple(classifier_names)  # of the layers in `net` that output the logits
+        self.pretrained = "none"  # or the SHA-256 of the weights that were loaded
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.normalize(images))

@@ -3,26 +3,46 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from src.batches.batch import scale_to_unit
+from src.ground.digits import list_chunks
 from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures
 
+MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
+
+
+def choose_batch_size(wanted: int | str, height: int, width: int) -> int:
+    """The pictures of H x W pixels per batch: as wanted, or with auto as many as the limits allow."""
+    return int(wanted) if wanted != "auto" else max(1, min(MOST_PICTURES, MOST_PIXELS // (height * width)))
+
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, pictures: Pictures, batch_size: int, device: torch.device) -> Tensor:
+def predict_logits(
+    model: nn.Module,
+    pictures: Pictures,
+    batch_size: int,
+    device: torch.device,
+    before_batch: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Logits (N, C) float32, on the CPU, of pictures uint8 (N, H, W, 3); puts the network in eval mode.
 
     Several processes take the batches in turns and all return every row. Each picture is in the same batch
-    as with one process, so the logits are identical to the last bit.
+    as with one process, so the logits are identical to the last bit. All call `before_batch` equally often.
     """
     model.eval()
     own = {}
-    for start in range(rank() * batch_size, len(pictures), world() * batch_size):
+    for first in range(0, len(pictures), world() * batch_size):
+        before_batch()
+        start = first + rank() * batch_size
+        if start >= len(pictures):
+            continue
         images = (
             torch.from_numpy(np.array(pictures[start : start + batch_size])).permute(0, 3, 1, 2).to(device)
         )
@@ -38,4 +58,8 @@ def predict_probs(
     model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device
 ) -> np.ndarray:
     """Probabilities (N, C) float64 of pictures uint8 (N, H, W, 3), computed by `base` from the logits."""
-    return base.probs(predict_logits(model, pictures, batch_size, device).double()).numpy()
+    logits = predict_logits(model, pictures, batch_size, device)
+    probs = np.empty(logits.shape)
+    for part in list_chunks(*logits.shape):
+        probs[part] = base.probs(logits[part].double()).numpy()
+    return probs

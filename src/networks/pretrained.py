@@ -1,9 +1,11 @@
 """Pretrained weights, the library's or a file's; code in a file is never executed."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import timm
+import torch
 import torchvision
 from timm.models import load_state_dict
 from torch import Tensor
@@ -28,16 +30,26 @@ def load_pretrained(
 
     `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file or
     a saved state dict, in the library's layout or as a stage wrote it; the latter also sets mean and std.
-    `wanted_hash` is the SHA-256 that the file must have, or any; `size` is the height and width in pixels of
-    the pictures to train on. A UserError names `key`, the section of params.yaml.
+    `wanted_hash` is the SHA-256 that the file, or the tensors of default, must have, or any; the network gets
+    the one that was found. `size` is the height and width in pixels of the pictures to train on. A UserError
+    names `key`, the section of params.yaml.
     """
     if pretrained == NO_WEIGHTS:
         return
     key = f"params.yaml: {key}.pretrained"
     if pretrained == LIBRARY_WEIGHTS:
         source, state = f"the library's weights of {arch}", load_library_state(arch, key)
+        network.pretrained = hash_tensors(state)
+        check_hash(network.pretrained, wanted_hash, source, key)
+        if wanted_hash == ANY_FILE:
+            print(f"{key}_sha256: {network.pretrained} (set it to make sure of the same weights later)")
     else:
-        source, state = pretrained, load_file_state(Path(pretrained), wanted_hash, key)
+        source, path = pretrained, Path(pretrained)
+        if not path.is_file():
+            raise UserError(f"{key}: {path}: no such file (set none, default or a path)")
+        network.pretrained = sha256(path)
+        check_hash(network.pretrained, wanted_hash, source, key)
+        state = load_file_state(path, key)
     source = f"{key}: {source}"
     if any(name.startswith(NORMALIZE) for name in state):
         fill(network, select_below(NET, state), source)
@@ -66,12 +78,23 @@ def load_library_state(arch: str, key: str) -> Mapping[str, Tensor]:
         ) from None
 
 
-def load_file_state(path: Path, wanted_hash: str, key: str) -> Mapping[str, Tensor]:
+def check_hash(found: str, wanted: str, source: str, key: str) -> None:
+    """Refuse weights with another SHA-256 than the one that is wanted."""
+    if wanted not in (ANY_FILE, found):
+        raise UserError(f"{key}_sha256: {source} has {found} (use other weights, or set any)")
+
+
+def hash_tensors(state: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of the tensors' names, types, shapes and bytes, whatever file they are from."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def load_file_state(path: Path, key: str) -> Mapping[str, Tensor]:
     """The tensors of a file by name, without the wrappers that training scripts add."""
-    if not path.is_file():
-        raise UserError(f"{key}: {path}: no such file (set none, default or a path)")
-    if wanted_hash not in (ANY_FILE, found := sha256(path)):
-        raise UserError(f"{key}_sha256: {path} has {found} (use another file, or set any)")
     try:
         state = load_state_dict(str(path), weights_only=True)
         tensors = bool(state) and all(isinstance(tensor, Tensor) for tensor in state.values())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from src.ground.errors import UserError
 from src.ground.params import index_by_class
+from src.ground.rules import spell_prior_problem
 from src.losses.bases import Base
 from src.networks.network import Network
 
@@ -29,9 +30,8 @@ def compute_prior_bias(
         return None
     given = index_by_class({} if isinstance(prior, str) else prior, classes, f"{key}.prior")
     rest, left = len(classes) - len(given), 1 - sum(given.values())
-    if base.per_sample and (left <= 0 if rest else abs(left) > 1e-6):
-        rule = "sum to less than 1, since other classes share the rest" if rest else "sum to 1"
-        raise UserError(f"params.yaml: {key}.prior: the probabilities must {rule}, got {1 - left:g}")
+    if base.per_sample and (problem := spell_prior_problem(given, len(classes))):
+        raise UserError(f"params.yaml: {key}.prior: {problem}")
     other = left / max(rest, 1) if base.per_sample else 1 / max(len(classes), 2)
     probs = torch.tensor([given.get(c, other) for c in range(len(classes))], dtype=torch.float64)
     return base.logits(probs)

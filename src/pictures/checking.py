@@ -1,6 +1,7 @@
 """Open every picture once, on all cores: hash, letterbox and pack it, or record why it is refused."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +15,12 @@ from tqdm import tqdm
 from src.ground.errors import shorten
 from src.ground.files import open_atomically
 from src.ground.kinds import Count, Factor, Pixels, Rule, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.machine.stderr import catch_stderr
 from src.machine.workers import map_in_processes
 from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
 from src.pictures.folders import Split
-from src.pictures.grey import RANGE_RULE, GreyRange, GreySetting, GreyUse, Values
+from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import PackWriter, start_manifest
@@ -54,11 +55,6 @@ class ImageSettings(Settings):
     pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
     dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
     grey_range: GreySetting  # values of 16-bit grey that become 0 to 255: file, set or [lowest, highest]
-
-    def check(self) -> None:
-        if isinstance(self.grey_range, list):
-            low, *_, high = self.grey_range
-            require(len(self.grey_range) == 2 and low < high, f"grey_range {RANGE_RULE}", self.grey_range)
 
     def size(self, split: str) -> tuple[int, int]:
         """Height and width of the pictures in a split's pack."""
@@ -216,7 +212,9 @@ def check_file(
     """
     with catch_stderr() as said:
         checked = open_file(root / file[0], data, grey_range, size)
-    return replace(checked, notes=(*checked.notes, f"the decoder says: {said[0][:200]}")) if said else checked
+    return (
+        replace(checked, notes=(*checked.notes, f"decoder's warning: {said[0][:200]}")) if said else checked
+    )
 
 
 def open_file(path: Path, data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None) -> Checked:
@@ -239,22 +237,24 @@ def open_file(path: Path, data: DataSettings, grey_range: GreyRange, size: tuple
 def read_bytes(path: Path, most: int) -> bytes:
     """The contents of a regular file or of a link's target; of one that is no picture only the head.
 
-    Raises BadPicture for a file of over `most` bytes.
+    Raises BadPicture for one of over `most` bytes.
     """
     if path.is_symlink() and not path.exists():
         raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
     if not path.is_file():
         raise BadPicture("not a file: a device or a pipe (remove it)")
     try:
-        bytes_long = path.stat().st_size
-        if bytes_long > most:
-            raise BadPicture(
-                f"too large: {bytes_long / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
-                "(remove it, or raise data.max_pixels)"
-            )
         with open(path, "rb") as file:
-            head = file.read(HEAD)
-            return head + file.read() if is_known(head) else head
+            if not is_known(head := file.read(HEAD)):
+                return head
+            length = file.seek(0, os.SEEK_END)
+            if length > most:
+                raise BadPicture(
+                    f"too large: {length / 2**20:.0f} MB, more than a picture of data.max_pixels can have "
+                    "(save it smaller, raise data.max_pixels or remove it)"
+                )
+            file.seek(0)
+            return file.read()
     except OSError as error:
         raise BadPicture(f"cannot be read: {error.strerror} (make it readable or remove it)") from None
 

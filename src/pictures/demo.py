@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from src.ground.kinds import Seed, Share, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
+from src.ground.rules import DIGITS, SCANS
 
-SCANS, DIGITS = 1797, 10
 WHITE = 16  # a scan's value is the number of set pixels in a 4 x 4 block
 
 
@@ -28,10 +28,6 @@ class DemoSettings(Settings):
     seed: Seed  # of the split
     imbalance: Annotated[float, within("[1, 1000]")]  # ratio of the commonest digit to the rarest, in train
     label_noise: Share  # of train, put into a wrong digit's folder
-
-    def check(self) -> None:
-        rule = f"train and val must leave at least {DIGITS} of the {SCANS} digits for test"
-        require(self.train + self.val <= SCANS - DIGITS, rule, f"{self.train} and {self.val}")
 
 
 def split_digits(settings: DemoSettings) -> dict[str, np.ndarray]:

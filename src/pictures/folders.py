@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ class Split:
         """Those passed over that are pictures by their name: path, reason."""
         return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
 
+    def count(self) -> dict[str, int]:
+        """The number of files of each class."""
+        return dict(Counter(name for _, name in self.files))
+
 
 def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     """The three splits, the sorted classes of train, and warnings; a UserError for unusable folders."""
@@ -49,6 +54,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
     named = {split: name_classes(folders[split], classes) for split in SPLITS}
     warnings = check_classes(root, named, classes)
     splits = [scan_split(root, split, named[split]) for split in SPLITS]
+    warnings += [warning for split in splits for warning in warn_of_hidden(root, split)]
     empty = [split.name for split in splits if not split.files]
     if empty:
         raise UserError(*(f"{root / name}: no pictures (add some to its class folders)" for name in empty))
@@ -96,7 +102,8 @@ def count_classes(train: Path, classes: tuple[str, ...]) -> str:
             f"{train}: 1 class folder, {classes[0]!r}, with {len(inner)} folders inside (if these are the "
             f"classes, move them up, and so in val and test)"
         )
-    return f"{train}: {len(classes)} class folders (create one folder per class, at least 2)"
+    what = "1 class folder" if classes else "no class folders; is a disk not mounted?"
+    return f"{train}: {what} (create one folder per class, at least 2)"
 
 
 def normalise(name: str) -> str:
@@ -185,6 +192,18 @@ def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
                 else:
                     files.append((f"{path}/{inner.name}", classes[entry.name]))
     return Split(split, sorted(files), sorted(passed))
+
+
+def warn_of_hidden(root: Path, split: Split) -> Iterator[str]:
+    """A warning for each hidden folder in place of a class folder."""
+    places = (path.split("/") for path, reason in split.passed if reason == HIDDEN_FOLDER)
+    counts = Counter(place[1] for place in places if place[1].startswith("."))
+    for name, count in counts.items():
+        files = f"{count} file{'s' * (count > 1)}"
+        yield (
+            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder "
+            "if it is a class)"
+        )
 
 
 def walk(root: Path, folder: str) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 from src.pictures.manifest import SPLITS
@@ -21,7 +23,7 @@ def explain_missing(root: Path) -> list[str]:
     missing = [split for split in SPLITS if not (root / split).is_dir()]
     if len(missing) == len(SPLITS) and not any(find_alias(root, split) for split in SPLITS):
         return [explain_level(root)]
-    return [explain_split(root, split) for split in missing]
+    return [explain_split(root, split) for split in missing] or [*find_same(root)]
 
 
 def explain_root(root: Path) -> str:
@@ -41,6 +43,13 @@ def explain_root(root: Path) -> str:
         f"{root}: no such folder (set data.root to the folder that contains train, val and test; {there} is "
         "there: is a disk not mounted?)"
     )
+
+
+def find_same(root: Path) -> Iterator[str]:
+    """One line per split that is a link to another."""
+    for first, second in combinations(SPLITS, 2):
+        if (root / first).samefile(root / second):
+            yield f"{root / second}: the same folder as {first} (each picture may be in one split only)"
 
 
 def explain_split(root: Path, split: str) -> str:

@@ -12,6 +12,7 @@ from typing import IO
 
 from src.ground.files import open_atomically, start_csv
 
+KINDS = 10  # kinds of reasons that are named, the most frequent ones
 TAKEN, REFUSED, PASSED = VERDICTS = ("taken", "refused", "passed over")
 
 
@@ -26,13 +27,13 @@ class Ledger:
         self.refused: list[tuple[str, str]] = []  # path, reason
 
     def add(self, path: str, verdict: str, *reasons: str) -> None:
-        """Enter a file, its path relative to the data root: SPLIT/..."""
+        """Enter a file, its path relative to the data root; the first reason is the verdict's."""
         reason = "; ".join(reasons)
         self.rows.writerow((path, verdict, reason))
         self.counts[path.partition("/")[0], verdict] += 1
         if verdict == REFUSED:
-            self.refused.append((path, reason))
-        self.kinds[verdict].update(map(find_kind, reasons))
+            self.refused.append((path, reasons[0]))
+        self.kinds[verdict].update(map(find_kind, reasons if verdict == TAKEN else reasons[:1]))
 
     def count_split(self, split: str) -> str:
         """The number of a split's files, and how many of them got each verdict, in words."""
@@ -45,7 +46,9 @@ class Ledger:
         for verdict, kinds in self.kinds.items():
             if kinds:
                 remark = " with a remark" if verdict == TAKEN else ""
-                yield f"{verdict}{remark}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+                often = [f"{n} {kind}" for kind, n in kinds.most_common(KINDS)]
+                rest = kinds.total() - sum(n for _, n in kinds.most_common(KINDS))
+                yield f"{verdict}{remark}: " + ", ".join(often + [f"{rest} for other reasons"] * (rest > 0))
 
 
 def find_kind(reason: str) -> str:

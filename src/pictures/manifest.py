@@ -6,6 +6,8 @@ width in pixels.
 """
 
 import csv
+import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,10 +36,12 @@ class Manifest:
     paths: list[str]  # (N,) relative to the data root, with /
     labels: np.ndarray  # (N,) int64, index into classes
     classes: tuple[str, ...]  # (C,) of train, sorted
+    sha256: str  # of the file, as it was read
 
-    def one_hot(self) -> np.ndarray:
-        """Targets (N, C) float32: 1 for the label, 0 elsewhere."""
-        return np.eye(len(self.classes), dtype=np.float32)[self.labels]
+    def count(self) -> dict[str, int]:
+        """The number of pictures of each class."""
+        numbers = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, numbers, strict=True))
 
 
 def start_manifest(file: IO[str]) -> Any:
@@ -51,10 +55,10 @@ def read_manifest(split: str) -> Manifest:
     """The manifest of train, val or test."""
     names = tuple(read_json(CLASSES))
     index = {name: label for label, name in enumerate(names)}
-    with open(manifest_path(split), encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    content = manifest_path(split).read_bytes()
+    rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     labels = np.array([index[row["class"]] for row in rows], dtype=np.int64)
-    return Manifest([row["path"] for row in rows], labels, names)
+    return Manifest([row["path"] for row in rows], labels, names, hashlib.sha256(content).hexdigest())
 
 
 class PackWriter:

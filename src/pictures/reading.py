@@ -3,7 +3,6 @@
 N pictures, n of them at a time, H height, W width in pixels.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from src.ground.errors import UserError
 from src.ground.params import read
+from src.machine.cores import count_cores
 from src.pictures.decode import BadPicture, decode_sound
 from src.pictures.grey import GreyRange, read_grey_range
 from src.pictures.letterbox import letterbox, resize
@@ -47,7 +47,7 @@ class FilePictures:
         """The pictures of a slice or of indices (n,): uint8 (n, H, W, 3)."""
         numbers = np.arange(len(self))[rows]
         pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and resizing release the GIL
+        with ThreadPoolExecutor(count_cores()) as pool:  # decoding and resizing release the GIL
             for row, picture in enumerate(pool.map(self.load_picture, numbers)):
                 pictures[row] = picture
         return pictures

@@ -5,26 +5,27 @@ from pathlib import Path
 
 import torch
 
+from src.ground.digits import round_digits
 from src.ground.errors import UserError
-from src.ground.kinds import Count
+from src.ground.kinds import BatchSize
 from src.ground.params import Settings
 from src.losses.bases import BASES
 from src.networks.checkpoint import load_model
-from src.networks.predict import predict_probs
+from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures, resize_pictures
-from src.results.predictions import Predictions, round_probs
+from src.results.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
     """How networks are evaluated on the test pictures."""
 
-    batch_size: Count  # pictures per batch; changes at most the last digits
+    batch_size: BatchSize  # pictures at once, auto: by their size; changes at most the last digits
 
 
 def measure(
-    weights: Path, split: str, batch_size: int, dct_scaling: bool, device: torch.device
+    weights: Path, split: str, batch_size: int | str, dct_scaling: bool, device: torch.device
 ) -> Predictions:
     """The probabilities that a network predicts for the pictures of train, val or test.
 
@@ -45,5 +46,6 @@ def measure(
         raise UserError(
             f"{weights}: trained at {own} pixels, the pictures are packed at {packed} (set images to {own})"
         )
-    probs = predict_probs(model.to(device), pictures, BASES[facts.base], batch_size, device)
-    return Predictions(manifest.classes, manifest.labels, round_probs(probs))
+    at_once = choose_batch_size(batch_size, height, width)
+    probs = predict_probs(model.to(device), pictures, BASES[facts.base], at_once, device)
+    return Predictions(manifest.classes, manifest.labels, round_digits(probs))

@@ -3,16 +3,20 @@
 N pictures, C classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import precision_recall_fscore_support
 
-from src.results.predictions import Predictions
+from src.ground.digits import list_chunks
+from src.results.predictions import Measured, Predictions
 
 TOP = 5  # top-5 accuracy is reported only for more classes than this
+
+EPSILON = np.finfo(np.float64).eps  # probabilities are kept this far from 0 and 1, as in scikit-learn
 
 
 def summarize(predictions: Predictions) -> dict[str, float]:
@@ -21,21 +25,37 @@ def summarize(predictions: Predictions) -> dict[str, float]:
     accuracy_low and accuracy_high bound the 95 % interval of the accuracy (E. B. Wilson, 1927). macro_f1 is
     the mean over the classes that have pictures. log_loss is in nats, of probabilities scaled to sum to 1.
     """
-    labels, probs, classes = predictions.labels, predictions.probs, np.arange(len(predictions.classes))
+    labels, num_classes = predictions.labels, len(predictions.classes)
     correct = int((predictions.predicted == labels).sum())
     interval = binomtest(correct, len(labels)).proportion_ci(0.95, method="wilson")
-    sums = probs.sum(axis=1, keepdims=True)
-    scaled = np.where(sums > 0, probs / np.where(sums > 0, sums, 1), 1 / len(classes))
+    of_truth, ranks = find_truth(predictions)
     figures = {
         "accuracy": correct / len(labels),
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "macro_f1": float(np.mean([row["f1"] for row in measure_classes(predictions) if row["pictures"]])),
-        "log_loss": log_loss(labels, scaled, labels=classes),
+        "log_loss": -np.log(of_truth.clip(EPSILON, 1 - EPSILON)).mean(),
     }
-    if len(classes) > TOP:
-        figures["top5"] = top_k_accuracy_score(labels, probs, k=TOP, labels=classes)
+    if num_classes > TOP:
+        figures["top5"] = (ranks < TOP).mean()
     return {name: round(float(value), 9) for name, value in figures.items()}
+
+
+def find_truth(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """The probability (N,) of each picture's true class, and its rank (N,) from 0, the last one in a tie.
+
+    The probabilities are scaled to sum to 1; a row of zeros becomes uniform. A part of the rows at a time, so
+    that the memory taken does not grow with N x C.
+    """
+    labels, (count, num_classes) = predictions.labels, predictions.probs.shape
+    of_truth, ranks = np.empty(count), np.empty(count, np.int64)
+    for part in list_chunks(count, num_classes):
+        probs, own = predictions.probs[part], labels[part, None]
+        sums, values = probs.sum(axis=1), np.take_along_axis(probs, own, axis=1)
+        of_truth[part] = np.where(sums > 0, values[:, 0] / np.where(sums > 0, sums, 1), 1 / num_classes)
+        tied_after = (probs == values) & (np.arange(num_classes) > own)
+        ranks[part] = ((probs > values) | tied_after).sum(axis=1)
+    return of_truth, ranks
 
 
 def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
@@ -49,17 +69,19 @@ def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
     ]
 
 
-def count_confusions(predictions: Predictions) -> np.ndarray:
-    """Counts (C, C) int64: row = true class, column = predicted class."""
-    return confusion_matrix(predictions.labels, predictions.predicted, labels=range(len(predictions.classes)))
+def count_confusions(predictions: Predictions) -> coo_array:
+    """Counts (C, C) int64 of the pairs that occur: row = true class, column = predicted class."""
+    num_classes = len(predictions.classes)
+    codes, counts = np.unique(predictions.labels * num_classes + predictions.predicted, return_counts=True)
+    return coo_array((counts, np.divmod(codes, num_classes)), shape=(num_classes, num_classes))
 
 
-def tabulate_classes(models: Mapping[str, Predictions]) -> list[tuple[Any, ...]]:
+def tabulate_classes(models: Sequence[Measured]) -> list[tuple[Any, ...]]:
     """A row per model and class: both names joined, the model, and the values of `measure_classes`."""
     return [
-        (f"{name}: {row['class']}", name, *row.values())
-        for name, predictions in models.items()
-        for row in measure_classes(predictions)
+        (f"{model.name}: {row['class']}", model.name, *row.values())
+        for model in models
+        for row in measure_classes(model.predictions)
     ]
 
 

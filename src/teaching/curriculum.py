@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from src.ground.digits import list_chunks
 from src.ground.kinds import Factor, Rule, Seed, Share
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.teaching.knowledge import Knowledge, average_teachers
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
@@ -26,20 +27,17 @@ class CurriculumSettings(Settings):
     order: Literal["teacher", "random", "anti"]  # how weights are assigned; random and anti are controls
     seed: Seed  # of the random order
 
-    def check(self) -> None:
-        thresholds, weights = list(self.thresholds), list(self.weights)
-        require(len(thresholds) == len(weights), "thresholds and weights must have the same length",
-                f"{len(thresholds)} and {len(weights)}")  # fmt: skip
-        falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
-        require(falling and thresholds[-1] == 0, "thresholds must decrease and end at 0", thresholds)
-        require(any(weights), "at least one weight must be positive", weights)
-
 
 def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
     """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
     if not knowledge:
         return np.ones(len(labels))
-    return average_teachers(knowledge, "softmax", temperature=1)[np.arange(len(labels)), labels]
+    of_truth = np.empty(len(labels))
+    for rows in list_chunks(*knowledge[0].probs.shape):
+        some = [Knowledge(one.base, one.probs[rows]) for one in knowledge]
+        probs = average_teachers(some, "softmax", temperature=1)
+        of_truth[rows] = probs[np.arange(len(probs)), labels[rows]]
+    return of_truth
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:

@@ -19,6 +19,8 @@ class Kind(NamedTuple):
 
 def soften_rows(probs: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log(p) / T)."""
+    if temperature < 1:  # many classes, a low temperature: without a 1 in it, a whole row might become 0
+        probs = probs / probs.max(axis=1, keepdims=True)
     powers = probs ** (1 / temperature)
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -26,7 +28,7 @@ def soften_rows(probs: np.ndarray, temperature: float) -> np.ndarray:
 def soften_elements(probs: np.ndarray, temperature: float) -> np.ndarray:
     """sigmoid(logit(p) / T)."""
     p = probs.clip(CLAMP, 1 - CLAMP)
-    return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
+    return np.exp(-np.logaddexp(0, -(np.log(p) - np.log1p(-p)) / temperature))  # exp alone may overflow
 
 
 def scale_rows(probs: np.ndarray) -> np.ndarray:

@@ -4,14 +4,14 @@ First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, one 
 with 9 significant digits, paths relative to the data root. N pictures, C classes.
 """
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from src.ground.errors import UserError
-from src.ground.files import open_atomically, start_csv
+from src.ground.digits import write_rows
+from src.ground.errors import UserError, list_some, shorten
+from src.ground.files import open_atomically, read_csv, start_csv
 from src.teaching.knowledge import KINDS, Knowledge
 
 PATTERN = "distill*.txt"
@@ -20,49 +20,52 @@ SUM_TOLERANCE = 1e-3  # a row of softmax probabilities must sum to 1 within this
 
 def write_knowledge(path: Path, knowledge: Knowledge, paths: Sequence[str], classes: Sequence[str]) -> None:
     """Write the probabilities of the pictures in `paths` (N,) for `classes` (C,)."""
+    write_probs(path, knowledge.base, knowledge.probs, paths, classes)
+
+
+def write_probs(
+    path: Path, base: str, probs: Iterable[np.ndarray], paths: Sequence[str], classes: Sequence[str]
+) -> None:
+    """The same for N rows of probabilities (C,) that need not be in memory together."""
     with open_atomically(path) as file:
-        file.write(f"# base={knowledge.base}\n")
-        writer = start_csv(file)
-        writer.writerow(["path", *(f"p_{name}" for name in classes)])
-        for name, row in zip(paths, knowledge.probs, strict=True):
-            writer.writerow([name, *(f"{p:.9g}" for p in row)])
+        file.write(f"# base={base}\n")
+        start_csv(file).writerow(["path", *(f"p_{name}" for name in classes)])
+        write_rows(file, ((name,) for name in paths), probs)
 
 
 def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> Knowledge:
     """The file's probabilities in the order of `paths` (N,) and `classes` (C,).
 
-    A UserError names file and line if the header has other classes, a row is broken, a probability is not in
-    [0, 1], a softmax row does not sum to 1, or a picture is missing or listed twice. Rows of pictures that
-    are not in `paths` are ignored, with a warning that counts them.
+    A UserError names file and line if the text is not UTF-8 or CSV, the header has other classes, a row is
+    broken, a probability is not in [0, 1], a softmax row does not sum to 1, or a picture is missing or listed
+    twice. Empty lines and a byte order mark are ignored; so are rows of pictures that are not in `paths`,
+    with a warning that counts them.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        first = file.readline()
-        if first.startswith("#"):
-            base, header_line = parse_base(path, first), 2
-        else:
-            base, header_line = "", 1
-            file.seek(0)
-        reader = csv.reader(file)
-        check_header(path, header_line, next(reader, []), classes)
-        rows, wanted, extra = {}, set(paths), 0
-        for row in reader:
-            line = reader.line_num + header_line - 1
-            if row and row[0] not in wanted:
-                extra += 1
-                continue
-            values = parse_row(path, line, row, len(classes))
-            if row[0] in rows:
-                raise UserError(f"{path}: line {line}: {row[0]} is listed twice (keep one of the rows)")
-            rows[row[0]] = values
-    missing = [name for name in paths if name not in rows]
+    rows = read_csv(path)
+    line, header = next(rows, (1, []))
+    base = ""
+    if header and header[0].startswith("#"):
+        base = parse_base(path, ",".join(header))
+        line, header = next(rows, (2, []))
+    check_header(path, line, header, classes)
+    probs, given = np.empty((len(paths), len(classes))), np.zeros(len(paths), bool)
+    number_of, extra = {name: number for number, name in enumerate(paths)}, 0
+    for line, row in rows:
+        number = number_of.get(row[0])
+        if number is None:
+            extra += 1
+            continue
+        if given[number]:
+            raise UserError(f"{path}: line {line}: {row[0]} is listed twice (keep one of the rows)")
+        probs[number], given[number] = parse_row(path, line, row, len(classes)), True
+    missing = [paths[number] for number in np.flatnonzero(~given)[:3]]
     if missing:
         raise UserError(
-            f"{path}: {len(missing)} of {len(paths)} training pictures are missing, first "
-            f"{', '.join(missing[:3])} (rewrite the file: dvc repro -f dump_knowledge)"
+            f"{path}: {(~given).sum()} of {len(paths)} training pictures are missing, first "
+            f"{', '.join(missing)} (rewrite the file: dvc repro -f dump_knowledge)"
         )
     if extra:
         print(f"warning: {path}: ignored {extra} rows of pictures that are not in train")
-    probs = np.array([rows[name] for name in paths])
     return Knowledge(check_sums(path, base, probs, paths), probs)
 
 
@@ -70,42 +73,49 @@ def parse_base(path: Path, line: str) -> str:
     base = line.strip().removeprefix("#").strip().removeprefix("base=")
     if base not in KINDS:
         choices = " or ".join(f"'# base={name}'" for name in KINDS)
-        raise UserError(f"{path}: line 1: must be {choices}, got {line.strip()!r}")
+        raise UserError(f"{path}: line 1: must be {choices}, got {shorten(line, 50)!r}")
     return base
 
 
 def check_header(path: Path, line: int, header: list[str], classes: Sequence[str]) -> None:
     expected = ["path", *(f"p_{name}" for name in classes)]
     if header != expected:
-        names = ", ".join(name.removeprefix("p_") for name in header[1:6])
+        num_given, names = max(len(header) - 1, 0), [name.removeprefix("p_") for name in header[1:]]
         raise UserError(
-            f"{path}: line {line}: probabilities of {len(header) - 1} classes ({names}, ...), but train has "
-            f"{len(classes)} (the header must be path, then p_<class> for {', '.join(classes[:5])}, ...)"
+            f"{path}: line {line}: probabilities of {num_given} classes ({list_some(names)}), but train has "
+            f"{len(classes)} (the header must be path, then p_<class> for {list_some(classes)})"
         )
 
 
-def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> list[float]:
-    """The probabilities in one row."""
+def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> np.ndarray:
+    """The probabilities (C,) in one row."""
     if len(row) != num_classes + 1:
         raise UserError(
             f"{path}: line {line}: {max(len(row) - 1, 0)} of {num_classes} values (rewrite the file)"
         )
-    values = []
-    for text in row[1:]:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not 0 <= value <= 1:
-            raise UserError(f"{path}: line {line}: {row[0]}: a probability must be in [0, 1], got {text!r}")
-        values.append(value)
+    try:
+        values = np.fromiter(map(float, row[1:]), np.float64, num_classes)
+    except ValueError:
+        values = np.array([parse_number(text) for text in row[1:]])
+    wrong = ~((values >= 0) & (values <= 1))
+    if wrong.any():
+        text = shorten(row[1 + int(wrong.argmax())], 50)
+        raise UserError(f"{path}: line {line}: {row[0]}: a probability must be in [0, 1], got {text!r}")
     return values
+
+
+def parse_number(text: str) -> float:
+    """The number, NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -> str:
     """The base that the file names or, if it names none, the base that the sums of its rows fit."""
     errors = np.abs(probs.sum(axis=1) - 1)
-    sound = bool(errors.max() <= SUM_TOLERANCE)
+    sound = bool((errors <= SUM_TOLERANCE).all())
     if not base:
         return next(name for name, kind in KINDS.items() if kind.sums_to_one == sound)
     if KINDS[base].sums_to_one and not sound:

@@ -3,7 +3,7 @@
 N pictures, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -27,11 +27,40 @@ class LabelSettings(Settings):
     class_weights: ClassWeights  # weight of each class; classes not listed have 1
 
 
+class LabelTargets:
+    """Behaves like targets, float32 (N, C), but computes rows on access: a picture takes one number, not C.
+
+    With `smoothing`, that share of each label is spread evenly over all classes: C. Szegedy et al.,
+    Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
+    """
+
+    def __init__(self, labels: np.ndarray, num_classes: int, smoothing: float = 0.0):
+        self.labels, self.shape = labels, (len(labels), num_classes)
+        values = np.array([0, 1], np.float32)
+        self.false, self.true = (1 - smoothing) * values + smoothing / num_classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """The targets of a slice or of indices (n,): float32 (n, C)."""
+        labels = self.labels[rows]
+        targets = np.full((len(labels), self.shape[1]), self.false, np.float32)
+        targets[np.arange(len(labels)), labels] = self.true
+        return targets
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row : row + 1][0] for row in range(len(self)))
+
+
+Targets = np.ndarray | LabelTargets  # only `len`, `shape` and indexing by rows
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What is learned from the training pictures."""
 
-    targets: np.ndarray  # float32 (N, C)
+    targets: Targets  # float32 (N, C)
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures that are used
 
@@ -39,16 +68,8 @@ class Lesson:
 def build_lesson(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
     """The labels, smoothed and weighted by class; `key` is the section of params.yaml."""
     weights = weigh_classes(settings.class_weights, train.labels, train.classes, key)
-    targets = smooth_labels(train.one_hot(), settings.label_smoothing)
+    targets = LabelTargets(train.labels, len(train.classes), settings.label_smoothing)
     return Lesson(targets, weights, np.arange(len(train.labels)))
-
-
-def smooth_labels(truth: np.ndarray, share: float) -> np.ndarray:
-    """One-hot labels (N, C) with `share` of each spread evenly over all classes.
-
-    C. Szegedy et al., Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
-    """
-    return truth if share == 0 else ((1 - share) * truth + share / truth.shape[1]).astype(np.float32)
 
 
 def weigh_classes(

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import numpy as np
 
+from src.ground.digits import list_chunks
 from src.ground.kinds import Share, within
 from src.ground.params import Settings
 from src.teaching.knowledge import Knowledge, average_teachers
+from src.teaching.labels import Targets
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,17 @@ class DistillSettings(Settings):
 
 
 def mix_targets(
-    truth: np.ndarray, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
-) -> np.ndarray:
+    truth: Targets, knowledge: Sequence[Knowledge], base: str, settings: DistillSettings
+) -> Targets:
     """Targets (N, C) float32: (1 - share) * truth + share * teachers' mean; `truth` if no teacher."""
     if settings.share == 0:
         return truth
     if not knowledge:
         print("no teacher: the student learns from the labels only, distill.share has no effect")
         return truth
-    teachers = average_teachers(knowledge, base, settings.temperature)
-    return ((1 - settings.share) * truth + settings.share * teachers).astype(np.float32)
+    targets = np.empty(truth.shape, np.float32)
+    for rows in list_chunks(*truth.shape):
+        some = [Knowledge(one.base, one.probs[rows]) for one in knowledge]
+        teachers = average_teachers(some, base, settings.temperature)
+        targets[rows] = (1 - settings.share) * truth[rows] + settings.share * teachers
+    return targets

@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 
 from src.ground.errors import UserError
-from src.ground.kinds import Count, EntryName, Rule, Share
-from src.ground.params import Settings
+from src.ground.kinds import BatchSize, EntryName, Rule, Share
+from src.ground.params import Settings, read_params
 
 TEACHERS = Rule(
     keysOf="teacher", uniqueItems=True, rule="must be a list of distinct entries of teacher, or []"
@@ -22,12 +22,30 @@ class KnowledgeSettings(Settings):
 
     teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
     min_accuracy: Share  # on val; a teacher below it is refused
-    batch_size: Count  # pictures at once; affects at most the last digits
+    batch_size: BatchSize  # pictures at once, auto: by their size; affects at most the last digits
+
+
+def choose_teacher(arguments: Sequence[str]) -> str:
+    """The name of a teacher, the only argument of a command line; a UserError lists those that there are."""
+    known = list(read_params()["teacher"])
+    if len(arguments) != 1 or arguments[0] not in known:
+        given = " ".join(arguments) or "nothing"
+        raise UserError(
+            f"train_teacher: needs the name of one teacher, got {given!r} (params.yaml has "
+            f"{', '.join(known)})"
+        )
+    return arguments[0]
 
 
 def find_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
     """Weights of teachers that are no longer listed; they are still part of the folder's hash."""
     return [path for path in sorted(folder.glob("*.safetensors")) if path.stem not in teachers]
+
+
+def find_dropped_figures(teachers: Sequence[str]) -> list[Path]:
+    """Metrics and curves of teachers that are not listed: no stage of this pipeline writes them any more."""
+    found = [*Path("metrics/teacher").glob("*.json"), *Path("plots/teacher").glob("*.csv")]
+    return [path for path in sorted(found) if path.stem not in teachers]
 
 
 def check_teacher(name: str, probs: np.ndarray, labels: np.ndarray, least: float) -> float:

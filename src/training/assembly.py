@@ -9,7 +9,7 @@ import torch
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms, list_sizes
-from src.ground.files import write_json
+from src.ground.files import sha256_of, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
 from src.losses.loss import build_loss
@@ -17,7 +17,7 @@ from src.machine.collectives import is_main
 from src.networks.checkpoint import save_weights
 from src.networks.initial import build_initial
 from src.pictures.reading import LearningPictures
-from src.teaching.labels import Lesson
+from src.teaching.labels import LabelTargets, Lesson
 from src.training.curves import Curves
 from src.training.fit import fit
 from src.training.job import Job
@@ -65,7 +65,8 @@ def assemble(
         seed=strategy.seed,
         workers=read(int, "workers"),  # no param of a stage: it changes no result
     )
-    validation = Validation(pictures.val_pictures, pictures.val.one_hot(), base, settings.batch_size, device)
+    truth = LabelTargets(pictures.val.labels, len(classes))
+    validation = Validation(pictures.val_pictures, truth, base, settings.batch_size, device)
     return Job(
         network=network,
         loss=loss,
@@ -74,6 +75,7 @@ def assemble(
         classes=classes,
         settings=settings,
         device=device,
+        manifests=sha256_of([pictures.train.sha256, pictures.val.sha256]),
         key=key,
     )
 

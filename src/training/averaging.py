@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from src.ground.kinds import CountOrZero, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.networks.network import BATCH_NORM
 
 
@@ -21,10 +21,6 @@ class AveragingSettings(Settings):
 
     ema: Annotated[float, within("[0, 1)")]  # decay of the moving average of the weights; 0 = off
     swa: CountOrZero  # number of final epochs whose weights are averaged; 0 = off
-
-    def check(self) -> None:
-        both = f"{self.ema} and {self.swa}"
-        require(not (self.ema and self.swa), "ema and swa: one of them must be 0", both)
 
 
 class Average:
@@ -92,23 +88,26 @@ class Swa(Average):
 
     def __init__(self, model: nn.Module, first: int):
         super().__init__(model)
-        self.first = first  # epoch, from 1
+        self.first, self.last = first, 0  # epochs, from 1: where averaging begins, the last one averaged
         self.average = AveragedModel(model)
 
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
         if epoch < self.first:
             return self.model
-        self.average.update_parameters(self.model)
+        if epoch > self.last:  # not yet, by a run that was stopped while it measured
+            self.average.update_parameters(self.model)
+            self.last = epoch
         norms = [m for m in self.model.modules() if isinstance(m, BATCH_NORM)]
         if any(norm.weight is None or norm.weight.requires_grad for norm in norms):
             update_bn(images(), self.average)
         return self.average.module
 
     def state_dict(self) -> dict[str, Any]:
-        return self.average.state_dict()
+        return {"average": self.average.state_dict(), "last": self.last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.average.load_state_dict(state)
+        self.average.load_state_dict(state["average"])
+        self.last = state["last"]
 
 
 def build_average(model: nn.Module, settings: AveragingSettings, epochs: int) -> Average:

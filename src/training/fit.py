@@ -1,6 +1,6 @@
 """All epochs: train, evaluate, keep the best, save; or resume where a killed training stopped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from src.batches.data import TrainingSet
 from src.ground.errors import UserError
-from src.machine.collectives import share_buffers
+from src.machine.collectives import all_rows, rank, share_buffers, world
+from src.machine.seeding import seed_generators
 from src.training.averaging import build_average
 from src.training.curves import Curves, Row
 from src.training.display import Display, print_resumption
@@ -40,19 +41,25 @@ class Progress:
         self.rows.append(row)
 
     def state_dict(self) -> dict[str, Any]:
-        return vars(self) | {"rows": [asdict(row) for row in self.rows], "best": vars(self.best)}
+        losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
+        return {
+            "epoch": self.epoch,
+            "losses": losses,  # (processes, batches)
+            "rows": [asdict(row) for row in self.rows],
+            "best": vars(self.best),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.losses = state["epoch"], state["losses"]
+        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()])
         self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
 
 
 def fit(job: Job, curves: Curves, state: State) -> Best:
     """Train for all epochs and leave the best weights in the network.
 
-    `state` is saved after each epoch, unless saving is slow compared to an epoch, and after the step in which
-    SIGTERM or Ctrl-C arrives. A training that an earlier process did not finish resumes from there,
-    with bit-identical results.
+    `state` is saved after the last step of each epoch, before the network is measured, unless saving is slow
+    compared to an epoch. SIGTERM and Ctrl-C save it after a step or between two batches of the measurement.
+    A training that an earlier process did not finish resumes from there, with bit-identical results.
     """
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
@@ -80,14 +87,17 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             shown = display.show_batches(batches, epoch, done, wanted)
             losses = train_epoch(run, shown, (data.seed, epoch), progress.losses)
             check_finite(losses, epoch, job.key)
-            measured = average.after_epoch(epoch, partial(read_images, data, epoch, run.device))
+            state.save_if_cheap()
+            stop.raise_if_asked()
+            seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here
+            images = partial(read_images, data, epoch, run.device, stop.raise_if_asked)
+            measured = average.after_epoch(epoch, images)
             share_buffers(measured)
-            accuracy, val_loss = job.validation.measure(measured)
+            accuracy, val_loss = job.validation.measure(measured, stop.raise_if_asked)
             best.offer(epoch, accuracy, val_loss, measured)
             row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
             curves.add(row)
             progress.finish(row)
-            state.save_if_cheap()
             display.print_epoch(row, best)
     job.network.load_state_dict(best.state)
     if settings.slim:
@@ -96,9 +106,12 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     return best
 
 
-def read_images(data: TrainingSet, epoch: int, device: torch.device) -> Iterator[Tensor]:
-    """The images (N, 3, H, W) in [0, 1] of an epoch's batches."""
+def read_images(
+    data: TrainingSet, epoch: int, device: torch.device, before_batch: Callable[[], None]
+) -> Iterator[Tensor]:
+    """The images (N, 3, H, W) in [0, 1] of an epoch's batches; calls `before_batch` before each."""
     for batch in data.epoch(epoch):
+        before_batch()
         yield batch.to(device).images
 
 

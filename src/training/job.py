@@ -4,17 +4,16 @@ N pictures, C classes.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from src.batches.data import TrainingSet
-from src.ground.files import sha256, sha256_of
+from src.ground.files import sha256_of
 from src.losses.loss import Loss
+from src.machine.runtime import describe_device
 from src.networks.checkpoint import Facts
 from src.networks.network import Network
-from src.pictures.manifest import manifest_path
 from src.training.settings import TrainingSettings
 from src.training.validation import Validation
 
@@ -30,12 +29,13 @@ class Job:
     classes: tuple[str, ...]  # (C,)
     settings: TrainingSettings
     device: torch.device
+    manifests: str  # SHA-256 of those of train and val, as they were read
     key: str  # the section of params.yaml, for messages
 
     def facts(self, params: Any) -> Facts:
         """The facts of the weights; `params` are all settings that determined them, as a JSON value."""
         _, height, width, _ = self.validation.pictures.shape
-        pretrained, normalize = self.settings.pretrained, self.network.normalize
+        normalize = self.network.normalize
         return Facts(
             arch=self.settings.arch,
             base=self.loss.base.name,
@@ -44,7 +44,8 @@ class Job:
             width=width,
             mean=tuple(normalize.mean.flatten().tolist()),
             std=tuple(normalize.std.flatten().tolist()),
-            pretrained=sha256(Path(pretrained)) if Path(pretrained).is_file() else pretrained,
-            data=sha256_of([sha256(manifest_path(split)) for split in ("train", "val")]),
+            pretrained=self.network.pretrained,
+            data=self.manifests,
             params=sha256_of(params),
+            device=describe_device(self.device),
         )

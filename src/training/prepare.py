@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from src.ground.errors import UserError
+from src.ground.rules import NO_CPU, spell_sharing_problem, spell_step_problem
 from src.machine.collectives import world
 from src.machine.runtime import MachineSettings, choose_device
 from src.networks.freezing import freeze
@@ -24,37 +25,26 @@ SMALL_GAMMA = 1e-2  # a channel with a smaller scale can be pruned
 
 def check_batches(pictures: int, settings: StepSettings, key: str) -> None:
     """Refuse a training set with fewer pictures than one step takes."""
-    if settings.batch_size * settings.accumulate > pictures:
-        name, product = "batch_size", f"{settings.batch_size}"
-        if settings.accumulate > 1:
-            name, product = f"{name} times accumulate", f"{product} x {settings.accumulate}"
-        raise UserError(
-            f"params.yaml: {key}.{name}: must be at most {pictures}, the number of training pictures, "
-            f"got {product}"
-        )
+    if problem := spell_step_problem(settings.batch_size, settings.accumulate, pictures):
+        raise UserError(f"params.yaml: {key}.{problem}")
 
 
 def check_processes(settings: StepSettings, machine: MachineSettings, key: str) -> None:
     """Refuse, before anything starts, what several processes cannot share or a CPU cannot run."""
-    processes = machine.processes
-    if settings.batch_size % processes:
-        raise UserError(
-            f"params.yaml: {key}.batch_size: must be a multiple of processes, {processes}, got "
-            f"{settings.batch_size} (it counts the pictures of all processes)"
-        )
+    if problem := spell_sharing_problem(settings.batch_size, machine.processes):
+        raise UserError(f"params.yaml: {key}.batch_size: {problem}")
     if settings.sync_batchnorm and choose_device(machine.device).type == "cpu":
-        raise UserError(
-            f"params.yaml: {key}.sync_batchnorm: true, but it runs on GPUs only, not on a CPU (set false)"
-        )
+        raise UserError(f"params.yaml: {key}.sync_batchnorm: {NO_CPU}")
 
 
-def check_batch_norm(model: nn.Module, settings: StepSettings, key: str) -> None:
+def check_batch_norm(model: nn.Module, settings: StepSettings, processes: int, key: str) -> None:
     """Refuse BatchNorm over one picture: torch fails if it is small, and learns nothing from a large one."""
-    single = settings.batch_size == (1 if settings.sync_batchnorm else world())
+    single = settings.batch_size == (1 if settings.sync_batchnorm else processes)
     if single and any(isinstance(module, BATCH_NORM) for module in model.modules()):
         raise UserError(
-            f"params.yaml: {key}.batch_size: {settings.batch_size} for {world()} processes, but the network "
-            "has BatchNorm, which needs at least 2 pictures in each (increase it, or use another network)"
+            f"params.yaml: {key}.batch_size: {settings.batch_size} for {processes} processes, but the "
+            "network has BatchNorm, which needs at least 2 pictures in each (increase it, or use another "
+            "network)"
         )
 
 
@@ -62,7 +52,7 @@ def prepare(job: Job) -> Training:
     """The Training of a job, on its device and with the constant learning rate lr."""
     network, settings, device = job.network, job.settings, job.device
     check_batches(len(job.data.rows), settings, job.key)
-    check_batch_norm(network, settings, job.key)
+    check_batch_norm(network, settings, world(), job.key)
     network.to(device)
     if settings.sync_batchnorm and world() > 1:
         network.net = convert_sync_batchnorm(network.net)

@@ -1,10 +1,9 @@
 """Where the state of an interrupted run is saved, and who may write it; it is not a DVC output.
 
 The folder is .scratch/<stage>/<fingerprint>/ of the main checkout; the fingerprint is a hash of everything
-that determines the result.
+that determines the result. Beside it is its lock: a shared disk cannot remove a folder with an open file.
 """
 
-import fcntl
 import os
 import shutil
 import time
@@ -22,9 +21,14 @@ from src.training.fingerprint import INPUTS, collect_inputs, print_differences
 from src.training.snapshot import BEFORE, NEWEST
 from src.training.state import Saved
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch"
-LOCK = "lock"
 PATIENCE = 10.0  # seconds to wait for a previous run that is shutting down
+KEPT = 3  # unfinished runs of a stage besides the current one; older ones are removed
 
 
 @contextmanager
@@ -39,7 +43,8 @@ def open_state(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         raise UserError(
             f"{SCRATCH}: params, data, sources or libraries differ from the first machine's (copy them)"
         )
-    folder = SCRATCH / f"{stage}{'@' * bool(item)}{item}" / fingerprint[:16]
+    runs = SCRATCH / f"{stage}{'@' * bool(item)}{item}"
+    folder = runs / fingerprint[:16]
     if not is_main():
         yield Saved(folder)
         return
@@ -48,34 +53,80 @@ def open_state(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         if not (folder / NEWEST).exists() and not (folder / BEFORE).exists():
             print_differences(folder, inputs)
         write_json(folder / INPUTS, inputs)
+        for path in remove_runs(runs, KEPT, folder):
+            print(f"{path}: an older unfinished run, removed")
         yield Saved(folder)
-        shutil.rmtree(folder)
+        remove(folder)
+
+
+def remove_runs(runs: Path, kept: int, current: Path | None = None) -> list[Path]:
+    """Remove all unfinished runs in a folder but the newest; returns what is gone.
+
+    The current one, and any that another process is writing, are left alone.
+    """
+    others = [path for path in runs.glob("*/") if path != current]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)  # of the last save
+    gone = []
+    for path in others[kept:]:
+        try:
+            with hold_lock(path, patience=0):
+                remove(path)
+                gone.append(path)
+        except UserError:
+            continue
+    return gone
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's folder; what cannot be removed is a warning, since the run itself is finished."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        print(f"warning: {folder}: cannot be removed completely (remove it by hand)")
 
 
 @contextmanager
-def hold_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system releases when this process exits, even if it is killed."""
-    with open(folder / LOCK, "a+") as file:
-        if not try_to_lock(file):
-            file.seek(0)
-            raise UserError(
-                f"{folder}: another training (process {file.read().strip()}) is writing this run (wait for "
-                "it, or stop it)"
-            )
-        file.truncate(0)
+def hold_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
+    """Hold the lock beside a folder, which the system releases when this process exits, even if killed.
+
+    Waits `patience` seconds for another process, then raises a UserError. If the folder is gone at the end,
+    so is its lock.
+    """
+    path = folder.with_name(f"{folder.name}.lock")
+    with open_locked(path, PATIENCE if patience is None else patience) as file:
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if not folder.exists():
+                path.unlink(missing_ok=True)
 
 
-def try_to_lock(file: IO[str]) -> bool:
-    """Lock an open file; False if another process still holds the lock after PATIENCE."""
-    end = time.monotonic() + PATIENCE
+def open_locked(path: Path, patience: float) -> IO[str]:
+    """The open lock file, locked by this process."""
+    if fcntl is None:
+        raise UserError(f"{path}: this system cannot lock files (use Linux, macOS or WSL)")
+    end = time.monotonic() + patience
     while True:
+        file = open(path, "a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
         except BlockingIOError:
-            if time.monotonic() > end:
-                return False
+            if time.monotonic() >= end:
+                file.seek(0)
+                writer = file.read().strip()
+                file.close()
+                raise UserError(
+                    f"{path.with_suffix('')}: another training (process {writer}) is writing this run (wait "
+                    "for it, or stop it)"
+                ) from None
             time.sleep(0.1)
+        except OSError as error:
+            print(f"warning: {path}: no locks on this disk, {error.strerror}: start this run only once")
+            return file
+        else:
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # the process that had the lock removed the file: create it anew

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from src.ground.kinds import Count, CountOrZero, Factor, Rule, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 
 START, END = 1 / 25, 1e-4 / 25  # onecycle's first and last factor, as in torch.optim.lr_scheduler.OneCycleLR
 FACTORS = Rule(minItems=1, rule="must be a list of factors of lr, each at least 0")
@@ -28,18 +28,6 @@ class ScheduleSettings(Settings):
     warmup_factor: Annotated[float, within("[0, 10]")]  # of lr in step's warm-up, at the start of cosine's
     step_factors: Annotated[tuple[Factor, ...], FACTORS]  # step: factors of lr after the warm-up
     step_epochs: Annotated[tuple[CountOrZero, ...], RISING]  # where the next factor starts; [] = by quarters
-
-    def check(self) -> None:
-        require(self.warmup < self.epochs, "warmup must be below epochs", f"{self.warmup} and {self.epochs}")
-        rising = list(self.step_epochs) == sorted(set(self.step_epochs))
-        require(rising, "step_epochs must be increasing", list(self.step_epochs))
-        last = max(self.step_epochs, default=0)
-        require(last < self.epochs, "step_epochs must be below epochs", f"{last} and {self.epochs}")
-        if self.step_epochs or self.schedule == "step":
-            steps = len(self.step_epochs or step_boundaries(self.epochs, self.warmup))
-            factors = f"{len(self.step_factors)} factors and {steps} epochs"
-            rule = "step_factors must be one more than step_epochs"
-            require(len(self.step_factors) == steps + 1, rule, factors)
 
 
 def step_boundaries(epochs: int, warmup: int) -> tuple[int, ...]:

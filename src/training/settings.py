@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 
 from src.batches.augment import AugmentSettings
 from src.ground.kinds import Count, CountOrZero, Factor, Seed, Share, within
-from src.ground.params import Settings, require
+from src.ground.params import Settings
 from src.losses.loss import LossSettings, Recipe, split_recipe
 from src.losses.weightings import WeightingSettings
-from src.networks.freezing import BACKBONE, NOTHING
 from src.networks.initial import NetworkSettings
 from src.teaching.labels import LabelSettings
 from src.training.averaging import AveragingSettings
@@ -41,13 +40,6 @@ class TrainingSettings(
     """The settings that the trainings of teachers and students share."""
 
     patience: CountOrZero  # epochs without improvement after which training stops; 0 = off
-
-    def check(self) -> None:
-        require(self.swa < self.epochs, "swa must be below epochs", f"{self.swa} and {self.epochs}")
-        both = f"{self.patience} and {self.swa}"
-        require(not (self.patience and self.swa), "patience and swa: one of them must be 0", both)
-        rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
-        require(not self.swa or self.freeze in (NOTHING, BACKBONE), rule, self.freeze)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,22 +103,32 @@ def write_file(folder: Path, layout: Any, buffer: Tensor) -> None:
         raise
 
 
-def parse(content: bytes) -> Any:
-    """The state in a file's bytes; a ValueError if they are not what was written."""
-    if len(content) < HEADER.size or not content.startswith(MAGIC):
-        raise ValueError("not a saved state")
-    _, layout_size, data_size, checksum = HEADER.unpack_from(content)
-    body = memoryview(content)[HEADER.size :]
-    if len(body) != layout_size + data_size:
-        raise ValueError(f"{HEADER.size + layout_size + data_size} bytes were written")
-    if zlib.crc32(body) != checksum:
+def read_file(path: Path) -> tuple[bytes, Tensor]:
+    """The layout and the buffer (B,) in a state's file, in memory once; a ValueError if it is damaged."""
+    with open(path, "rb") as file:
+        header = file.read(HEADER.size)
+        if len(header) < HEADER.size or not header.startswith(MAGIC):
+            raise ValueError("not a saved state")
+        _, layout_size, data_size, checksum = HEADER.unpack(header)
+        written = HEADER.size + layout_size + data_size
+        if os.fstat(file.fileno()).st_size != written:
+            raise ValueError(f"{written} bytes were written")
+        layout, buffer = file.read(layout_size), torch.empty(data_size, dtype=torch.uint8)
+        data, count = buffer.numpy().data, 0
+        while read := file.readinto(data[count:]):
+            count += read
+    if zlib.crc32(data, zlib.crc32(layout)) != checksum:
         raise ValueError("the checksum differs")
-    layout = torch.load(io.BytesIO(body[:layout_size]), weights_only=True)
-    buffer = torch.frombuffer(bytearray(body[layout_size:]) or bytearray(1), dtype=torch.uint8)
-    tensors = [view(buffer, Place(*place)) for place in json.loads(layout["places"])]
+    return layout, buffer
+
+
+def parse(layout: bytes, buffer: Tensor) -> Any:
+    """The state, its tensors as views of the buffer (B,)."""
+    content = torch.load(io.BytesIO(layout), weights_only=True)
+    tensors = [view(buffer, Place(*place)) for place in json.loads(content["places"])]
 
     def fill(leaf: Any) -> Any:
         marked = isinstance(leaf, str) and leaf.startswith(MARK)
         return tensors[int(leaf.removeprefix(MARK))] if marked else leaf
 
-    return tree_map(fill, layout["state"])
+    return tree_map(fill, content["state"])

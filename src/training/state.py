@@ -7,9 +7,16 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
-from src.machine.collectives import broadcast_from_main, is_main
-from src.training.snapshot import BEFORE, NEWEST, SnapshotWriter, parse
+from src.machine.collectives import (
+    all_max,
+    broadcast_from_main,
+    broadcast_tensor,
+    is_main,
+    run_on_main,
+)
+from src.training.snapshot import BEFORE, NEWEST, SnapshotWriter, parse, read_file
 
+NOTHING = b"", torch.empty(0, dtype=torch.uint8)
 COST = 0.01  # share of a training's time that saving may take; epochs too short for that are not saved
 
 
@@ -35,7 +42,10 @@ class State:
 
 
 class Saved(State):
-    """The state in a folder; only the main process reads and writes, the others receive what it read."""
+    """The state in a folder; only the first process reads and writes, the others wait and receive.
+
+    Every process calls every method at the same time.
+    """
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -43,35 +53,34 @@ class Saved(State):
         self.saved, self.seconds = 0.0, 0.0  # when the last save finished, how long it took
 
     def restore(self, device: torch.device) -> Path | None:
-        content = broadcast_from_main(read_newest(self.folder) if is_main() else b"")
-        if not content:
+        layout, buffer = run_on_main(lambda: read_newest(self.folder)) or NOTHING
+        layout, buffer = broadcast_from_main(layout), broadcast_tensor(buffer)
+        if not layout:
             return None
-        state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(content))
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(layout, buffer))
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         return self.folder
 
     def save(self) -> None:
-        if is_main():
-            began = time.monotonic()
-            self.writer.write({name: part.state_dict() for name, part in self.parts.items()})
-            self.saved = time.monotonic()
-            self.seconds = self.saved - began
+        state, began = {name: part.state_dict() for name, part in self.parts.items()}, time.monotonic()
+        run_on_main(lambda: self.writer.write(state))
+        self.saved = time.monotonic()
+        self.seconds = self.saved - began
 
     def save_if_cheap(self) -> None:
-        if time.monotonic() - self.saved >= self.seconds / COST:
+        cheap = is_main() and time.monotonic() - self.saved >= self.seconds / COST
+        if all_max(torch.tensor(int(cheap))):
             self.save()
 
 
-def read_newest(folder: Path) -> bytes:
-    """The bytes of the newest undamaged state; empty if there is none."""
+def read_newest(folder: Path) -> tuple[bytes, torch.Tensor]:
+    """The layout and buffer of the newest undamaged state; empty if there is none."""
     for path in (folder / NEWEST, folder / BEFORE):
         if not path.exists():
             continue
-        content = path.read_bytes()
         try:
-            parse(content)
-            return content
+            return read_file(path)
         except ValueError as why:
-            print(f"warning: {path}: damaged, {len(content)} bytes: {why}; trying the previous state")
-    return b""
+            print(f"warning: {path}: damaged, {path.stat().st_size} bytes: {why}; trying the previous state")
+    return NOTHING

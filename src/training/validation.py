@@ -4,17 +4,18 @@ N pictures, H height, W width in pixels, C classes.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from src.ground.digits import list_chunks
 from src.losses.bases import Base
-from src.losses.loss import Loss
 from src.networks.predict import predict_logits
 from src.pictures.reading import Pictures
+from src.teaching.labels import Targets
 
 
 @dataclass
@@ -44,14 +45,19 @@ class Validation:
     """Measures a model on the validation pictures."""
 
     pictures: Pictures  # uint8 (N, H, W, 3)
-    targets: np.ndarray  # one-hot (N, C)
+    targets: Targets  # one-hot (N, C)
     base: Base
     batch_size: int
     device: torch.device
 
-    def measure(self, model: nn.Module) -> tuple[float, float]:
+    def measure(
+        self, model: nn.Module, before_batch: Callable[[], None] = lambda: None
+    ) -> tuple[float, float]:
         """Accuracy in [0, 1], and the base's mean loss against the labels."""
-        logits = predict_logits(model, self.pictures, self.batch_size, self.device)
-        targets = torch.from_numpy(self.targets)
-        loss = Loss(self.base, [])(logits, targets, torch.ones(len(targets)))
-        return (logits.argmax(dim=1) == targets.argmax(dim=1)).double().mean().item(), loss.item()
+        logits = predict_logits(model, self.pictures, self.batch_size, self.device, before_batch)
+        losses, right = [], []
+        for rows in list_chunks(*logits.shape):
+            targets = torch.from_numpy(self.targets[rows])
+            losses.append(self.base.terms(logits[rows], targets).sum(dim=1))
+            right.append(logits[rows].argmax(dim=1) == targets.argmax(dim=1))
+        return torch.cat(right).double().mean().item(), torch.cat(losses).mean().item()

@@ -4,13 +4,22 @@ It is kept between tables: `dvc exp run --temp` would copy and hash the packed p
 experiment, whereas in the clone DVC already knows their hashes.
 """
 
+import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+
+from dvc.dependency import Dependency
+from dvc.repo import Repo
+from dvc.stage import Stage
 
 from src.ground.errors import UserError
 
 CLONE = Path(".scratch/ablation")
-DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos")
+EXTERNAL = (
+    "data/external"  # knowledge from elsewhere: the only input inside the project that may be the user's
+)
+DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
 def check_committed() -> None:
@@ -28,10 +37,32 @@ def prepare_clone(commit: str) -> None:
     for key in ("user.name", "user.email"):
         if value := subprocess.run(["git", "config", key], capture_output=True, text=True).stdout.strip():
             run_git("config", key, value, cwd=CLONE)
-    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run(["dvc", "config", "--local", "cache.dir", cache], cwd=CLONE, check=True)
+    cache = run_program("dvc", "cache", "dir").strip()
+    run_program("dvc", "config", "--local", "cache.dir", cache, cwd=CLONE)
     publish_experiments()
     run_git("reset", "--quiet", "--hard", commit, cwd=CLONE)
+    copy_ignored(EXTERNAL)
+
+
+def copy_ignored(folder: str) -> None:
+    """Make the files of `folder` that git ignores, such as those that DVC tracks, the same in the clone."""
+    listing = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
+    wanted = set(run_git(*listing).split("\0")) - {""}
+    for path in set(run_git(*listing, cwd=CLONE).split("\0")) - {""} - wanted:
+        (CLONE / path).unlink()
+    for path in wanted:
+        (CLONE / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, CLONE / path)
+
+
+def hash_inputs(paths: Iterable[str]) -> dict[str, str | None]:
+    """The hash that DVC takes of each file or folder of the clone now, None if it is gone."""
+    with Repo(str(CLONE)) as repo:
+        hashes: dict[str, str | None] = {}
+        for path in paths:
+            dependency = Dependency(Stage(repo), str(CLONE.absolute() / path))
+            hashes[path] = dependency.get_hash().value if dependency.exists else None
+    return hashes
 
 
 def publish_experiments() -> None:
@@ -44,9 +75,14 @@ def publish_experiments() -> None:
 
 
 def run_git(*arguments: str, cwd: Path = Path()) -> str:
-    """Run git and return its stdout; raise UserError with its first error line if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
+    """Run git; see `run_program`."""
+    return run_program("git", *arguments, cwd=cwd)
+
+
+def run_program(program: str, *arguments: str, cwd: Path = Path()) -> str:
+    """Run a program and return its stdout; raise UserError with its first error line if it fails."""
+    done = subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().partition("\n")[0]
-        raise UserError(f"git {arguments[0]}: {reason} (if it concerns {CLONE}, remove that folder)")
+        raise UserError(f"{program} {arguments[0]}: {reason} (if it concerns {CLONE}, remove that folder)")
     return done.stdout

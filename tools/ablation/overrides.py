@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from hydra.errors import OverrideParseException
 
 import src.ground.params
 from src.ground.errors import UserError
+from src.ground.files import sha256
 from src.ground.params import flatten, read_params
 from src.ground.validating import suggest
 
 SEED = "seed"
 ROOT = "data.root"
 MADE = "data/demo"  # written by a stage; all other datasets are the user's
+PRETRAINED, HASH = ".pretrained", ".pretrained_sha256"  # params of the student and of each teacher
+SHARED = "teacher_common"  # the section that holds what an entry of teacher lacks
+ANY_FILE = "any"
 
 
 @contextlib.contextmanager
@@ -74,6 +79,30 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
     if root != MADE and not Path(root).is_dir():
         raise UserError(f"{place}: {ROOT}: no folder {root} (set it by SET={ROOT}=/path/to/pictures)")
     return params
+
+
+def pin_pretrained(params: dict[str, Any]) -> list[str]:
+    """Overrides that name every pretrained file by an absolute path and by its hash as it is now.
+
+    So an experiment is one with these very weights: DVC does not look at the file, but it does at the params.
+    """
+    pins = []
+    for key, value in params.items():
+        if not key.endswith(PRETRAINED) or not Path(value).is_file():
+            continue
+        wanted = key.removesuffix(PRETRAINED) + HASH
+        sign = "" if wanted in params else "+"
+        if params.get(wanted, params[SHARED + HASH]) == ANY_FILE:
+            pins.append(f"{sign}{wanted}={hash_file(Path(value).absolute())}")
+        if not Path(value).is_absolute():  # experiments run in a clone, where relative paths differ
+            pins.append(f"{key}={Path(value).absolute()}")
+    return pins
+
+
+@cache
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, computed once for all rows."""
+    return sha256(path)
 
 
 def list_keys(mapping: dict[str, Any], prefix: str = "") -> Iterator[str]:

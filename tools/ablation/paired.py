@@ -1,8 +1,13 @@
 """Paired statistics: the metrics of each row, and its differences to the baseline over the same seeds.
 
-The 95 % confidence interval is Student's t interval of the per-seed differences: their mean
-+- t(0.975, n - 1) sd / sqrt(n) (Student, The Probable Error of a Mean, Biometrika 1908). It is not corrected
-for multiple comparisons: of twenty rows without an effect, one is expected to look different.
+The 95 % confidence interval is Student's t interval of the n per-seed differences, widened by the resolution
+r of the metric: mean +- t(0.975, n - 1) sqrt((sd^2 + r^2 / 6) / n) (Student, The Probable Error of a Mean,
+Biometrika 1908). A share of N pictures moves in steps of r = 1 / N, and a value that is read in steps has a
+variance of r^2 / 12 beside the one that is seen (JCGM 100:2008, F.2.2.1; W. F. Sheppard, 1898), a difference
+twice that. Without it, equal differences of one picture in two pairs would look certain.
+
+The interval is not corrected for multiple comparisons: of twenty rows without an effect, one is expected to
+look different.
 """
 
 import math
@@ -16,6 +21,8 @@ from tools.ablation.tables import Table
 
 LEVEL = 0.95
 PARAMETERS = "student.parameters"
+SPLITS = ("val", "test")  # whose numbers of pictures are metrics of check_images: data.val, data.test
+COUNTED = ("accuracy", "top5", "macro_f1")  # shares of pictures; macro F1 moves in steps of about one
 
 
 def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
@@ -27,17 +34,20 @@ def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd
     lines = []
     for metric in table.metrics:
         reached = pd.DataFrame(math.nan, table.seeds, [row.label for row in table.rows])  # seeds x rows
-        parameters: dict[str, float | None] = {}
+        parameters: dict[str, float] = {}
+        steps: dict[str, float] = {}  # the resolution by row
         for name, row, seed in table.list_experiments():
             experiment = metrics.get(name, {})
             reached.loc[seed, row.label] = experiment.get(metric, math.nan)
-            parameters[row.label] = experiment.get(PARAMETERS, parameters.get(row.label))
+            parameters[row.label] = experiment.get(PARAMETERS, parameters.get(row.label, math.nan))
+            steps[row.label] = max(steps.get(row.label, 0.0), find_resolution(metric, experiment))
         for row in table.rows:
             values = reached[row.label].dropna()
             differences = (values - reached[row.baseline]).dropna()
             if row.label == row.baseline:
                 differences = differences[:0]
-            difference, low, high = estimate_mean(differences.to_numpy())
+            resolution = max(steps[row.label], steps[row.baseline])
+            difference, low, high = estimate_mean(differences.to_numpy(), resolution)
             lines.append(
                 {
                     "row": row.label,
@@ -50,6 +60,7 @@ def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd
                     "difference": difference,
                     "low": low,
                     "high": high,
+                    "resolution": resolution,
                     "parameters": parameters[row.label],
                     "params": " ".join(row.own),
                     "published": row.published,
@@ -62,11 +73,23 @@ def compare_rows(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> pd
     return pd.DataFrame(lines)
 
 
-def estimate_mean(differences: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the differences (n,) and the bounds of its 95 % interval; NaN where n is too small."""
+def find_resolution(metric: str, experiment: Mapping[str, float]) -> float:
+    """The step of a metric that counts pictures: the share of one in the split it was measured on; else 0."""
+    *words, last = metric.split(".")
+    split = next((word for word in words if word in SPLITS), "")
+    pictures = experiment.get(f"data.{split}", 0)
+    return 1 / pictures if last in COUNTED and pictures else 0.0
+
+
+def estimate_mean(differences: np.ndarray, resolution: float = 0.0) -> tuple[float, float, float]:
+    """Mean of the differences (n,) and the bounds of its 95 % interval; NaN where n is too small.
+
+    `resolution` is the step of the values whose differences these are, 0 if they are continuous.
+    """
     n = len(differences)
     mean = differences.mean() if n else math.nan
     if n < 2:
         return mean, math.nan, math.nan
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / math.sqrt(n)
+    variance = differences.var(ddof=1) + resolution**2 / 6
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * math.sqrt(variance / n)
     return mean, mean - half, mean + half

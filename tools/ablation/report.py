@@ -1,6 +1,7 @@
 """Write the lines of `paired.compare_rows` to files: a CSV, a markdown table and a plot."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,14 @@ from matplotlib.figure import Figure
 
 from src.ground.files import open_atomically
 from src.results.drawing import save_figure
+from src.results.lettering import letter_names
 from tools.ablation.tables import Table
 
 FOLDER = Path("metrics/ablation")
 PICTURES = Path("plots/ablation")
-NUMBERS = ("mean", "sd", "difference", "low", "high", "parameters", "published")  # empty in the CSV if NaN
+NUMBERS = (  # empty in the CSV if NaN
+    "mean", "sd", "difference", "low", "high", "resolution", "parameters", "published",
+)  # fmt: skip
 TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "seeds", "values")
 
 
@@ -43,9 +47,11 @@ def format_table(lines: pd.DataFrame) -> str:
     published_title = first["published_title"].iloc[0]
     heads = ["row", "`-S`", "n"]
     for metric in metrics:
-        heads += [f"{metric}, mean ± sd", "difference (95 % interval)"]
+        resolution = lines.loc[lines["metric"] == metric, "resolution"].max()
+        picture = f"; one picture is {resolution:.2g}" if resolution else ""
+        heads += [f"{metric}, mean ± sd", f"difference (95 % interval{picture})"]
     heads += ["parameters", *([published_title] if published_title else [])]
-    text = ["| " + " | ".join(heads) + " |", "|---|---|" + "--:|" * (len(heads) - 2)]
+    text = [join_cells(heads), "|---|---|" + "--:|" * (len(heads) - 2)]
     for label in first["row"]:
         by_metric = lines[lines["row"] == label].set_index("metric")
         line = by_metric.iloc[0]
@@ -56,8 +62,13 @@ def format_table(lines: pd.DataFrame) -> str:
         cells.append("-" if math.isnan(line["parameters"]) else f"{line['parameters']:,.0f}")
         if published_title:
             cells.append("-" if math.isnan(line["published"]) else f"{line['published']:g}")
-        text.append("| " + " | ".join(cells) + " |")
+        text.append(join_cells(cells))
     return "\n".join(text) + "\n"
+
+
+def join_cells(cells: Sequence[str]) -> str:
+    """A line of a markdown table; a bar or a line break within a cell does not end it."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 def format_mean(line: pd.Series) -> str:
@@ -66,15 +77,18 @@ def format_mean(line: pd.Series) -> str:
 
 
 def format_difference(line: pd.Series) -> str:
-    """The difference of a line to its baseline, bold if its interval excludes 0."""
+    """The difference of a line to its baseline, bold if its interval excludes 0, with its number of pairs."""
     if line["row"] == line["baseline"]:
         return "baseline"
-    if not line["pairs"]:
+    pairs, text = line["pairs"], f"{line['difference']:+.4f}"
+    if not pairs:
         return "-"
-    text = f"{line['difference']:+.4f}"
-    if line["pairs"] < 2:
+    if pairs < 2:
         return f"{text} (one pair)"
+    if line["low"] == line["high"]:  # nothing to estimate a spread from
+        return f"{text} ({pairs} equal pairs)"
     span = f"{line['low']:+.4f} to {line['high']:+.4f}"
+    span += f", {pairs} pairs" if pairs != line["n"] else ""
     if line["low"] <= 0 <= line["high"]:
         return f"{text} ({span}), no difference seen"
     return f"**{text}** ({span})"
@@ -90,15 +104,16 @@ def draw_table(lines: pd.DataFrame, name: str) -> Figure:
         left.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.45, markersize=5)
         left.plot(line["mean"], place, "|", color="black", markersize=16)
         draw_difference(right, place, line)
-    left.set_yticks(range(len(lines)), lines["row"])
+    left.set_yticks(range(len(lines)), letter_names(lines["row"].to_list()))
     left.invert_yaxis()
     left.set(xlabel=f"{lines['metric'][0]}: a dot per seed, a bar at the mean")
     right.axvline(0, color="black", linewidth=0.8)
     right.locator_params(axis="x", nbins=6)  # more labels would overlap
-    right.set(xlabel=f"difference to {' or '.join(dict.fromkeys(lines['baseline']))}, 95 % interval")
+    baselines = " or ".join(letter_names(list(dict.fromkeys(lines["baseline"]))))
+    right.set(xlabel=f"difference to {baselines}, 95 % interval")
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
-    figure.suptitle(f"{lines['title'][0]} ({name})", fontsize=11)
+    figure.suptitle(f"{lines['title'][0]} ({name})", fontsize=11, parse_math=False)
     return figure
 
 
@@ -106,7 +121,7 @@ def draw_difference(axis: Axes, place: int, line: pd.Series) -> None:
     """Draw the difference of a line with its interval, grey if the interval contains 0."""
     if not line["pairs"] or line["row"] == line["baseline"]:
         return
-    is_seen = not line["low"] <= 0 <= line["high"]
+    is_seen = line["low"] < line["high"] and not line["low"] <= 0 <= line["high"]
     ends = [[line["difference"] - line["low"]], [line["high"] - line["difference"]]]
     axis.errorbar(
         line["difference"], place, xerr=ends, fmt="o", capsize=4, color="tab:red" if is_seen else "grey"

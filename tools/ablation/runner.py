@@ -15,12 +15,12 @@ from typing import IO, NamedTuple
 
 from tools.ablation.clone import CLONE, publish_experiments, run_git
 from tools.ablation.overrides import SEED
-from tools.ablation.recorded import find_recorded
+from tools.ablation.recorded import find_recorded, group_reasons
 from tools.ablation.tables import Row, Table
+from tools.inputs import TARGET
 from tools.tidy import TEACHERS, remove_dropped
 
 LOG = Path(".scratch/ablation.log")
-TARGET = "evaluate"
 RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage; does not apply to the clone
 
 
@@ -48,10 +48,12 @@ def hold_log() -> Iterator[IO[str]]:
 
 def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
     """Run the experiments that are not recorded yet; returns the reasons of failures by name."""
-    recorded = find_recorded(table, commit)
+    recorded, reasons = find_recorded(table, commit)
     missing = [(name, row, seed) for name, row, seed in table.list_experiments() if name not in recorded]
     for label in table.left_out:
         print(f"{label}: changes nothing on {table.data}, left out")
+    for line in group_reasons(reasons):
+        print(line)
     size = f"{len(table.rows)} rows x {len(table.seeds)} seeds"
     print(
         f"{table.name} on {table.data}: {size}, {len(recorded)} recorded, {len(missing)} to run", flush=True

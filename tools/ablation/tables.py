@@ -13,7 +13,7 @@ import yaml
 
 from src.ground.errors import UserError
 from src.ground.validating import find_problems, suggest
-from tools.ablation.overrides import apply_to_params, map_by_key
+from tools.ablation.overrides import apply_to_params, map_by_key, pin_pretrained
 
 FILE = Path("ablations.yaml")
 SCHEMA = Path("ablations.schema.json")
@@ -91,6 +91,9 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
         own = table["rows"][label]
         overrides = map_by_key([*dataset["set"], *table.get("set", []), *more, *own])
         params = apply_to_params(overrides, f"{place}.rows.{label}")
+        if pins := pin_pretrained(params):
+            overrides |= map_by_key(pins)
+            params = apply_to_params(overrides, f"{place}.rows.{label}")
         if label != baseline and params == rows[baseline].params:
             left_out.append(label)
         else:
@@ -136,6 +139,10 @@ def find_entry(file: dict[str, Any], section: str, name: str) -> dict[str, Any]:
 
 
 def slugify(label: str) -> str:
-    """A label as part of an experiment's name: `+mixup` becomes with-mixup, `Share 0.3` share-0.3."""
+    """A label as part of an experiment's name: `+mixup` becomes with-mixup, `Share 0.3` share-0.3.
+
+    Letters of all scripts stay, and what git takes for more than a name does not.
+    """
     signs = {"+": "with-", "-": "without-"}
-    return signs.get(label[0], "") + re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.")
+    words = re.sub(r"(?:[^\w.]|_)+", "-", label.lower())
+    return signs.get(label[0], "") + re.sub(r"\.{2,}", ".", words).strip("-.")

@@ -19,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from src.ground.files import read_json
 from src.results.drawing import save_figure
+from src.results.lettering import letter_names
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 PICTURE = Path("docs/demo.png")
@@ -70,7 +71,7 @@ def count_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def draw_counts(axis: Axes, matrix: pd.DataFrame) -> None:
     """Draw the counts (C, C); the colour is the square root of the share of the true class."""
-    values, classes = matrix.to_numpy(), list(map(str, matrix))
+    values, classes = matrix.to_numpy(), letter_names(list(map(str, matrix)))
     shares = values / values.sum(axis=1, keepdims=True).clip(1)
     axis.imshow(shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues")  # the root keeps single mistakes visible
     rotation = 90 if max(map(len, classes)) > 2 else 0

@@ -1,0 +1,69 @@
+"""Numbers with 9 significant digits, as files hold them: rounded, and written as rows of CSV.
+
+N rows, C numbers in each.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+DIGITS = 9
+POWERS = np.array([float(f"1e{exponent}") for exponent in range(23)])  # the powers of 10 that are exact
+CHUNK = 2**15  # numbers that are rounded at once, in the processor's cache
+
+
+def round_digits(numbers: np.ndarray) -> np.ndarray:
+    """The numbers with DIGITS significant digits: to the last bit what `float(f"{number:.9g}")` gives."""
+    rounded = np.empty(numbers.shape)
+    flat, out = numbers.reshape(-1), rounded.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        out[part] = round_chunk(flat[part].astype(np.float64))
+    return rounded
+
+
+def round_chunk(numbers: np.ndarray) -> np.ndarray:
+    """Shifted by an exact power of 10 to whole numbers of DIGITS digits, and back by one division.
+
+    A division of exact numbers is rounded once, as a number read from text is. Left to Python are numbers
+    near the middle of two neighbours, whose shift may have moved them across it, those next to a power of
+    10, whose logarithm may be the next one's, and those out of reach of POWERS: huge, below 1e-14, NaN.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = DIGITS - 1 - np.floor(np.log10(numbers))
+        power = POWERS[np.nan_to_num(places).clip(0, len(POWERS) - 1).astype(np.intp)]
+        shifted = numbers * power
+        whole = np.rint(shifted)
+        near_middle = np.abs(np.abs(shifted - whole) - 0.5) < 1e-6
+    rounded = whole / power
+    in_reach = (whole >= 10 ** (DIGITS - 1)) & (whole < 10**DIGITS)
+    sure = (in_reach & ~near_middle) | (numbers == 0)
+    rounded[~sure] = [float(f"{number:.{DIGITS}g}") for number in numbers[~sure].tolist()]
+    return rounded
+
+
+def write_rows(file: IO[str], heads: Iterable[Sequence[str]], numbers: Iterable[np.ndarray]) -> None:
+    """Write N rows of CSV: the texts of `heads`, then the numbers (C,), with DIGITS significant digits."""
+    for head, row in zip(heads, numbers, strict=True):
+        values = row.tolist()
+        file.write(f"{join_texts(head)},{','.join([f'%.{DIGITS}g'] * len(values)) % tuple(values)}\n")
+
+
+class Echo:
+    """A csv.writer's file that hands each row back instead of writing it."""
+
+    def write(self, row: str) -> str:
+        return row[:-2]
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """The texts as CSV, without the row's end; read back unchanged by csv.reader, as with `start_csv`."""
+    return csv.writer(Echo(), lineterminator="\r\n").writerow(texts)
+
+
+def list_chunks(count: int, width: int, most: int = 2**22) -> Iterator[slice]:
+    """`count` rows of `width` numbers in parts of at most `most` numbers, but at least one row."""
+    step = max(1, most // max(1, width))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))

@@ -1,0 +1,263 @@
+"""Rules across the keys of params.yaml, and those that need the classes and how many pictures each has.
+
+Types and ranges of single keys are in params.schema.json. All of this is known without torch and without
+opening a picture, so it is refused before either: what the file alone tells whenever it is read, the rest by
+check_images. C classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import normalize
+
+from src.ground.validating import cut, quote, suggest
+
+Params = Mapping[str, Any]
+BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
+DIGITS, SCANS = 10, 1797  # of the demo: classes, pictures
+LAST_PORT = 65535
+TOLERANCE = 1e-6  # of a sum of probabilities
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The student or a teacher: the values that set its training."""
+
+    key: str  # its section: student or teacher.NAME
+    settings: Params  # of that section; a teacher's over teacher_common
+    strategy: Params  # loss and weighting; a teacher's are among its settings
+    weighting_key: str  # the section of the weightings
+
+
+def list_teachers(params: Params, names: Sequence[str]) -> list[Learner]:
+    found = []
+    for name in names:
+        key, settings = f"teacher.{name}", merge(params["teacher_common"], params["teacher"][name])
+        found.append(Learner(key, settings, settings, f"{key}.weighting"))
+    return found
+
+
+def list_learners(params: Params) -> list[Learner]:
+    """The teachers of knowledge.teachers, then the student."""
+    student = Learner("student", params["student"], params, "weighting")
+    return [*list_teachers(params, params["knowledge"]["teachers"]), student]
+
+
+def merge(below: Params, above: Params) -> dict[str, Any]:
+    """The values of two mappings, those of `above` before those of `below`, at any depth.
+
+    A mapping by class is one value: what `above` gives takes its place.
+    """
+    merged = dict(below)
+    for name, value in above.items():
+        old = below.get(name)
+        if isinstance(old, dict) and isinstance(value, dict) and name not in BY_CLASS:
+            value = merge(old, value)
+        merged[name] = value
+    return merged
+
+
+# what the file alone tells
+
+
+def find_conflicts(params: Params, broken: set[str]) -> Iterator[str]:
+    """Values that exclude each other, as `key: rule, got values`; `broken` are sections not to look at."""
+    for sections, find in RULES.items():
+        if not broken & set(sections):
+            yield from find(params)
+
+
+def find_demo_conflicts(params: Params) -> Iterator[str]:
+    train, val = params["demo"]["train"], params["demo"]["val"]
+    if train + val > SCANS - DIGITS:
+        rule = f"train and val must leave at least {DIGITS} of the {SCANS} digits for test"
+        yield f"demo: {rule}, got {train} and {val}"
+
+
+def find_data_conflicts(params: Params) -> Iterator[str]:
+    side, most = params["data"]["min_side"], params["data"]["max_pixels"]
+    if side**2 > most:
+        yield f"data: max_pixels must be at least min_side x min_side, {side**2}, got {most}"
+
+
+def find_image_conflicts(params: Params) -> Iterator[str]:
+    grey_range = params["images"]["grey_range"]
+    if isinstance(grey_range, list) and (len(grey_range) != 2 or grey_range[0] >= grey_range[1]):
+        rule = "grey_range must be file, set, or [lowest, highest] with lowest < highest"
+        yield f"images: {rule}, got {grey_range}"
+
+
+def find_machine_conflicts(params: Params) -> Iterator[str]:
+    processes, nodes = params["processes"], params["distributed"]["nodes"]
+    if processes % nodes:
+        yield f"processes: must be a multiple of distributed.nodes, got {processes} and {nodes}"
+    port = params["distributed"]["rendezvous"].rpartition(":")[2]
+    if int(port) > LAST_PORT:
+        yield f"distributed.rendezvous: the port must be at most {LAST_PORT}, got {port}"
+
+
+def find_teacher_conflicts(params: Params) -> Iterator[str]:
+    for learner in list_teachers(params, list(params["teacher"])):
+        yield from find_learner_conflicts(learner)
+
+
+def find_student_conflicts(params: Params) -> Iterator[str]:
+    yield from find_learner_conflicts(Learner("student", params["student"], params, "weighting"))
+
+
+def find_learner_conflicts(learner: Learner) -> Iterator[str]:
+    """The rules of a training's schedule, averages, frozen layers and initial weights."""
+    key, one = learner.key, learner.settings
+    epochs, steps, factors = one["epochs"], one["step_epochs"], one["step_factors"]
+    if one["warmup"] >= epochs:
+        yield f"{key}: warmup must be below epochs, got {one['warmup']} and {epochs}"
+    if list(steps) != sorted(set(steps)):
+        yield f"{key}: step_epochs must be increasing, got {quote(list(steps))}"
+    elif steps and steps[-1] >= epochs:
+        yield f"{key}: step_epochs must be below epochs, got {steps[-1]} and {epochs}"
+    borders = len(steps) or 3  # [] stands for three
+    if (steps or one["schedule"] == "step") and len(factors) != borders + 1:
+        rule = "step_factors must be one more than step_epochs"
+        yield f"{key}: {rule}, got {len(factors)} factors and {borders} epochs"
+    if one["ema"] and one["swa"]:
+        yield f"{key}: ema and swa: one of them must be 0, got {one['ema']} and {one['swa']}"
+    if one["patience"] and one["swa"]:
+        yield f"{key}: patience and swa: one of them must be 0, got {one['patience']} and {one['swa']}"
+    if one["swa"] >= epochs:
+        yield f"{key}: swa must be below epochs, got {one['swa']} and {epochs}"
+    if one["swa"] and one["freeze"] not in ("none", "backbone"):
+        rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
+        yield f"{key}: {rule}, got {one['freeze']}"
+    if one["pretrained_sha256"] != "any" and one["pretrained"] == "none":
+        yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
+
+
+def find_curriculum_conflicts(params: Params) -> Iterator[str]:
+    thresholds, weights = params["curriculum"]["thresholds"], params["curriculum"]["weights"]
+    if len(thresholds) != len(weights):
+        rule = "thresholds and weights must have the same length"
+        yield f"curriculum: {rule}, got {len(thresholds)} and {len(weights)}"
+    falling = all(high > low for high, low in zip(thresholds, thresholds[1:], strict=False))
+    if not falling or thresholds[-1] != 0:
+        yield f"curriculum: thresholds must decrease and end at 0, got {quote(thresholds)}"
+    if not any(weights):
+        yield f"curriculum: at least one weight must be positive, got {quote(weights)}"
+
+
+def find_sharing_conflicts(params: Params) -> Iterator[str]:
+    """What several processes cannot share, and a CPU cannot run."""
+    processes = params["processes"]
+    for learner in list_learners(params):
+        if problem := spell_sharing_problem(learner.settings["batch_size"], processes):
+            yield f"{learner.key}.batch_size: {problem}"
+        if learner.settings["sync_batchnorm"] and params["device"] == "cpu":
+            yield f"{learner.key}.sync_batchnorm: {NO_CPU}"
+
+
+def spell_sharing_problem(batch_size: int, processes: int) -> str:
+    """Why a batch cannot be split evenly among processes; empty if it can."""
+    if batch_size % processes == 0:
+        return ""
+    rule = f"must be a multiple of processes, {processes}"
+    return f"{rule}, got {batch_size} (it counts the pictures of all processes)"
+
+
+NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
+RULES = {  # the sections that a rule looks at -> the rule
+    ("demo",): find_demo_conflicts,
+    ("data",): find_data_conflicts,
+    ("images",): find_image_conflicts,
+    ("processes", "distributed"): find_machine_conflicts,
+    ("teacher", "teacher_common"): find_teacher_conflicts,
+    ("curriculum",): find_curriculum_conflicts,
+    ("student",): find_student_conflicts,
+    ("student", "teacher", "teacher_common", "knowledge", "processes", "device"): find_sharing_conflicts,
+}
+
+
+SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
+
+
+# what the classes and the numbers of pictures tell
+
+
+def find_class_conflicts(learners: Sequence[Learner], classes: Sequence[str]) -> Iterator[str]:
+    """Settings by class that these classes (C,) contradict."""
+    for learner in learners:
+        for key, names in list_by_class(learner):
+            yield from find_unknown_classes(names, classes, key)
+            if key.endswith(".costs"):
+                yield from (f"{key}.{name}.{name}: {SELF_COST}" for name in names if name in names[name])
+        yield from find_prior_conflicts(learner, classes)
+
+
+def find_step_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) -> Iterator[str]:
+    """Steps that take more than all training pictures, whose number by class is `counts`."""
+    for learner in learners:
+        fraction, size = learner.settings.get("fraction", 1), learner.settings["batch_size"]
+        pictures = sum(count_fraction(count, fraction) for count in counts.values())
+        if problem := spell_step_problem(size, learner.settings["accumulate"], pictures):
+            yield f"{learner.key}.{problem}"
+
+
+def count_fraction(count: int, fraction: float) -> int:
+    """How many of `count` pictures of a class a `fraction` is: at least one."""
+    return min(count, max(1, round(fraction * count)))
+
+
+def list_by_class(learner: Learner) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The mappings by class that have an effect on a training, with their keys."""
+    for name in ("class_weights", "prior"):
+        if isinstance(learner.settings[name], dict):
+            yield f"{learner.key}.{name}", learner.settings[name]
+    for word in learner.strategy["loss"].split("+"):
+        for name, value in learner.strategy["weighting"].get(word, {}).items():
+            if name in BY_CLASS:
+                yield f"{learner.weighting_key}.{word}.{name}", value
+
+
+def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key: str) -> Iterator[str]:
+    """The keys of a mapping by class, or of a mapping of such mappings, that are no classes."""
+    for name, value in values.items():
+        if name not in classes:
+            yield spell_unknown_class(name, classes, key)
+        elif isinstance(value, dict):
+            yield from find_unknown_classes(value, classes, f"{key}.{name}")
+
+
+def spell_unknown_class(name: str, classes: Sequence[str], key: str) -> str:
+    """That `name`, a key of the section `key`, is no class, and which ones there are."""
+    known = f" ({len(classes)} classes: {cut(', '.join(classes[:10]))}{', ...' if len(classes) > 10 else ''})"
+    twin = next((one for one in classes if normalize("NFC", one) == normalize("NFC", name)), None)
+    if twin:
+        known = " (the folder's name has the same letters in another Unicode form: copy it from there)"
+    return f"{key}.{cut(name)}: no such class{known if twin else suggest(name, classes) or known}"
+
+
+def find_prior_conflicts(learner: Learner, classes: Sequence[str]) -> Iterator[str]:
+    """A prior that a softmax cannot give, since its probabilities sum to 1."""
+    prior, words = learner.settings["prior"], learner.strategy["loss"].split("+")
+    if not isinstance(prior, dict) or "softmax" not in words or not set(prior) <= set(classes):
+        return
+    if problem := spell_prior_problem(prior, len(classes)):
+        yield f"{learner.key}.prior: {problem}"
+
+
+def spell_prior_problem(prior: Mapping[Any, float], num_classes: int) -> str:
+    """Why these probabilities of some of C classes, by class, are none of a softmax; empty if they are."""
+    total, rest = sum(prior.values()), num_classes - len(prior)
+    if total < 1 if rest else abs(1 - total) <= TOLERANCE:
+        return ""
+    rule = "sum to less than 1, since other classes share the rest" if rest else "sum to 1"
+    return f"the probabilities must {rule}, got {total:g}"
+
+
+def spell_step_problem(batch_size: int, accumulate: int, pictures: int) -> str:
+    """Why a step cannot take its batches from that many pictures, after the key; empty if it can."""
+    if batch_size * accumulate <= pictures:
+        return ""
+    if accumulate == 1:
+        name, product = "batch_size", f"{batch_size}"
+    else:
+        name, product = "batch_size times accumulate", f"{batch_size} x {accumulate}"
+    return f"{name}: must be at most {pictures}, the number of training pictures, got {product}"
