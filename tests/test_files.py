@@ -123,6 +123,17 @@ def test_params_that_cannot_be_read_are_named(place, monkeypatch):
         read_params()
 
 
+def test_many_problems_are_cut(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x"])
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    for number, printed in ((20, 20), (500, 20)):
+        with pytest.raises(SystemExit):
+            run(make_main(UserError(*(f"{one}: wrong" for one in range(number)))))
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == printed and lines[0] == "error: 0: wrong"
+    assert lines[-1] == "error: 481 more problems, like these"
+
+
 def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):

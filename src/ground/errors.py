@@ -15,6 +15,7 @@ from typing import NoReturn
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 LONGEST = 1000  # characters of a line
+MOST = 20  # lines of problems that are printed
 KILLED_BY = 128  # plus a signal's number: the exit code of a process that the signal killed
 
 
@@ -132,6 +133,8 @@ def fail(text: str, code: int) -> NoReturn:
         else ""
     )
     lines = text.splitlines()
+    if len(lines) > MOST:
+        lines = [*lines[: MOST - 1], f"{len(lines) - MOST + 1} more problems, like these"]
     for line in lines[:-1]:
         print(f"error: {line}", file=sys.stderr)
     print(f"error: {lines[-1]}{hint}", file=sys.stderr)

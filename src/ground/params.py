@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from src.ground.errors import UserError, shorten
+from src.ground.errors import MOST, UserError, shorten
 from src.ground.rules import (
     find_class_conflicts,
     find_conflicts,
@@ -89,10 +90,11 @@ def convert(kind: Any, value: Any, key: str) -> Any:
 
 def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) -> dict[int, T]:
     """The values by class index instead of class name; a UserError for an unknown class."""
+    index = {name: number for number, name in enumerate(classes)}
     for name in values:
-        if name not in classes:
+        if name not in index:
             raise UserError(f"{PARAMS}: {spell_unknown_class(name, classes, key)}")
-    return {classes.index(name): value for name, value in values.items()}
+    return {index[name]: value for name, value in values.items()}
 
 
 def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> None:
@@ -102,9 +104,10 @@ def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> N
     one training to look at. It changes no result, so a stage that calls it need not list what it looks at.
     """
     learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
-    problems = [*find_class_conflicts(learners, list(counts))]
+    found = find_class_conflicts(learners, list(counts))
     if trains:
-        problems += [*find_step_conflicts(learners, counts), *find_missing_weights(learners)]
+        found = chain(find_step_conflicts(learners, counts), find_missing_weights(learners), found)
+    problems = list(islice(found, MOST))  # a suggestion among 10,000 classes takes time
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
 

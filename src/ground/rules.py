@@ -18,6 +18,8 @@ BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that
 DIGITS, SCANS = 10, 1797  # of the demo: classes, pictures
 LAST_PORT = 65535
 WEIGHTS = Path("data/models")  # where stages write them
+NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
+SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
 TOLERANCE = 1e-6  # of a sum of probabilities
 
 
@@ -32,6 +34,7 @@ class Learner:
 
 
 def list_teachers(params: Params, names: Sequence[str]) -> list[Learner]:
+    """The teachers of these names, each over teacher_common."""
     found = []
     for name in names:
         key, settings = f"teacher.{name}", merge(params["teacher_common"], params["teacher"][name])
@@ -164,7 +167,6 @@ def spell_sharing_problem(batch_size: int, processes: int) -> str:
     return f"{rule}, got {batch_size} (it counts the pictures of all processes)"
 
 
-NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 RULES = {  # the sections that a rule looks at -> the rule
     ("demo",): find_demo_conflicts,
     ("data",): find_data_conflicts,
@@ -175,9 +177,6 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("student",): find_student_conflicts,
     ("student", "teacher", "teacher_common", "knowledge", "processes", "device"): find_sharing_conflicts,
 }
-
-
-SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
 
 
 # what the classes, the numbers of pictures and the files of weights tell
@@ -228,8 +227,9 @@ def list_by_class(learner: Learner) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key: str) -> Iterator[str]:
     """The keys of a mapping by class, or of a mapping of such mappings, that are no classes."""
+    known = set(classes)
     for name, value in values.items():
-        if name not in classes:
+        if name not in known:
             yield spell_unknown_class(name, classes, key)
         elif isinstance(value, dict):
             yield from find_unknown_classes(value, classes, f"{key}.{name}")

@@ -89,11 +89,6 @@ def check_gpus(here: int, device: torch.device) -> None:
 def launch(processes: int, threads: int, device: torch.device) -> NoReturn:
     """Run this same command under torchrun in every process of this machine; exit as they do."""
     settings = read(DistributedSettings, "distributed")
-    if processes % settings.nodes:
-        raise UserError(
-            f"{PARAMS}: processes: must be a multiple of distributed.nodes, got {processes} and "
-            f"{settings.nodes}"
-        )
     here = processes // settings.nodes
     check_gpus(here, device)
     if here * threads > count_cores():
