@@ -335,6 +335,7 @@ def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     folder = copy.folder / ".scratch/evaluate/big-val"
     assert {path.name for path in folder.iterdir()} == {
         "test.json",
+        "classes.csv",
         "predictions.csv",
         "confusion.csv",
         "per_class.csv",

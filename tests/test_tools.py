@@ -103,7 +103,8 @@ def test_a_folder_that_git_does_not_know_is_refused_with_what_to_type(tmp_path, 
 def test_a_relative_root_is_noted(place, monkeypatch, capsys):
     monkeypatch.setattr(preflight, "check_git", lambda folder: None)
     monkeypatch.setattr(sys, "argv", ["preflight"])
-    for root, note in (("own", f"need {place}/own"), ("data/demo", ""), ("/own", "")):
+    (place / "own").mkdir()
+    for root, note in (("../place/own", f"need {place}/own"), ("~/own", ""), ("data/demo", ""), ("/own", "")):
         edit_params(place, data__root=root)
         preflight.main()
         output = capsys.readouterr().out
