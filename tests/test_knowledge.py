@@ -130,6 +130,12 @@ def test_damaged_files_never_raise_anything_else(file):
     assert 100 < refused < 300
 
 
+def test_a_folder_in_place_of_a_file(tmp_path):
+    (tmp_path / "distill_x.txt").mkdir()
+    with pytest.raises(UserError, match="distill_x.txt: a folder, not a file"):
+        read_folder(tmp_path, PATHS, CLASSES)
+
+
 def test_messages_of_a_thousand_classes_are_short(file):
     names = [f"class_{number:04d}" for number in range(1000)]
     with pytest.raises(UserError, match=r"2 classes \(a, b,c\), but train has 1000 \(the header") as error:
