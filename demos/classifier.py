@@ -174,7 +174,10 @@ def to_rgb(image, full, grey_range):
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         low, high = (0, full) if grey_range == "file" else grey_range
         table = [min(max((value - low) * 256 // (high - low + 1), 0), 255) for value in range(65536)]
-        return image.convert("I").convert("I;16").convert("I").point(table, "L").convert("RGB")
+        values = image.convert("I")
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is 0
+            values = values.point(lambda value: value * -1 + full)
+        return values.convert("I;16").convert("I").point(table, "L").convert("RGB")
     if image.mode in ("I", "F"):
         raise BadPicture(f"{'float' if image.mode == 'F' else 'signed or 32-bit'} pixels have no known range")
     if image.has_transparency_data:
@@ -207,9 +210,9 @@ def check_jpeg(content, mode):
             return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
         except ValueError as error:
             found = re.search(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})", str(error))
-            if not found:
+            if not found and "Invalid SOS parameters" not in str(error):
                 raise
-            count, marker = int(found[1]), int(found[2], 16)
+            count, marker = (int(found[1]), int(found[2], 16)) if found else (0, 0xD0)
             if 0xD0 <= marker < 0xD8 and count <= 4:
                 return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
             shorter = cut_extraneous(content, count, marker)

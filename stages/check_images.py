@@ -43,15 +43,14 @@ DEMO = "data/demo"
 
 def main() -> None:
     data, images = read(DataSettings, "data"), read(ImageSettings, "images")
-    root = Path(data.root)
+    root, preflight = Path(data.root), "--preflight" in sys.argv[1:]
     if OWN.exists() and data.root == DEMO:
         print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo data, not yours")
-    if "--preflight" in sys.argv[1:] and data.root == DEMO and not root.exists():
+    if preflight and data.root == DEMO and not root.exists():
         return  # make_demo will write it
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")
-    preflight = "--preflight" in sys.argv[1:]
     if preflight and data.on_bad == "stop":
         stop([], splits, root)
     check_pictures(splits[0].count(), trains=preflight)
@@ -102,7 +101,9 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
     for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
         for path, reason in rows[:1]:
             skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
-            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
+            problems.append(
+                f"{place}: {len(rows)} picture{'s' * (len(rows) > 1)} {what}, first {root / path}: {skip}"
+            )
     if problems:
         raise UserError(*problems)
 

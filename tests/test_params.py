@@ -231,8 +231,8 @@ CHANGED = "(git diff params.yaml shows what changed)"
         (b"- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
         (b"[" * 100_000, "line 1: nested more than 20 levels deep (git diff shows what changed)"),
         (b"? [a]\n: 1\n", "line 1: a list or mapping as key (write its text in quotes)"),
-        (b"a: &b {c: 1}\nd: *b\n", "line 2: alias *b: -S would change all its places (write the value out)"),
-        (b"a: &a [*a]\n", "line 1: alias *a: -S would change all its places (write the value out)"),
+        (b"a: &b {c: 1}\nd: *b\n", "line 2: alias *b: write its value out (-S would change all its places)"),
+        (b"a: &a [*a]\n", "line 1: alias *a: write its value out (-S would change all its places)"),
         (b"a: !!int x\n", "line 1: tag tag:yaml.org,2002:int (remove it)"),
         (b"a: 2024-99-99\n", "line 1: 2024-99-99 is read as a date, not as text (write it in quotes)"),
         (b"seed: " + b"9" * 5000, "line 1: a number of 5000 digits (at most 320)"),
@@ -483,6 +483,9 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
          ["teacher.big.weighting.threshold.high_of.cow: no such class (3 classes: cat, dog, 1.10)"]),
         ({"student__batch_size": 91},
          ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
+        ({"student__pretrained": "none.pth", "teacher__second__pretrained": "no.pth"},  # the latter rests
+         ["student.pretrained: none.pth: no such file (set none, default or a path)"]),
+        ({"student__pretrained": "data/models/teachers/big.safetensors"}, []),  # not yet written
         ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
          ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "
           "50 x 2",

@@ -72,3 +72,23 @@ def test_the_student_is_built_before_its_teacher_is_trained(pictures, place, cha
 def test_weights_that_the_run_will_write_need_not_exist(pictures, place):
     edit_params(place, student__pretrained="data/models/teachers/big.safetensors")
     rehearse("big", pictures, read_top(MachineSettings))
+
+
+def test_only_the_student_must_be_exportable(pictures, monkeypatch):
+    traced = []
+    monkeypatch.setattr("src.training.rehearsal.check_trace", lambda _, size, key: traced.append((size, key)))
+    rehearse("big", pictures, read_top(MachineSettings))
+    assert traced == [((32, 32), "student")]
+
+
+def test_processes_that_were_started_leave_it_to_the_one_that_started_them(pictures, place, monkeypatch):
+    edit_params(place, student__freeze=99)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "dojo")
+    rehearse("big", pictures, read_top(MachineSettings))
+
+
+def test_knowledge_from_outside_is_read_before_a_teacher_is_trained(pictures, place):
+    (place / "data/external").mkdir(parents=True)
+    (place / "data/external/distill_x.txt").write_text("path,p_blue,p_grene\n")
+    (problem,) = catch_refusal(pictures)
+    assert problem.startswith("data/external/distill_x.txt: line 1: ")

@@ -1,7 +1,8 @@
-"""Write the sources that each stage depends on into dvc.yaml: its script and all that it imports.
+"""Write into dvc.yaml what each stage depends on: its script, the sources and libraries that it imports.
 
 Indirect imports count too. Editing a source then reruns exactly the stages whose result it can change. The
-rooms' `__init__.py`, which hold only a docstring, and the files in INERT are left out.
+rooms' `__init__.py`, which hold only a docstring, and the files in INERT with what only they import are left
+out.
 
 reads   stages/*.py, src/
 writes  dvc.yaml
@@ -13,7 +14,8 @@ from pathlib import Path
 from dvc.utils.serialize import modify_yaml
 
 from src.ground.errors import run
-from tools.sources import find_closure
+from src.ground.libraries import FILE, LIBRARIES
+from tools.sources import find_closure, find_imports
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
@@ -21,6 +23,7 @@ A_STATE = "an uninterrupted run reads no state, and a resumed one restores exact
 INERT = {  # sources that cannot change a result, and why; tests/test_inert.py trains without them
     "src/training/display.py": "shows epochs and passes batches on unchanged",
     "src/training/fingerprint.py": A_STATE,
+    "src/training/rehearsal.py": "builds trainings and throws them away, without drawing a random number",
     "src/training/resume.py": A_STATE,
     "src/training/snapshot.py": A_STATE,
     "src/training/state.py": A_STATE,
@@ -34,13 +37,21 @@ def main() -> None:
             body = entry.get("do", entry)
             others = [path for path in body["deps"] if not path.startswith(SCRIPTS)]
             body["deps"] = [*list_sources(name), *others]
-    print(f"{GRAPH}: the sources of {len(graph['stages'])} stages")
+            params = [entry for entry in body["params"] if isinstance(entry, str)]
+            body["params"] = [*params, {str(FILE): list_libraries(name)}]
+    print(f"{GRAPH}: the sources and libraries of {len(graph['stages'])} stages")
+
+
+def list_libraries(stage: str) -> list[str]:
+    """The packages that a stage's sources import and that can change its result, sorted."""
+    modules = {name.partition(".")[0] for path in list_sources(stage) for name in find_imports(path)}
+    return sorted(LIBRARIES[module] for module in modules & LIBRARIES.keys())
 
 
 def list_sources(stage: str) -> list[str]:
     """A stage's script, followed by the sources that can change its result, sorted."""
     script = f"stages/{stage}.py"
-    return [script, *sorted(find_closure(script) - {script} - INERT.keys())]
+    return [script, *sorted(find_closure(script, without=INERT) - {script})]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from src.ground.errors import UserError, shorten
 from src.ground.rules import (
     find_class_conflicts,
     find_conflicts,
+    find_missing_weights,
     find_step_conflicts,
     list_learners,
     merge,
@@ -97,12 +98,13 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
 def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> None:
     """Refuse, all at once, settings that contradict the training pictures, whose number by class is `counts`.
 
-    Their numbers matter only to what `trains`. `only` is the section of the one training to look at. It
-    changes no result, so a stage that calls it need not list the params that it looks at.
+    Their numbers, and files of pretrained weights, matter only to what `trains`. `only` is the section of the
+    one training to look at. It changes no result, so a stage that calls it need not list what it looks at.
     """
     learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
     problems = [*find_class_conflicts(learners, list(counts))]
-    problems += find_step_conflicts(learners, counts) if trains else []
+    if trains:
+        problems += [*find_step_conflicts(learners, counts), *find_missing_weights(learners)]
     if problems:
         raise UserError(*(f"{PARAMS}: {problem}" for problem in problems))
 

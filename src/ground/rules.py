@@ -7,6 +7,7 @@ check_images. C classes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
@@ -16,6 +17,7 @@ Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
 DIGITS, SCANS = 10, 1797  # of the demo: classes, pictures
 LAST_PORT = 65535
+WEIGHTS = Path("data/models")  # where stages write them
 TOLERANCE = 1e-6  # of a sum of probabilities
 
 
@@ -178,7 +180,7 @@ RULES = {  # the sections that a rule looks at -> the rule
 SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
 
 
-# what the classes and the numbers of pictures tell
+# what the classes, the numbers of pictures and the files of weights tell
 
 
 def find_class_conflicts(learners: Sequence[Learner], classes: Sequence[str]) -> Iterator[str]:
@@ -198,6 +200,14 @@ def find_step_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) 
         pictures = sum(count_fraction(count, fraction) for count in counts.values())
         if problem := spell_step_problem(size, learner.settings["accumulate"], pictures):
             yield f"{learner.key}.{problem}"
+
+
+def find_missing_weights(learners: Sequence[Learner]) -> Iterator[str]:
+    """Files of pretrained weights that are not there, and that no stage writes."""
+    for learner in learners:
+        path = Path(learner.settings["pretrained"])
+        if str(path) not in ("none", "default") and WEIGHTS not in path.parents and not path.is_file():
+            yield f"{learner.key}.pretrained: {path}: no such file (set none, default or a path)"
 
 
 def count_fraction(count: int, fraction: float) -> int:

@@ -35,17 +35,18 @@ MEANINGS = {
 }
 
 
-def parse_yaml(content: bytes, name: str) -> Any:
+def parse_yaml(content: bytes, name: str, keep_keys: bool = False) -> Any:
     """The value in a YAML file, None if it is empty; all keys of mappings are text.
 
-    A UserError lists all problems, one per line, with the file's `name` and the line.
+    With `keep_keys` a key such as 1.10 is the text as written: for a file that DVC does not read. A UserError
+    lists all problems, one per line, with the file's `name` and the line.
     """
     text = decode_text(content, name)
     yaml = YAML(typ="safe")
     try:
         problems = list(find_traps(text))
         root = None if problems else yaml.compose(text)
-        problems += find_misread(root) if root else []
+        problems += find_misread(root, keep_keys) if root else []
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         tab = "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])
@@ -84,7 +85,7 @@ def find_traps(text: str) -> Iterator[str]:
     for event in YAML(typ="safe").parse(text):
         line = f"line {event.start_mark.line + 1}"
         if isinstance(event, AliasEvent):
-            yield f"{line}: alias *{cut(event.anchor)}: -S would change all its places (write the value out)"
+            yield f"{line}: alias *{cut(event.anchor)}: write its value out (-S would change all its places)"
         elif isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
             yield f"{line}: tag {cut(event.tag)} (remove it)"
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
@@ -93,16 +94,18 @@ def find_traps(text: str) -> Iterator[str]:
             return
 
 
-def find_misread(node: Node) -> Iterator[str]:
-    """Keys that are not text or occur twice, and values that no setting can have."""
+def find_misread(node: Node, keep_keys: bool) -> Iterator[str]:
+    """Keys that are not text or occur twice, values that no setting has; `keep_keys` makes all keys text."""
     if isinstance(node, MappingNode):
         lines: dict[str, int] = {}  # of each key
         for key, value in node.value:
+            if keep_keys and isinstance(key, ScalarNode):
+                key.tag = f"{CORE}str"
             yield from find_misread_key(key, lines)
-            yield from find_misread(value)
+            yield from find_misread(value, keep_keys)
     elif isinstance(node, SequenceNode):
         for item in node.value:
-            yield from find_misread(item)
+            yield from find_misread(item, keep_keys)
     elif isinstance(node, ScalarNode):
         line, kind = node.start_mark.line + 1, find_kind(node)
         if kind == "timestamp":

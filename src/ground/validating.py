@@ -92,11 +92,11 @@ def describe(error: jsonschema.ValidationError) -> Iterator[str]:
         yield f"{key}: {spell_rule(rule)}, got {quote(value)}{spell_quotes(value, rule.get('type'))}"
 
 
-def spell_quotes(value: Any, kind: str | None) -> str:
+def spell_quotes(value: Any, kind: Any) -> str:
     """What to do if quotes are why a value is not of this kind."""
     if kind == "string" and isinstance(value, (int, float)):
         return " (write it in quotes)"
-    bare = BARE.get(kind or "")
+    bare = BARE.get(kind) if isinstance(kind, str) else None
     return " (write it without quotes)" if bare and isinstance(value, str) and bare.fullmatch(value) else ""
 
 

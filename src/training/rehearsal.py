@@ -1,7 +1,8 @@
 """Build every training of a run before the first one starts, since a teacher may take hours.
 
 What only torch can tell is refused here: a network that cannot be built or take pictures of this size,
-weights that do not fit, layers that are not there. N pictures, C classes.
+weights that do not fit, layers that are not there. So is knowledge from outside of other pictures or classes.
+N pictures, C classes.
 """
 
 import io
@@ -14,25 +15,29 @@ import torch
 
 from src.ground.errors import UserError
 from src.ground.params import read, read_top
-from src.ground.rules import count_fraction
+from src.ground.rules import WEIGHTS, count_fraction
+from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
 from src.networks.checks import check_trace
 from src.networks.pretrained import ANY_FILE, NO_WEIGHTS
 from src.pictures.reading import LearningPictures
+from src.teaching.knowledge_file import PATTERN, read_knowledge
 from src.teaching.labels import Lesson
 from src.training.assembly import assemble
 from src.training.prepare import check_batch_norm, check_processes, prepare
 from src.training.settings import StrategySettings, StudentSettings, TeacherSettings, TrainingSettings
 
 CPU = torch.device("cpu")
-WRITTEN = Path("data/models")  # weights that this run may yet write
+EXTERNAL = Path("data/external")  # knowledge that dump_knowledge will read
 
 
 def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -> None:
-    """Refuse, all at once, what would stop the training of teacher `first`, of another one or of the student.
+    """Refuse, all at once, what would stop the training of teacher `first`, another one's or the student's.
 
     It changes no result and no random generator, so a stage that calls it need not list all their params.
     """
+    if is_launched():
+        return  # the process that started this one has done it
     each: dict[str, tuple[TrainingSettings, StrategySettings]] = {}
     for name in (first, *read(tuple[str, ...], "knowledge.teachers")):
         teacher = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
@@ -43,6 +48,11 @@ def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -
         try:
             with redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
                 build(settings, strategy, pictures, machine, key)
+        except UserError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+    for path in sorted(EXTERNAL.glob(PATTERN)):
+        try:
+            read_knowledge(path, pictures.train.paths, pictures.train.classes)
         except UserError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:
@@ -58,7 +68,7 @@ def build(
 ) -> None:
     """Assemble and prepare a training on the CPU, with labels of no picture, and throw it away."""
     check_processes(settings, machine, key)
-    if WRITTEN in Path(settings.pretrained).parents:
+    if WEIGHTS in Path(settings.pretrained).parents:
         settings = replace(settings, pretrained=NO_WEIGHTS, pretrained_sha256=ANY_FILE)
     counts = pictures.train.count().values()
     number = sum(count_fraction(count, getattr(settings, "fraction", 1.0)) for count in counts)
@@ -66,6 +76,6 @@ def build(
     lesson = Lesson(targets, np.ones(len(targets)), np.arange(number))
     job = assemble(settings, strategy, pictures, lesson, CPU, key)
     check_batch_norm(job.network, settings, machine.processes, key)
-    if key == "student":
+    if isinstance(settings, StudentSettings):
         check_trace(job.network, pictures.size, key)
     prepare(job)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from src.ground.errors import UserError
+from src.ground.strict_yaml import parse_yaml
 from src.ground.validating import find_problems, suggest
 from tools.ablation.overrides import apply_to_params, map_by_key, pin_pretrained
 
@@ -48,22 +47,6 @@ class Table:
         """Name, row and seed of every experiment; all rows of one seed come before the next seed."""
         for seed, row in itertools.product(self.seeds, self.rows):
             yield f"{self.name}-{self.data}-{slugify(row.label)}-{seed}", row, seed
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Loader that keeps keys as text, even `3` and `off`, and rejects duplicates."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value in seen:
-                problem = f'found duplicate key "{key.value}"'
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-            if key.tag != "tag:yaml.org,2002:merge":
-                key.tag = self.DEFAULT_SCALAR_TAG
-        return node
 
 
 def read_table(name: str, data: str, more: Sequence[str]) -> Table:
@@ -118,12 +101,7 @@ def read_file() -> dict[str, Any]:
     """All of ablations.yaml, validated against its schema."""
     if not FILE.exists():
         raise UserError(f"{FILE}: not found (run from the project's root)")
-    try:
-        file = yaml.load(FILE.read_text(encoding="utf-8"), UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        assert mark is not None
-        raise UserError(f"{FILE}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}") from None
+    file = parse_yaml(FILE.read_bytes(), str(FILE), keep_keys=True)
     if problems := list(find_problems(file or {}, json.loads(SCHEMA.read_text(encoding="utf-8")))):
         raise UserError(*(f"{FILE}: {problem}" for problem in problems))
     return file
