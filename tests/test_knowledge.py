@@ -130,6 +130,12 @@ def test_damaged_files_never_raise_anything_else(file):
     assert 100 < refused < 300
 
 
+def test_a_folder_in_place_of_a_file(tmp_path):
+    (tmp_path / "distill_x.txt").mkdir()
+    with pytest.raises(UserError, match="distill_x.txt: a folder, not a file"):
+        read_folder(tmp_path, PATHS, CLASSES)
+
+
 def test_messages_of_a_thousand_classes_are_short(file):
     names = [f"class_{number:04d}" for number in range(1000)]
     with pytest.raises(UserError, match=r"2 classes \(a, b,c\), but train has 1000 \(the header") as error:
@@ -155,7 +161,7 @@ def test_temperature_divides_the_logits(temperature):
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 0.5, 1, 100, 1000])
 def test_every_temperature_is_finite_at_many_classes(temperature):
     """Against scipy's softmax in log space; 0.0001 ** (1 / 0.01) alone is 0, and so was the sum of a row."""
-    probs = np.random.default_rng(0).dirichlet(np.ones(10_000), 3)
+    probs = np.random.default_rng(0).dirichlet(np.full(10_000, 100.0), 3)  # all near 0.0001
     softened = KINDS["softmax"].soften(probs, temperature)
     assert np.allclose(softened, softmax(np.log(probs) / temperature, axis=1), rtol=1e-6, atol=1e-300)
     assert np.allclose(softened.sum(axis=1), 1)

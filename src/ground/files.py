@@ -80,6 +80,8 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
     Empty lines and a byte order mark are skipped. A UserError names file and line of what is no UTF-8 or CSV.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a file (rename or remove it)")
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         try:
