@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -18,10 +18,12 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 11) or sys.exit(f"error: Python {v}: 3.11 or newer is needed (make PYTHON=python3.12 ...)")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@.venv/bin/python -m tools.libraries
 	@touch $@
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
 	@python -m tools.preflight
+	@python -m tools.libraries
 	@python -m stages.check_images --preflight
 	@python -m tools.tidy
 	dvc repro $$(python -m tools.preflight --stages)
@@ -68,6 +70,9 @@ deps: install  ## write the sources that each stage depends on into dvc.yaml
 
 schema: install  ## write params.schema.json from the settings' dataclasses
 	@python -m tools.schema
+
+libraries: install  ## write the versions of the installed libraries into libraries.yaml, for dvc status
+	@python -m tools.libraries
 
 docs: install  ## write the tables and pictures of README and docs/ from committed files
 	@python -m tools.docs

@@ -2,6 +2,7 @@
 
     python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
+    find FOLDER -name '*.jpg' | python demos/classifier.py data/export/student.pt -     any number of pictures
 
 Copy this file next to your own program: `load` and `classify` are all you need. A picture is accepted and
 read by the rule of the training, which is in the facts; damaged JPEGs are refused if simplejpeg is installed.
@@ -173,7 +174,10 @@ def to_rgb(image, full, grey_range):
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         low, high = (0, full) if grey_range == "file" else grey_range
         table = [min(max((value - low) * 256 // (high - low + 1), 0), 255) for value in range(65536)]
-        return image.convert("I").convert("I;16").convert("I").point(table, "L").convert("RGB")
+        values = image.convert("I")
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is 0
+            values = values.point(lambda value: value * -1 + full)
+        return values.convert("I;16").convert("I").point(table, "L").convert("RGB")
     if image.mode in ("I", "F"):
         raise BadPicture(f"{'float' if image.mode == 'F' else 'signed or 32-bit'} pixels have no known range")
     if image.has_transparency_data:
@@ -206,9 +210,9 @@ def check_jpeg(content, mode):
             return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
         except ValueError as error:
             found = re.search(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})", str(error))
-            if not found:
+            if not found and "Invalid SOS parameters" not in str(error):
                 raise
-            count, marker = int(found[1]), int(found[2], 16)
+            count, marker = (int(found[1]), int(found[2], 16)) if found else (0, 0xD0)
             if 0xD0 <= marker < 0xD8 and count <= 4:
                 return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
             shorter = cut_extraneous(content, count, marker)
@@ -322,10 +326,20 @@ def strip_tiff(content, keep):
     return content[:start] + directory + content[start + len(directory) :]
 
 
+def list_paths(arguments):
+    """The paths in the arguments, and in place of - those on standard input: one a line, or ended by NUL."""
+    for path in arguments:
+        if path == "-":
+            names = os.fsdecode(sys.stdin.buffer.read())
+            yield from filter(None, names.split("\0" if "\0" in names else "\n"))
+        else:
+            yield path
+
+
 def main():
     parser = argparse.ArgumentParser(description="Classify pictures with an exported network.")
     parser.add_argument("network", help="a .pt file that export_jit wrote")
-    parser.add_argument("pictures", nargs="+")
+    parser.add_argument("pictures", nargs="+", help="picture files; - reads their names from standard input")
     parser.add_argument(
         "--all", action="store_true", help="one JSON line per picture with the probability of every class"
     )
@@ -336,7 +350,7 @@ def main():
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"error: {arguments.network}: not an exported network ({str(error).splitlines()[0]})")
     failed = False
-    for path in arguments.pictures:
+    for path in list_paths(arguments.pictures):
         try:
             probs = classify(network, facts, path)
         except Exception as error:  # classify the others

@@ -11,11 +11,13 @@ if find_spec("simplejpeg") is None:
     sys.exit(f"error: {sys.executable}: Dojo's packages are not found (use make, or: . .venv/bin/activate)")
 
 from src.ground.errors import UserError, fail
+from src.ground.libraries import check_libraries
 from src.ground.params import read
 from src.machine.isa import let_threads_sleep, limit_instructions
 
 let_threads_sleep()
 try:
     limit_instructions(read(str, "cpu_isa"))
+    check_libraries()
 except UserError as error:
     fail(str(error), code=1)

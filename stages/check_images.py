@@ -101,7 +101,9 @@ def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> Non
     for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
         for path, reason in rows[:1]:
             skip = f"{reason.removesuffix(')')}, or leave such pictures out with data.on_bad: skip)"
-            problems.append(f"{place}: {len(rows)} pictures {what}, first {root / path}: {skip}")
+            problems.append(
+                f"{place}: {len(rows)} picture{'s' * (len(rows) > 1)} {what}, first {root / path}: {skip}"
+            )
     if problems:
         raise UserError(*problems)
 

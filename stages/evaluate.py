@@ -9,8 +9,9 @@ reads   data/models/student.safetensors
         data/packed/test.npy
 writes  metrics/test.json
         data/predictions.csv              the student's: path, label, prediction, a probability per class
+        data/classes.csv                  name, model, class, pictures, precision, recall, f1
         plots/test/confusion.csv          the student's: label, prediction
-        plots/test/per_class.csv          name, model, class, pictures, precision, recall, f1
+        plots/test/per_class.csv          as data/classes.csv
         plots/test/confusion.png
 run     python -m stages.evaluate
         python -m stages.evaluate --weights FILE [--split SPLIT]   any weights file, into .scratch/evaluate
@@ -28,7 +29,7 @@ from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.manifest import SPLITS, read_manifest
 from src.results.drawing import draw_confusion
 from src.results.measuring import EvaluateSettings, measure
-from src.results.metrics import count_confusions, pair_labels, summarize, tabulate_classes
+from src.results.metrics import count_confusions, pair_labels, pick_charted, summarize, tabulate_classes
 from src.results.predictions import Measured, write_predictions, write_table
 
 STUDENT = Path("data/models/student.safetensors")
@@ -41,6 +42,7 @@ class Outputs(NamedTuple):
 
     metrics: Path
     predictions: Path
+    classes: Path
     confusion: Path
     per_class: Path
     picture: Path
@@ -49,6 +51,7 @@ class Outputs(NamedTuple):
 PIPELINE = Outputs(
     metrics=Path("metrics/test.json"),
     predictions=Path("data/predictions.csv"),
+    classes=Path("data/classes.csv"),
     confusion=Path("plots/test/confusion.csv"),
     per_class=Path("plots/test/per_class.csv"),
     picture=Path("plots/test/confusion.png"),
@@ -91,9 +94,12 @@ def write(models: Sequence[Measured], split: str, outputs: Outputs) -> None:
     teachers = {model.name: own for model, own in zip(models[1:], figures[1:], strict=True)}
     write_predictions(outputs.predictions, first.predictions, manifest.paths)
     write_json(outputs.metrics, {split: figures[0] | ({"teacher": teachers} if teachers else {})})
-    write_table(outputs.confusion, ("label", "prediction"), pair_labels(first.predictions))
+    charted = pick_charted(first.predictions)
+    write_table(outputs.confusion, ("label", "prediction"), pair_labels(first.predictions, charted))
     columns = ("name", "model", "class", "pictures", "precision", "recall", "f1")
-    write_table(outputs.per_class, columns, tabulate_classes(models))
+    rows, names = tabulate_classes(models), {manifest.classes[number] for number in charted}
+    write_table(outputs.classes, columns, rows)
+    write_table(outputs.per_class, columns, [row for row in rows if row[2] in names])
     counts = [(model.name, count_confusions(model.predictions)) for model in models]
     draw_confusion(outputs.picture, counts, manifest.classes)
     for model, row in zip(models, figures, strict=True):

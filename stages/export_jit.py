@@ -15,13 +15,15 @@ run     python -m stages.export_jit
 
 from pathlib import Path
 
+import numpy as np
+
 from src.ground.errors import UserError, run
 from src.ground.files import write_json
 from src.ground.params import read
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
-from src.networks.predict import predict_probs
+from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.decode import FORMATS as PICTURE_FORMATS
 from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
@@ -44,8 +46,10 @@ def main() -> None:
     rule = PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file")
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
-    pictures = read_pictures("test", dct_scaling=False)[rows]  # decoded in full, as demos/classifier.py does
-    measured = predict_probs(model, pictures, base, settings.pictures, device)
+    pictures = read_pictures("test", dct_scaling=False)  # decoded in full, as demos/classifier.py does
+    size = choose_batch_size("auto", *pictures.shape[1:3])
+    batches = np.split(rows, range(size, len(rows), size))
+    measured = np.concatenate([predict_probs(model, pictures[some], base, size, device) for some in batches])
     files, differences = [root / test.paths[row] for row in rows], []
     for form in FORMATS.values():
         path = EXPORT / form.file

@@ -169,6 +169,7 @@ class Project:
             *names,
             "params.yaml",
             "params.schema.json",
+            "libraries.yaml",
             ".dvc/config",
             ".dvc/.gitignore",
             "Makefile",

@@ -1,6 +1,7 @@
 """Picture files of every format, mode, orientation and size that is read, and damaged copies; seeded."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image
@@ -75,7 +76,10 @@ def make_picture(generator, name, mode, width, height, orientation=1):
         options |= {"xmp": XMP.format(orientation).encode()} if by_xmp else {"exif": exif.tobytes()}
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    if name == "TIFF" and mode == "I;16" and generator.integers(2):  # white is 0: X-rays
+        content = content.replace(struct.pack("<HHIH", 262, 3, 1, 1), struct.pack("<HHIH", 262, 3, 1, 0))
+    return content
 
 
 def make_pictures(count, seed=0):

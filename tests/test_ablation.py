@@ -25,10 +25,10 @@ from src.ground.errors import UserError
 from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
-from tools.ablation.clone import CLONE, copy_ignored, hash_inputs, run_git, run_program
+from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params
 from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
-from tools.ablation.recorded import explain_inputs, explain_params, group_reasons
+from tools.ablation.recorded import explain_inputs, explain_params, group_reasons, read_others
 from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
 from tools.ablation.runner import LOG, hold_log
 from tools.ablation.tables import Row, Table, read_file, read_table, slugify
@@ -483,6 +483,15 @@ def test_the_inputs_of_a_run_are_what_no_stage_wrote(place):
     assert read_inputs("nowhere", []) == {}
 
 
+def test_params_of_other_files_are_compared_with_those_files(place):
+    (place / "libraries.yaml").write_text('torch: "2.1"\nsets:\n  numpy: "2.4"\nunused: "1"\n')
+    then = {"loss": "ohm", "libraries.yaml:torch": "2.0", "libraries.yaml:sets.numpy": "2.4"}
+    assert read_others(then) == {"libraries.yaml:torch": "2.1", "libraries.yaml:sets.numpy": "2.4"}
+    reason = explain_params(then, {"loss": "ohm"} | read_others(then))
+    assert reason == "libraries.yaml:torch was 2.0, is 2.1"
+    assert read_others({"loss": "ohm"}) == read_others({"gone.yaml:x": 1}) == {}
+
+
 def test_the_reason_why_a_run_does_not_count():
     assert explain_params({"a": 1, "b": 2}, {"a": 1, "b": 3}) == "b was 2, is 3"
     assert explain_params({"a": 1}, {"a": 1.0, "c": 0}) == "c was not set, is 0"
@@ -508,6 +517,18 @@ def test_the_clone_has_the_files_that_git_ignores(place):
     copy_ignored("data/external")
     copied = {path.name: path.read_text() for path in (CLONE / "data/external").iterdir()}
     assert copied == {".gitignore": "*.txt\n", "README.md": "tracked", "distill_new.txt": "new"}
+
+
+def test_knowledge_that_git_does_not_track_is_refused_by_name(place):
+    commit_all(place)
+    path = place / "data/external/distill größe.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("path,p_a\n")
+    subprocess.run(["git", "add", "data"], check=True)
+    with pytest.raises(
+        UserError, match=r"^data/external/distill größe.txt: changed since the last commit \("
+    ):
+        check_committed()
 
 
 def test_inputs_are_hashed_as_dvc_does(place):

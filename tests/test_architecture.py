@@ -4,12 +4,14 @@ import ast
 import dataclasses
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tools.deps import list_sources
+from src.ground.libraries import LIBRARIES, find_installed
+from tools.deps import list_libraries, list_sources
 from tools.schema import format_schema
 from tools.sources import OURS, ROOMS, find_closure, find_imports, list_imported_sources
 
@@ -146,7 +148,27 @@ def test_dvc_yaml_lists_exactly_the_sources(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_yaml_lists_exactly_the_params(stage):
-    assert set(read_stages()[stage].get("params", [])) == find_params(stage)
+    assert {key for key in read_stages()[stage]["params"] if isinstance(key, str)} == find_params(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_exactly_the_libraries(stage):
+    """Those that the listed sources import and that can change a result, with the versions installed here."""
+    (listed,) = [entry for entry in read_stages()[stage]["params"] if not isinstance(entry, str)]
+    assert listed == {"libraries.yaml": list_libraries(stage)}
+    versions = yaml.safe_load((ROOT / "libraries.yaml").read_text(encoding="utf-8"))
+    assert versions == find_installed() and set(versions) >= set(list_libraries(stage))
+
+
+def test_libraries_are_listed_where_they_are_used():
+    """A new version of matplotlib measures again, and trains nothing."""
+    users = {stage for stage in STAGES if "matplotlib" in list_libraries(stage)}
+    assert users == {"evaluate"}
+    assert {"simplejpeg", "xxhash", "pillow"} <= set(list_libraries("check_images"))
+    assert {"torch", "timm", "torchvision", "safetensors", "kornia"} <= set(list_libraries("train_student"))
+    imported = {name.partition(".")[0] for path in SOURCES for name in find_imports(path)}
+    inert = {"src", "jsonschema", "psutil", "ruamel", "tqdm", "yaml"}  # settings, processes, display
+    assert imported - set(sys.stdlib_module_names) - set(LIBRARIES) == inert
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -159,6 +159,7 @@ def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
     for number, text in enumerate(("kill SIGKILL", "kill SIGSEGV", "raise", "memory")):
         (data / f"train/green/{number}.png").write_text(text)
     monkeypatch.setattr(checking, "decode", end_process)
+    monkeypatch.setattr(checking, "CHUNK", 2)
     monkeypatch.setattr(checking, "is_known", lambda head: True)
     edit_params(place, data__on_bad="skip")
     check_images.main()

@@ -116,6 +116,20 @@ def test_the_range_becomes_0_to_255_in_equal_steps(name, grey_range):
         assert image.mode == "RGB" and np.array_equal(np.asarray(image), np.stack([expected] * 3, 2))
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_grey_in_which_white_is_0_is_inverted(mode):
+    """Many X-rays are written so; Pillow itself inverts 8 bits only."""
+    values = np.arange(80, dtype=np.uint8 if mode == "L" else np.uint16).reshape(8, 10)
+    content = bytearray(encode(Image.fromarray(values), "TIFF"))
+    tag = content.index(struct.pack("<HHI", 262, 3, 1))
+    assert content[tag + 8] == 1
+    content[tag + 8] = 0
+    decoded = decode(bytes(content), 8, 10_000)
+    expected = 255 - values if mode == "L" else 65535 - values
+    found = np.asarray(decoded.image.convert("L") if mode == "L" else decoded.image)
+    assert np.array_equal(found, expected)
+
+
 def test_16_bit_grey_of_the_full_range_keeps_its_upper_8_bits():
     values = np.array([[0, 255, 256, 32768, 65535]] * 10, dtype=np.uint16).repeat(2, 1)
     shades = np.asarray(read(encode(Image.fromarray(values), "PNG")))
@@ -142,17 +156,18 @@ JPEG, PNG = encode(PICTURE, "JPEG", quality=90), encode(PICTURE, "PNG")
     [
         (b"", "empty file"),
         (b"hello world", "not a picture"),
-        (b"GIF89a", "broken GIF: its header cannot be read"),
-        (JPEG[:200], "broken JPEG: its header cannot be read"),
+        (b"GIF89a", "broken or unusual GIF"),
+        (JPEG[:200], "broken or unusual JPEG"),
         (JPEG[: len(JPEG) // 2], "broken"),
         (JPEG[:-100], "broken"),
         (PNG[: len(PNG) // 2], "broken"),
         (PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:], "broken"),
         (encode(PICTURE, "TIFF")[:-2000], "broken"),
         (encode(PICTURE, "BMP")[:-2000], "broken"),
-        (encode(PICTURE, "WEBP")[:-200], "broken WebP"),
+        (encode(PICTURE, "WEBP")[:-200], "broken (or unusual )?WebP"),
         (encode(Image.new("L", (7, 100)), "PNG"), r"too small: 7 x 100 pixels, data.min_side is 8"),
         (encode(Image.new("1", (500, 500)), "PNG"), "too large: 500 x 500 pixels, data.max_pixels is 10000"),
+        (JPEG.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"), "broken or unusual JPEG: .*12-bit"),
         (encode(Image.new("F", (20, 20)), "TIFF"), "float pixels have no known range"),
         (encode(Image.new("I", (20, 20)), "TIFF"), "signed or 32-bit pixels have no known range"),
         (encode(PICTURE, "TIFF", compression="tiff_lzw", tiffinfo={254: 1}), "a camera's raw picture"),
@@ -183,6 +198,7 @@ def test_bad_pictures_are_refused(content, reason):
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(50), "a camera's raw picture is not read"),
         (b"8BPS\0\1" + bytes(50), "a Photoshop PSD file is not read"),
         (b"PK\3\4" + bytes(50), "not a picture but an archive"),
+        (PNG[:12] + b"CgBI" + PNG[16:], "an iPhone's own PNG is not read"),
         (encode(PICTURE, "ICO"), "an ICO icon is not read"),
         (encode(PICTURE, "TGA"), "a TGA picture is not read"),
         (encode(PICTURE, "SGI"), "an SGI picture is not read"),
@@ -241,6 +257,13 @@ def test_damaged_jpegs_are_detected():
         found += fails(decode, damaged, 1, 10**7)
         by_pillow += fails(lambda content: Image.open(io.BytesIO(content)).load(), damaged)
     assert found > 20 and by_pillow == 0, (found, by_pillow)
+
+
+def test_numbers_without_effect_in_a_jpeg_are_no_damage():
+    """Some encoders write the spectral range of a sequential scan as 0 to 0; libjpeg warns of it."""
+    at = JPEG.index(b"\xff\xda") + 11
+    assert JPEG[at : at + 3] == bytes([0, 63, 0])
+    assert read(JPEG[: at + 1] + b"\0" + JPEG[at + 2 :]).tobytes() == read(JPEG).tobytes()
 
 
 def test_padding_between_jpeg_segments_is_allowed():

@@ -8,7 +8,7 @@ from tools.experiments import (
     average_over_seeds,
     build_table,
     drop_equal_inputs,
-    flatten_files,
+    flatten_metrics,
 )
 
 
@@ -106,9 +106,20 @@ def test_hashes_among_the_params_are_abbreviated():
     assert build_table(commits, read_same)["params"].iloc[-1] == "sha256=0123456"
 
 
+def test_runs_of_other_libraries_are_not_pooled():
+    """Versions are params of a file of their own."""
+    commits = []
+    for seed, version in ((1, "2.0"), (2, "2.1")):
+        data = make_data(seed, "softmax", 0.5)
+        data["params"]["libraries.yaml"] = {"data": {"torch": version}}
+        commits.append({"rev": version, "name": None, "data": data, "experiments": None})
+    table = average_over_seeds(build_table(commits, read_same))
+    assert table["params"].tolist() == ["-", "libraries.yaml:torch=2.1"]
+
+
 def test_the_files_of_two_teachers_are_merged():
     files = {f"{name}.json": {"data": {"teacher": {name: {"val": 1}}}} for name in ("big", "second")}
-    assert flatten_files({"metrics": files}, "metrics") == {"teacher.big.val": 1, "teacher.second.val": 1}
+    assert flatten_metrics({"metrics": files}) == {"teacher.big.val": 1, "teacher.second.val": 1}
 
 
 @pytest.mark.parametrize("data", [None, {"params": None, "metrics": None}])

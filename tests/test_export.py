@@ -1,5 +1,6 @@
 """The exported file is self-contained, and a fresh process agrees with the model."""
 
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import torch
 from conftest import ROOT, load_demo
 from PIL import Image
 
-from src.ground.errors import UserError
+import src.results.export
+from src.ground.errors import LONGEST, UserError
 from src.losses.bases import BASES
 from src.networks.checkpoint import Facts
 from src.networks.libraries import build_model
@@ -44,6 +46,36 @@ def shipped(request, tmp_path_factory):
 def test_a_fresh_process_agrees_with_the_model(shipped):
     network, pictures, probs = shipped
     assert np.abs(run_classifier(network, pictures, CLASSES) - probs).max() < 1e-5
+
+
+def test_more_pictures_than_a_command_line_holds(shipped, tmp_path):
+    """4,000 names of 1,000 bytes: 4 MB, where Linux takes 2; the last one has a line end in it."""
+    network, pictures, probs = shipped
+    folder = tmp_path / "/".join(["x" * 200] * 4)
+    folder.mkdir(parents=True)
+    (folder / "line\nend.png").write_bytes(pictures[1].read_bytes())
+    shorter, longer = folder / "none.png", folder / "line\nend.png"
+    assert np.abs(run_classifier(network, [longer], CLASSES) - probs[1]).max() < 1e-5
+    with pytest.raises(UserError, match="none.png: No such file") as error:
+        run_classifier(network, [longer, *[shorter] * 4000], CLASSES)
+    assert len(str(error.value)) <= LONGEST
+
+
+def test_a_demo_that_ends_early_is_an_error(shipped, monkeypatch, tmp_path):
+    network, pictures, _ = shipped
+    (tmp_path / "killed.py").write_text("import os; print('{\"path', end='', flush=True); os.abort()")
+    monkeypatch.setattr(src.results.export, "CLASSIFIER", tmp_path / "killed.py")
+    with pytest.raises(UserError, match="killed.py failed: 0 of 5 answers, exit code -6"):
+        run_classifier(network, pictures, CLASSES)
+
+
+@pytest.mark.parametrize("end", ["\n", "\0"])
+def test_demo_reads_the_names_of_pictures_from_standard_input(shipped, capsys, monkeypatch, end):
+    network, pictures, probs = shipped
+    names = "".join(f"{path}{end}" for path in pictures[1:])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(names.encode())))
+    lines, errors, code = call_demo(capsys, monkeypatch, network, pictures[0], "-")
+    assert [line.split(": ")[0] for line in lines] == list(map(str, pictures)) and not errors and code == 0
 
 
 def call_demo(capsys, monkeypatch, *arguments):

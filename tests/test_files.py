@@ -1,6 +1,7 @@
 """Files are complete or missing; errors are one line and an exit code."""
 
 import errno
+import os
 import runpy
 import subprocess
 import sys
@@ -157,3 +158,28 @@ def test_another_interpreter_is_pointed_to_the_venv(tmp_path):
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1 and "Dojo's packages are not found" in result.stderr
+
+
+def test_two_processes_that_write_one_path_both_succeed(tmp_path, monkeypatch):
+    """The last one wins; neither takes the other's unfinished file."""
+    path = tmp_path / "table[1].csv"
+    with open_atomically(path) as one:
+        one.write("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: os.getppid())  # as another process that is alive
+            with open_atomically(path) as other:
+                other.write("other")
+        assert path.read_text() == "other"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (tmp_path / f".a.csv.{gone.pid}.tmp").write_text("half")
+    (tmp_path / f".a.csv.{os.getppid()}.tmp").write_text("somebody is writing it")
+    (tmp_path / f".b.csv.{gone.pid}.tmp").write_text("another path")
+    with open_atomically(tmp_path / "a.csv") as file:
+        file.write("whole")
+    left = {f".a.csv.{os.getppid()}.tmp", f".b.csv.{gone.pid}.tmp", "a.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == left

@@ -90,6 +90,17 @@ def test_every_file_is_opened_or_passed_over_with_the_reason(tiny_images):
     assert misplaced == {path for path in deeper if not path.endswith("x.txt")} | {"train/loose.png"}
 
 
+def test_links_in_circles_end(tiny_images):
+    blue = tiny_images / "train/blue"
+    (blue / "self.png").symlink_to("self.png")
+    (blue / "up").symlink_to("..")
+    split = scan(tiny_images)[0][0]
+    assert len(split.files) == 25 and ("train/blue/self.png", "blue") in split.files
+    assert (
+        len(split.passed) == 24 + 2
+    )  # train again, where self.png is a link to a file, and up one to a folder
+
+
 def test_a_class_in_another_unicode_form_is_the_same_class(tiny_images):
     composed, decomposed = "b\u00fccher", "bu\u0308cher"
     (tiny_images / "train/red").rename(tiny_images / "train" / composed)
@@ -185,6 +196,9 @@ def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage)
     [
         ("~/pictures", "params.yaml: data.root: ~/pictures: no such folder, ~ and $ are not expanded ("),
         ("$HOME/pictures", "(write {home}/pictures)"),
+        (" {home} ", "spaces or quotes are part of it (write {home})"),
+        ("'{home}'", "spaces or quotes are part of it (write {home})"),
+        ("C:\\my\\pictures", "a path of Windows (inside WSL it is /mnt/c/my/pictures)"),
         ("s3://bucket/pictures", "not a folder of this machine (copy the pictures to a disk here)"),
         ("/mnt-x/pictures", "/mnt-x/pictures: no such folder (set data.root to the folder that contains "
          "train, val and test; / is there: is a disk not mounted?)"),
@@ -193,7 +207,7 @@ def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage)
 def test_a_root_that_cannot_be_found_is_explained(tmp_path, monkeypatch, root, expected):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError) as error:
-        scan(Path(root))
+        scan(Path(root.format(home=tmp_path)))
     assert expected.format(home=tmp_path) in str(error.value)
 
 

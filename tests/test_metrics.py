@@ -5,6 +5,7 @@ import math
 import re
 import tracemalloc
 import warnings
+from collections import Counter
 from pathlib import Path
 from time import process_time
 
@@ -32,7 +33,7 @@ from src.results.lettering import (
     letter_names,
     list_upright,
 )
-from src.results.metrics import count_confusions, measure_classes, summarize
+from src.results.metrics import count_confusions, measure_classes, pair_labels, pick_charted, summarize
 from src.results.predictions import Measured, Predictions, read_predictions, write_predictions
 
 CLASSES = ("a", "b,c", "d")
@@ -250,6 +251,28 @@ def test_blocks_sum_the_counts_of_neighbouring_classes():
     shares = figure.axes[0].images[0].get_array()
     assert shares.shape == (250, 250) and shares[0, 0] == shares[0, 249] == 0.5 and shares[249, 249] == 1
     assert shares.sum() == 2 and figure.axes[0].get_title() == "student: 5 of 7 right"
+
+
+def test_charts_of_many_classes_show_the_most_confused():
+    """100 classes of 10 pictures; of class c, c // 20 are mistaken for class 7."""
+    classes = tuple(f"class {number}" for number in range(100))
+    labels = np.repeat(np.arange(100), 10)
+    guesses = np.where(np.tile(np.arange(10), 100) < labels // 20, 7, labels)
+    predictions = Predictions(classes, labels, np.eye(100)[guesses])
+    charted = pick_charted(predictions)
+    assert charted == [7, *range(60, 79), *range(80, 100)]  # of 60 to 79, which are equal, the first
+    pairs = Counter(pair_labels(predictions, charted))
+    rest = "60 other classes"
+    assert pairs[rest, rest] == 19 * 10 + 20 * 9 + 20 * 8 + 7 and pairs[rest, "class 7"] == 20 + 40 + 3
+    assert pairs["class 98", "class 7"] == 4 and pairs["class 98", "class 98"] == 6
+    assert sum(pairs.values()) == 1000 and len({name for pair in pairs for name in pair}) == 41
+
+
+def test_charts_of_few_classes_show_all_and_the_rest_has_a_name_of_its_own():
+    assert pick_charted(HAND) == [0, 1, 2]
+    assert pair_labels(HAND, [0, 1, 2]) == [("a", "a"), ("a", "b,c"), ("b,c", "b,c"), ("b,c", "d")]
+    named = Predictions(("a", "1 other classes", "c"), HAND.labels, HAND.probs)
+    assert pair_labels(named, [0, 1])[3] == ("1 other classes", "(1 other classes)")
 
 
 def test_a_teacher_called_like_the_student_stays_apart(tmp_path, monkeypatch):

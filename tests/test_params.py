@@ -142,7 +142,7 @@ def test_every_list_can_be_overridden(place, key, value):
         ("data__root", 2024,
          "data.root: must be the folder that contains train, val and test, got 2024 (write it in quotes)"),
         ("student__arch", 18, "student.arch: must be text, got 18 (write it in quotes)"),
-        ("knowledge__teachers", ["x" * 500], f"knowledge.teachers: no entry teacher.{'x' * 97}..."),
+        ("knowledge__teachers", ["x" * 200], f"knowledge.teachers: no entry teacher.{'x' * 97}..."),
         ("student__epochs", "x" * 500,
          f"student.epochs: must be a whole number in [1, inf), got '{'x' * 96}..."),
         ("y" * 500, 1, f"{'y' * 97}...: unknown"),

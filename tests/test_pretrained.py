@@ -222,10 +222,8 @@ def test_default_loads_the_weights_of_torchvision(tmp_path, monkeypatch, capsys)
     load("squeezenet1_1", "default", wanted_hash=model.pretrained)
     assert "_sha256" not in capsys.readouterr().out
     wrong = catch_refusal("squeezenet1_1", "default", wanted_hash="0" * 64)
-    assert wrong == (
-        f"_sha256: the library's weights of squeezenet1_1 has {model.pretrained} "
-        "(use other weights, or set any)"
-    )
+    source = "the library's weights of squeezenet1_1"
+    assert wrong == f"_sha256: {source} has {model.pretrained} (use other weights, or set any)"
 
 
 def test_the_hash_of_tensors_depends_on_names_types_shapes_and_values():

@@ -355,7 +355,8 @@ def run_folder(place, monkeypatch):
     """Small versions of the files in train_student's fingerprint."""
     monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
     (place / "dvc.yaml").write_text(
-        "stages:\n  train_student:\n    deps: [a.csv, pack.npy, folder]\n    params: [student, seed]\n"
+        "stages:\n  train_student:\n    deps: [a.csv, pack.npy, folder]\n"
+        "    params: [student, seed, libraries.yaml: [torch, pillow]]\n"
     )
     (place / "a.csv").write_text("1")
     (place / "folder").mkdir()
@@ -374,8 +375,9 @@ def test_inputs_are_those_listed_in_dvc_yaml(run_folder):
         "pack.npy",
         "folder/b.csv",
         "torch",
+        "pillow",
     } <= set(inputs)
-    assert not {"loss", "teacher.big.lr", "threads"} & set(inputs)
+    assert not {"loss", "numpy", "teacher.big.lr", "threads"} & set(inputs)
     before = hash_file(run_folder / "pack.npy")
     np.save(run_folder / "pack.npy", np.full((4, 2, 2, 3), 1, np.uint8))
     assert hash_file(run_folder / "pack.npy") != before

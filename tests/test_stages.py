@@ -80,6 +80,18 @@ def test_rerunning_from_scratch_gives_the_same_bytes(copy):
     assert copy.results() == before
 
 
+def test_another_version_of_a_library_is_seen_and_reruns_what_uses_it(copy):
+    """As if matplotlib had been another version when the results were committed."""
+    path, before = copy.folder / "libraries.yaml", copy.results()
+    path.write_text(re.sub("matplotlib: .*", 'matplotlib: "1.0"', path.read_text()))
+    assert "evaluate" in copy.run("dvc", "status") and "train_student" not in copy.run("dvc", "status")
+    refused = copy.run("dvc", "repro", code=255)
+    assert re.search(r"libraries.yaml: matplotlib 1.0 \(installed: .*\) \(make libraries, then", refused)
+    assert "matplotlib 1.0, now" in copy.run("python", "-m", "tools.libraries")
+    copy.run("dvc", "repro")  # what DVC deleted before the refusal is in its cache
+    assert copy.results() == before
+
+
 def test_another_loss_reruns_only_the_student(copy):
     output = copy.run("dvc", "exp", "run", "-S", "loss=ohm", "-n", "hard")
     assert list_stages(output) == STUDENT
@@ -323,6 +335,7 @@ def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     folder = copy.folder / ".scratch/evaluate/big-val"
     assert {path.name for path in folder.iterdir()} == {
         "test.json",
+        "classes.csv",
         "predictions.csv",
         "confusion.csv",
         "per_class.csv",

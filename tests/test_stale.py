@@ -67,8 +67,17 @@ def test_figures_are_stale_for_another_root_with_other_pictures(lock, root, chan
     assert sorted(map(str, find_stale_figures(root))) == sorted(stale)
 
 
-def test_without_a_lock_nothing_is_stale(place):
+@pytest.mark.parametrize("text", ["", "schema: '2.0'\n", "stages: {check_images: {cmd: x}}\n"])
+def test_without_a_recorded_root_nothing_is_stale(place, text):
     assert find_stale_figures("/b") == []
+    (place / "dvc.lock").write_text(text)
+    assert find_stale_figures("/b") == []
+
+
+def test_a_broken_lock_is_named(place):
+    (place / "dvc.lock").write_text("stages: [\n")
+    with pytest.raises(UserError, match="dvc.lock: line 2, column 1: "):
+        find_stale_figures("/b")
 
 
 @pytest.mark.parametrize("broken", [False, True])

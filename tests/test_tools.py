@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import torch
 import yaml
 from conftest import ROOT, edit_params
 
+import tools.libraries
 from src.ground.errors import UserError
+from src.ground.libraries import check_libraries
 from tools import preflight
 from tools.lr_range import count_steps, smooth
 from tools.preview import describe_target, pick_rows
@@ -33,6 +37,30 @@ def test_smoothing_is_bias_corrected():
 )
 def test_the_range_test_ends_where_the_loss_diverges(losses, steps):
     assert count_steps(losses) == steps
+
+
+def test_stages_refuse_other_libraries_than_are_recorded(place, capsys):
+    """A version that dvc.lock does not know would give results that nobody can repeat."""
+    check_libraries()  # nothing is recorded yet
+    tools.libraries.main()
+    check_libraries()
+    recorded = Path("libraries.yaml").read_text()
+    assert yaml.safe_load(recorded) == {
+        name: version(name).partition("+")[0] for name in yaml.safe_load(recorded)
+    }
+    Path("libraries.yaml").write_text(recorded.replace(f'torch: "{version("torch")}"', 'torch: "1.13"'))
+    with pytest.raises(UserError, match=r"^libraries.yaml: torch 1.13 \(installed: \d.*\) \(make libraries"):
+        check_libraries()
+    capsys.readouterr()
+    tools.libraries.main()
+    assert re.match(r"libraries.yaml: torch 1.13, now \d.*: dvc repro reruns", capsys.readouterr().out)
+    assert Path("libraries.yaml").read_text() == recorded
+    for damaged in ("[1", "- a", "\x01", ""):
+        Path("libraries.yaml").write_text(damaged)
+        with pytest.raises(UserError, match="^libraries.yaml: not a mapping of versions"):
+            check_libraries()
+    tools.libraries.main()
+    check_libraries()
 
 
 def test_pictures_of_all_classes_are_picked():
@@ -75,7 +103,8 @@ def test_a_folder_that_git_does_not_know_is_refused_with_what_to_type(tmp_path, 
 def test_a_relative_root_is_noted(place, monkeypatch, capsys):
     monkeypatch.setattr(preflight, "check_git", lambda folder: None)
     monkeypatch.setattr(sys, "argv", ["preflight"])
-    for root, note in (("own", f"need {place}/own"), ("data/demo", ""), ("/own", "")):
+    (place / "own").mkdir()
+    for root, note in (("../place/own", f"need {place}/own"), ("~/own", ""), ("data/demo", ""), ("/own", "")):
         edit_params(place, data__root=root)
         preflight.main()
         output = capsys.readouterr().out

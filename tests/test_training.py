@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import hashlib
 import os
+import pickle
 import signal
 
 import numpy as np
@@ -20,10 +22,12 @@ from conftest import (
     wrap_network,
 )
 
-from src.batches.augment import augment_each, build_augment
+from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
+from src.batches.data import Epoch
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
+from src.ground.files import write_json
 from src.ground.names import OPTIMIZERS, list_optimizers
 from src.ground.rules import Learner, find_learner_conflicts
 from src.losses.bases import BASES
@@ -32,6 +36,8 @@ from src.machine.runtime import MachineSettings
 from src.networks.checkpoint import load_model, save_weights
 from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
+from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manifest
+from src.pictures.reading import read_pictures
 from src.training.averaging import build_average
 from src.training.fit import fit
 from src.training.optim import build_optimizer
@@ -232,6 +238,65 @@ def test_training_learns_and_keeps_the_best_epoch(pack):
     assert (logits.argmax(1).numpy() == pack[1].argmax(1)).mean() == best.accuracy
 
 
+class Broken:
+    """Pictures of which one cannot be read any more."""
+
+    shape = (30, 32, 32, 3)
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, rows):
+        raise UserError("pictures/1.png: gone (run dvc repro)", "pictures/2.png: gone (run dvc repro)")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_the_user_in_a_worker_stays_one_line_each(pack, workers):
+    data = dataclasses.replace(make_training_set(pack, workers=workers), pictures=Broken())
+    with pytest.raises(UserError) as caught:
+        list(data.epoch(1))
+    assert str(caught.value).splitlines() == [f"pictures/{n}.png: gone (run dvc repro)" for n in (1, 2)]
+
+
+def test_a_bug_in_a_worker_is_not_taken_for_its_death(pack):
+    with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
+        list(dataclasses.replace(make_training_set(pack, workers=1), augment=break_down).epoch(1))
+
+
+def break_down(_):
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, policy):
+    """As on macOS, on Windows and with Python 3.14, which do not fork."""
+    pack_path("train").parent.mkdir(parents=True)
+    np.save(pack_path("train"), np.tile(pack[0], (30, 1, 1, 1)))  # 2.8 MB
+    data = dataclasses.replace(
+        make_training_set(pack, augment=dataclasses.replace(LIGHT, policy=policy)),
+        pictures=read_pictures("train", dct_scaling=False),
+        targets=np.tile(pack[1], (1, 1000)),
+    )
+    epoch = Epoch(data.pictures, data.augment, data.seed, 1)
+    sent = pickle.dumps(epoch, protocol=5)
+    assert len(sent) < 20_000
+    assert torch.equal(pickle.loads(sent).__getitems__([3, 1]), epoch.__getitems__([3, 1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_are_not_forked_give_the_same_batches(pack, method):
+    alone = list(make_training_set(pack).epoch(3))
+    before = torch.multiprocessing.get_start_method()
+    try:
+        torch.multiprocessing.set_start_method(method, force=True)
+        helped = list(make_training_set(pack, workers=1).epoch(3))
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
+    for one, other in zip(alone, helped, strict=True):
+        assert all(torch.equal(part, same) for part, same in zip(one, other, strict=True))
+
+
 def test_same_seed_gives_same_weights_with_any_workers(pack):
     one, other = (train(pack, epochs=2, workers=workers)[0].state_dict() for workers in (0, 2))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -286,6 +351,15 @@ def test_batch_norm_needs_two_pictures(pack):
 
 
 # weights files
+
+
+def test_facts_name_the_manifests_as_they_were_read(place):
+    """A manifest that is changed during a training must not lend its hash to the weights."""
+    write_json(CLASSES, ["a"])
+    manifest_path("train").write_text("path,class,hash\ntrain/a/1.png,a,0\n")
+    manifest = read_manifest("train")
+    assert manifest.sha256 == hashlib.sha256(b"path,class,hash\ntrain/a/1.png,a,0\n").hexdigest()
+    assert manifest.paths == ["train/a/1.png"] and manifest.labels.tolist() == [0]
 
 
 def test_weights_and_facts_survive_a_round_trip(pack, tmp_path, place):

@@ -49,6 +49,13 @@ def test_items_that_end_their_process_are_lost_alone(monkeypatch):
     assert results == expected
 
 
+def test_if_every_item_ends_its_process_all_are_lost_and_the_call_ends(monkeypatch):
+    monkeypatch.setattr(workers, "count_cores", lambda: 2)
+    assert list(map_in_processes(os._exit, [1, 2, 3, 4, 5], 1, lambda item, why: why)) == [
+        f"exit code {code}" for code in range(1, 6)
+    ]
+
+
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

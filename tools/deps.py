@@ -1,4 +1,4 @@
-"""Write the sources that each stage depends on into dvc.yaml: its script and all that it imports.
+"""Write into dvc.yaml what each stage depends on: its script, the sources and libraries that it imports.
 
 Indirect imports count too. Editing a source then reruns exactly the stages whose result it can change. The
 rooms' `__init__.py`, which hold only a docstring, and the files in INERT are left out.
@@ -13,7 +13,8 @@ from pathlib import Path
 from dvc.utils.serialize import modify_yaml
 
 from src.ground.errors import run
-from tools.sources import find_closure
+from src.ground.libraries import FILE, LIBRARIES
+from tools.sources import find_closure, find_imports
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
@@ -34,7 +35,15 @@ def main() -> None:
             body = entry.get("do", entry)
             others = [path for path in body["deps"] if not path.startswith(SCRIPTS)]
             body["deps"] = [*list_sources(name), *others]
-    print(f"{GRAPH}: the sources of {len(graph['stages'])} stages")
+            params = [entry for entry in body["params"] if isinstance(entry, str)]
+            body["params"] = [*params, {str(FILE): list_libraries(name)}]
+    print(f"{GRAPH}: the sources and libraries of {len(graph['stages'])} stages")
+
+
+def list_libraries(stage: str) -> list[str]:
+    """The packages that a stage's sources import and that can change its result, sorted."""
+    modules = {name.partition(".")[0] for path in list_sources(stage) for name in find_imports(path)}
+    return sorted(LIBRARIES[module] for module in modules & LIBRARIES.keys())
 
 
 def list_sources(stage: str) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from src.ground.errors import Parser, UserError, run, shorten
 from src.ground.files import sha256_of
-from src.ground.params import flatten
+from src.ground.params import PARAMS, flatten
 from tools.inputs import read_inputs
 
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
@@ -55,7 +55,7 @@ def build_table(
     keys: dict[Any, int] = {}
     baseline: dict[str, Any] | None = None
     for name, rev, data in list_runs(shown):
-        params, metrics = flatten_files(data, "params"), flatten_files(data, "metrics")
+        params, metrics = flatten_params(data), flatten_metrics(data)
         baseline = params if baseline is None else baseline
         hashes = read(rev, params.get(TEACHERS) or [])
         inputs = sha256_of(hashes) if hashes else ""
@@ -123,9 +123,19 @@ def drop_equal_inputs(table: pd.DataFrame) -> pd.DataFrame:
     return table if len(set(table["inputs"]) - {""}) > 1 else table.drop(columns="inputs")
 
 
-def flatten_files(data: dict[str, Any] | None, kind: str) -> dict[str, Any]:
-    """All params or metrics of one run, from all files, by dotted key."""
-    files = (data or {}).get(kind) or {}
+def flatten_params(data: dict[str, Any] | None) -> dict[str, Any]:
+    """All params of one run by dotted key; those of other files than params.yaml as FILE:KEY."""
+    files = (data or {}).get("params") or {}
+    return {
+        key if file == str(PARAMS) else f"{file}:{key}": value
+        for file, content in files.items()
+        for key, value in flatten(content.get("data") or {})
+    }
+
+
+def flatten_metrics(data: dict[str, Any] | None) -> dict[str, Any]:
+    """The metrics of one run, of all files, by dotted key."""
+    files = (data or {}).get("metrics") or {}
     return {key: value for file in files.values() for key, value in flatten(file.get("data") or {})}
 
 

@@ -5,6 +5,7 @@ run     python -m tools.preflight            check that this is a git repository
         python -m tools.preflight --stages   print the stages for dvc repro
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,10 +25,10 @@ def main() -> None:
         print(*choose_stages(root))
         return
     check_git(Path.cwd())
-    if root != DEMO and not Path(root).is_absolute():
+    if root != DEMO and not Path(root).is_absolute() and Path(root).is_dir():
         print(
             f"note: data.root: {root} is relative: dvc exp run --temp, --queue and make ablation run in "
-            f"copies of the project and need {Path(root).absolute()}"
+            f"copies of the project and need {os.path.abspath(root)}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from src.batches.augment import Augment, augment_each
@@ -46,21 +47,34 @@ class TrainingSet:
             for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
         loader = DataLoader(
-            Epoch(self, epoch),
+            Epoch(self.pictures, self.augment, self.seed, epoch),
             batch_sampler=batches,
             collate_fn=keep_batch,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
         )
-        return report_dead_workers(loader)
+        return self.add_targets(report_workers(loader), batches)
+
+    def add_targets(self, images: Iterable[Tensor], batches: Iterable[list[int]]) -> Iterator[Batch]:
+        """The images of each batch with its targets and weights, which no worker needs to know."""
+        for part, numbers in zip(images, batches, strict=True):
+            targets = torch.from_numpy(self.targets[numbers])
+            weights = torch.from_numpy(self.weights[numbers]).float()
+            if part.is_pinned():
+                targets, weights = targets.pin_memory(), weights.pin_memory()
+            yield Batch(part, targets, weights)
 
 
-def report_dead_workers(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches; a UserError if a loader worker dies, which torch reports with a long traceback."""
+def report_workers(loader: Iterable[Any]) -> Iterator[Tensor]:
+    """The same images; a UserError if a worker met one or died, which torch reports with a long traceback."""
     try:
-        yield from loader
+        for images in loader:
+            if isinstance(images, Refusal):
+                raise UserError(*images.problems)
+            yield images
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+        text = str(error)
+        if "Caught" in text or not ("DataLoader worker" in text or "shared memory" in text):
             raise
         raise UserError(
             "params.yaml: workers: a process that augments pictures died, out of memory or of /dev/shm? "
@@ -74,16 +88,27 @@ def keep_batch(batch: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Epoch(Dataset):
-    """A training set in one epoch, as the dataset that the loader's workers index."""
+class Refusal:
+    """A UserError in a worker, on its way to the process that reports it."""
 
-    data: TrainingSet
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Epoch(Dataset):
+    """The augmented pictures of one epoch, as the dataset that the loader's workers index.
+
+    Python 3.14, macOS and Windows send it to each worker in each epoch, so it holds no more than they need.
+    """
+
+    pictures: Pictures  # uint8 (N, h, w, 3)
+    augment: Augment
+    seed: int
     epoch: int
 
-    def __getitems__(self, numbers: list[int]) -> Batch:
-        data = self.data
-        return Batch(
-            augment_each(data.pictures[numbers], data.augment, data.seed, self.epoch, numbers),
-            torch.from_numpy(data.targets[numbers]),
-            torch.from_numpy(data.weights[numbers]).float(),
-        )
+    def __getitems__(self, numbers: list[int]) -> Tensor | Refusal:
+        """The images (n, 3, H, W) uint8 of a batch."""
+        try:
+            return augment_each(self.pictures[numbers], self.augment, self.seed, self.epoch, numbers)
+        except UserError as error:
+            return Refusal(tuple(str(error).splitlines()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
-
+LONGEST = 1000  # characters of a line
 MOST = 20  # lines of problems that are printed
 KILLED_BY = 128  # plus a signal's number: the exit code of a process that the signal killed
 
@@ -22,7 +22,8 @@ class UserError(Exception):
     """Problems that a user can fix, one line each: `<file or key>: <what> (<remedy>)`."""
 
     def __init__(self, *problems: str):
-        super().__init__("\n".join(map(escape, problems)))  # a path may contain a newline
+        lines = (keep_ends(escape(problem), LONGEST) for problem in problems)  # a path may contain a newline
+        super().__init__("\n".join(lines))
 
 
 class Stopped(Exception):
@@ -38,6 +39,12 @@ def escape(text: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in text
     )
+
+
+def keep_ends(text: str, most: int) -> str:
+    """The text in at most `most` characters: its beginning, and its end, which names the remedy."""
+    end = most // 3
+    return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[-end:]}"
 
 
 def shorten(error: object, most: int) -> str:

@@ -1,6 +1,7 @@
 """Files written whole or not at all, CSV that holds any name, and hashes of contents."""
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -9,14 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from src.ground.errors import UserError, shorten
 
 
 @contextmanager
 def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
-    """An open file that replaces `path` when the block succeeds; after an error `path` is unchanged."""
+    """An open file that replaces `path` when the block succeeds; after an error `path` is unchanged.
+
+    Of two processes that write the same path at once, the one that finishes last wins.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    remove_unfinished(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         with open(temporary, mode, encoding=encoding, newline=newline) as file:
@@ -30,6 +37,14 @@ def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes of this machine have left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.suffixes[-2][1:]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -34,9 +34,12 @@ Threads = Annotated[int, within("[1, 1024]")]  # torch crashes at some 10,000
 Workers = Annotated[int, within("[0, 1024]")]
 Seed = Annotated[int, within("[0, 4294967295]")]
 Pixels = Annotated[int, within("[8, 4096]")]
-EntryName = Annotated[  # of a teacher, whose figures are listed beside the student's
+EntryName = Annotated[  # of a teacher: its figures stand beside the student's, its knowledge beside others'
     str,
-    Rule(pattern="^(?!student$)[A-Za-z0-9_-]+$", rule="must be letters, digits, _ or -, but not student"),
+    Rule(  # `(?!\n)`: Python's $ also matches before a last line end
+        pattern=r"^(?!student$|external_)[A-Za-z0-9_][A-Za-z0-9_-]{0,199}$(?!\n)",
+        rule="must be at most 200 letters, digits, _ or -, not student, nor begin with - or external_",
+    ),
 ]
 BatchSize = Annotated[Literal["auto"] | Count, Rule(rule="must be auto or a whole number, at least 1")]
 Architecture = Annotated[str, Rule(format="architecture")]

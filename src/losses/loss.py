@@ -19,7 +19,7 @@ from src.losses.weightings import TINY, WEIGHTINGS, Outcome, WeightingSettings
 
 WORD = "|".join((*BASES, *WEIGHTINGS))
 RECIPE = Rule(
-    pattern=rf"^(?!.*\b(\w+)\b.*\b\1\b)(?!(.*\b({'|'.join(BASES)})\b){{2}})({WORD})(\+({WORD}))*$",
+    pattern=rf"^(?!.*\b(\w+)\b.*\b\1\b)(?!(.*\b({'|'.join(BASES)})\b){{2}})({WORD})(\+({WORD}))*$(?!\n)",
     rule=f"must be at most one of {', '.join(BASES)} (default bce) and any of {', '.join(WEIGHTINGS)}, "
     "joined by '+'",
 )

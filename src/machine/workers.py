@@ -32,23 +32,22 @@ def map_in_processes(
     pool, cores = start_pool(), count_cores()
     try:
         while True:
+            while len(waiting) < AHEAD * cores and (start := next(starts, None)) is not None:
+                part = items[start : start + chunk]
+                waiting.append((part, submit(pool, function, part)))
+            if not waiting:
+                return
+            part, future = waiting.popleft()
             try:
-                while len(waiting) < AHEAD * cores and (start := next(starts, None)) is not None:
-                    part = items[start : start + chunk]
-                    waiting.append((part, Future()))  # stays empty if the pool is broken
-                    waiting[-1] = part, pool.submit(call_each, function, part)
-                if not waiting:
-                    return
-                results = waiting[0][1].result()
+                results = future.result()
             except BrokenProcessPool:
                 pool.shutdown()
-                results = [call_alone(function, item, lose) for item in waiting[0][0]]
+                results = [call_alone(function, item, lose) for item in part]
                 pool = start_pool()
                 waiting = deque(
-                    (part, future if is_done(future) else pool.submit(call_each, function, part))
+                    (part, future if is_done(future) else submit(pool, function, part))
                     for part, future in waiting
                 )
-            waiting.popleft()
             yield from results
     finally:
         pool.shutdown(cancel_futures=True)
@@ -65,6 +64,16 @@ def start_worker() -> None:
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     keep_memory()
+
+
+def submit(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Sequence[T]) -> Future[list[R]]:
+    """The future results for the items; those of a pool that is broken already raise BrokenProcessPool."""
+    try:
+        return pool.submit(call_each, function, items)
+    except BrokenProcessPool as error:
+        future: Future[list[R]] = Future()
+        future.set_exception(error)
+        return future
 
 
 def is_done(future: Future[list[R]]) -> bool:

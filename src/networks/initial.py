@@ -17,7 +17,7 @@ WEIGHTS = Rule(
     minLength=1,
     rule="must be none, default or the path of a safetensors file or a saved state dict",
 )
-HASH = Rule(pattern="^(any|[0-9a-f]{64})$", rule="must be any or 64 lowercase hexadecimal digits")
+HASH = Rule(pattern="^(any|[0-9a-f]{64})$(?!\\n)", rule="must be any or 64 lowercase hexadecimal digits")
 FREEZE = Rule(rule="must be none, backbone or a number of groups of layers")
 MOMENTUM = Rule(rule="must be library or a number in (0, 1]")
 PRIOR = Rule(rule="must be none, uniform, or a probability in (0, 1) by class")

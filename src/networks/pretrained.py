@@ -10,7 +10,7 @@ import torchvision
 from timm.models import load_state_dict
 from torch import Tensor
 
-from src.ground.errors import UserError, shorten
+from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import sha256
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
@@ -153,7 +153,7 @@ def fill(network: Network, state: Mapping[str, Tensor], source: str) -> None:
 
 def list_layers(names: Iterable[str]) -> str:
     """The layers that the named tensors belong to."""
-    return ", ".join(sorted({name.rpartition(".")[0] for name in names})) or "none"
+    return list_some(sorted({name.rpartition(".")[0] for name in names}), most=10) or "none"
 
 
 def warn_of_other_pictures(expected: Input, size: tuple[int, int], key: str) -> None:

@@ -241,6 +241,8 @@ def read_bytes(path: Path, most: int) -> bytes:
     """
     if path.is_symlink() and not path.exists():
         raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
+    if not path.exists():
+        raise BadPicture("gone: it was removed during the run (run again)")
     if not path.is_file():
         raise BadPicture("not a file: a device or a pipe (remove it)")
     try:

@@ -5,24 +5,24 @@ pixels. H height, W width in pixels.
 """
 
 import logging
-import re
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import xxhash
 from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
-from src.pictures.foreign import PREVIEW, explain_foreign, explain_unknown
-from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits
+from src.pictures.foreign import PREVIEW, explain_foreign
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits, to_deep_grey
 from src.pictures.jpeg import decode_strictly
 from src.pictures.letterbox import fit_box
 from src.pictures.metadata import without_metadata
+from src.pictures.remarks import describe_error, explain_header, note_depth, note_frames
 
 T = TypeVar("T")
 
@@ -45,18 +45,6 @@ TURNS = {  # by EXIF orientation
 TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the first pixels right or down
 REDUCED_RESOLUTION, DNG_VERSION = 254, 50706  # TIFF tags
-JPEG2000_SIZE, JPEG2000_DEPTH = (
-    b"\xff\x4f\xff\x51",
-    42,
-)  # the first markers, and bytes from there to the depth
-AGAIN = "copy or download it again, or remove it"
-TELLING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-)  # errors whose text is for people; others are a decoder's own faults
-UNTELLING = re.compile(r"<_io\.BytesIO|decoder error|invalid literal|codec|index|unpack|argument")
-NAMES = {"MPO": "JPEG", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}
 
 
 class BadPicture(Exception):
@@ -95,7 +83,7 @@ def decode(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     Metadata that cannot be read count as absent. Not for several threads: it catches what libtiff prints.
     """
     if not content:
-        raise BadPicture(f"empty file ({AGAIN})")
+        raise BadPicture("empty file (copy it again or remove it)")
     if reason := explain_foreign(content):
         raise BadPicture(reason)
     checked = partial(decode_checked, min_side=min_side, max_pixels=max_pixels)
@@ -162,7 +150,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     image = open_header(content)
     check_size(image, min_side, max_pixels)
     check_preview(image)
-    notes, lines = note_frames(content) + note_depth(content, image), list[str]()
+    notes, lines = note_frames(open_header(content)) + note_depth(content, image), list[str]()
     if image.format == "TIFF":
         content = trim_tiff(content)
         image = open_header(content)
@@ -174,7 +162,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")
         orientation, unreadable = find_orientation(image)
-        upright = turn(simplify(pixels), orientation)
+        upright = turn(simplify(pixels, full), orientation)
     except BadPicture:
         raise
     except Exception as error:
@@ -197,7 +185,7 @@ def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: Gre
             _, _, least_width, least_height = fit_box(*size, *wanted)
             drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
             box = drafted[1] if drafted else None
-        upright = simplify(load(image))
+        upright = simplify(load(image), full)
         orientation, _ = find_orientation(image)
         upright = turn(upright, orientation)
     except BadPicture:
@@ -221,8 +209,7 @@ def open_header(content: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(content), formats=FORMATS)
     except Exception:
-        reason = explain_unknown(content)
-        raise Unreadable(reason if reason.endswith(")") else f"{reason} ({AGAIN})") from None
+        raise Unreadable(explain_header(content)) from None
 
 
 def check_size(image: Image.Image, min_side: int, max_pixels: int) -> None:
@@ -282,10 +269,10 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def simplify(image: Image.Image) -> Image.Image:
-    """A decoded picture of any mode as RGB, or 16-bit grey as I;16."""
+def simplify(image: Image.Image, full: int) -> Image.Image:
+    """A decoded picture of any mode as RGB, or 16-bit grey, of values up to `full`, as I;16."""
     if is_deep_grey(image):
-        return image if image.mode == "I;16" else image.convert("I").convert("I;16")
+        return to_deep_grey(image, full)
     if image.mode in ("I", "F"):
         what = "signed or 32-bit" if image.mode == "I" else "float"
         raise BadPicture(f"{what} pixels have no known range (save it as grey of 8 bits or unsigned 16)")
@@ -293,44 +280,6 @@ def simplify(image: Image.Image) -> Image.Image:
         picture = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def note_frames(content: bytes) -> tuple[str, ...]:
-    """A note if a file has several pictures; not of MPO, in which cameras add a preview or a gain map."""
-    try:
-        image: Any = Image.open(BytesIO(content), formats=FORMATS)
-        count = image.n_frames if image.format != "MPO" and getattr(image, "is_animated", False) else 1
-    except Exception:  # a later frame is broken
-        return ()
-    if count == 1:
-        return ()
-    kind, what = ("several pages", "pages") if image.format == "TIFF" else ("animated", "frames")
-    return (f"{kind}: the first of {count} {what} is taken",)
-
-
-def note_depth(content: bytes, image: Image.Image) -> tuple[str, ...]:
-    """A note if Pillow drops the lower bits of colours."""
-    tiles = getattr(image, "tile", [])
-    arguments = tiles[0].args if tiles else ()
-    raw_mode, *more = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
-    deep = isinstance(raw_mode, str) and ";16" in raw_mode and not raw_mode.startswith("I")
-    if image.format == "PPM" and image.mode == "RGB":
-        deep = more[0:1] > [255]  # the maxval
-    if image.format == "JPEG2000" and not is_deep_grey(image):
-        start = content.find(JPEG2000_SIZE) + JPEG2000_DEPTH
-        deep = content[start : start + 1] > bytes([7])  # the bits less 1
-    return ("over 8 bits a colour: the upper 8 are used",) if deep else ()
-
-
-def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> str:
-    """An exception of any decoder as one line; of libtiff its own words, not Pillow's number."""
-    if isinstance(error, MemoryError):
-        return f"needs more memory than there is: {image.width} x {image.height} pixels (save it smaller)"
-    text = " ".join(str(error).split()) if type(error) in TELLING else ""
-    if not text or UNTELLING.search(text):
-        text = lines[0].removeprefix("tempfile.tif: ") if lines else "its data are damaged"
-    text = re.sub(r"^tj\w+\(\): ", "", text).rstrip(".").replace(" (", ", ").replace(")", "")
-    return f"broken {NAMES.get(image.format or '', image.format)}: {text} ({AGAIN})"
 
 
 def hash_pixels(image: Image.Image) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from src.ground.errors import UserError
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import explain_missing
+from src.pictures.layouts import explain_missing, is_folder
 from src.pictures.manifest import SPLITS
 
 HIDDEN = "hidden: the name begins with a dot"
@@ -63,7 +63,7 @@ def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
 
 def list_folders(split: Path) -> list[str]:
     """The names of a split's class folders, sorted."""
-    return [entry.name for entry in list_entries(split) if entry.is_dir() and not explain_name(entry.name)]
+    return [entry.name for entry in list_entries(split) if is_folder(entry) and not explain_name(entry.name)]
 
 
 def list_entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -133,31 +133,37 @@ def name_classes(folders: list[str], classes: tuple[str, ...]) -> list[tuple[str
 
 def check_classes(root: Path, named: dict[str, list[tuple[str, str]]], classes: tuple[str, ...]) -> list[str]:
     """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
-    problems = [
-        f"{root / 'train' / name}: no pictures (add some or remove the folder)"
+    known = set(classes)
+    empty = [
+        name
         for name in classes
         if all(explain_name(entry.name) for entry in list_entries(root / "train" / name))
     ]
-    warnings = []
+    problems = [f"{root / 'train' / name}: no pictures (add some or remove the folder)" for name in empty]
+    warnings, unknown = [], []
     for split in SPLITS[1:]:
-        for folder, name in named[split]:
-            if name not in classes:
-                problems.append(
-                    f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
-                    "(rename, move or remove the folder)"
-                )
-            elif name != folder:
-                warnings.append(f"{root / split / folder}: taken for train's class, in another Unicode form")
-        missing = sorted(set(classes) - {name for _, name in named[split]})
+        unknown += [(split, folder) for folder, name in named[split] if name not in known]
+        warnings += [
+            f"{root / split / folder}: taken for train's class, in another Unicode form"
+            for folder, name in named[split]
+            if name in known and name != folder
+        ]
+        missing = sorted(known - {name for _, name in named[split]})
         warnings += [
             f"{root / split}: no folder for class {name!r} of train, it is not measured here"
             for name in missing[:MOST]
         ]
         if len(missing) > MOST:
             warnings.append(f"{root / split}: and none for {len(missing) - MOST} other classes of train")
+    problems += [
+        f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
+        "(rename, move or remove the folder)"
+        for split, folder in unknown[:MOST]
+    ]
+    problems = problems[:MOST]
+    more = len(empty) + len(unknown) - len(problems)
     if problems:
-        more = [f"{root}: {len(problems) - MOST} more such folders"] if len(problems) > MOST else []
-        raise UserError(*problems[:MOST], *more)
+        raise UserError(*problems, *[f"{root}: {more} more such folders"] * (more > 0))
     return warnings
 
 
@@ -176,7 +182,7 @@ def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
     files, passed, classes = [], [], dict(named)
     for entry in list_entries(root / split):
         path, reason = f"{split}/{entry.name}", explain_name(entry.name)
-        if not entry.is_dir():
+        if not is_folder(entry):
             passed.append((path, reason or LOOSE))
         elif entry.name not in classes:
             inside = HIDDEN_FOLDER if reason == HIDDEN else reason
@@ -184,7 +190,7 @@ def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
         else:
             for inner in list_entries(root / path):
                 reason = explain_name(inner.name)
-                if inner.is_dir():
+                if is_folder(inner):
                     inside = HIDDEN_FOLDER if reason == HIDDEN else reason or DEEPER
                     passed += [(file, inside) for file in walk(root, f"{path}/{inner.name}")]
                 elif reason:

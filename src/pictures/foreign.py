@@ -21,6 +21,11 @@ TEXT = f"not a picture but text ({REMOVE})"
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (  # offset, bytes, reason with its remedy
     (0, b"\xff\x0a", JPEG_XL),
+    (
+        12,
+        b"CgBI",
+        "an iPhone's own PNG is not read (convert it, as by pngcrush -revert-iphone-optimizations)",
+    ),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
     (128, b"DICM", "a DICOM file is not read (convert it, as by dcmj2pnm --write-16-bit-png IN OUT.png)"),
     (0, b"\0\0\1\0", f"an ICO icon is not read ({CONVERT})"),
@@ -93,10 +98,10 @@ BRANDS = {  # of ISO media files, at byte 8 after ftyp; AVIF and JPEG 2000 are r
     b"jxl ": JPEG_XL,
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"MiHE"), HEIC),
 }
-READ = {
+READ = {  # formats that are read, by their first bytes: Pillow's name
     b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF",
-    b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\0\0\0\x0cjP  ": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
 }  # fmt: skip
 MARKUP = re.compile(
     rb"\s*(?:<\?xml.{0,2000}?|<!--.{0,2000}?-->|<!doctype svg.{0,2000}?)*<svg[\s>]", re.I | re.S
@@ -123,18 +128,18 @@ def explain_foreign(content: bytes) -> str:
     return ""
 
 
+def find_format(content: bytes) -> str:
+    """Pillow's name of a format that is read, as the first bytes say; empty if they say none."""
+    if content[8:12] == b"WEBP":
+        return "WEBP"
+    if content[4:8] == b"ftyp":
+        return "AVIF"
+    return next((name for magic, name in READ.items() if content.startswith(magic)), "")
+
+
 def explain_unknown(content: bytes) -> str:
     """Why a file that no decoder knows is refused, with the remedy."""
-    for magic, name in READ.items():
-        if content.startswith(magic):
-            return f"broken {name}: its header cannot be read"
-    if content[8:12] == b"WEBP":
-        return "broken WebP: its header cannot be read"
-    if content[4:8] == b"ftyp":
-        return "broken AVIF: its header cannot be read"
-    if is_text(content[:512]):
-        return TEXT
-    return f"not a picture of a known format ({REMOVE}, or {CONVERT})"
+    return TEXT if is_text(content[:512]) else f"not a picture of a known format ({REMOVE}, or {CONVERT})"
 
 
 def is_text(head: bytes) -> bool:

@@ -15,6 +15,7 @@ from src.ground.kinds import Rule, within
 
 GREY_RANGE = Path("data/manifest/grey_range.json")
 FULL = 65535  # the largest value of 16 bits
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF tags and a value
 LITTLE = 0.25  # a smaller share of the range that is used is worth a warning
 GreyRange = tuple[int, int] | None  # lowest and highest value; None: 0 to the largest that each file allows
 
@@ -90,7 +91,7 @@ def read_values(image: Image.Image) -> int:
             image.tile = [tile._replace(args=(tile.args[0], FULL))]  # type: ignore[attr-defined]
             return tile.args[1]
     if image.format == "TIFF" and image.mode.startswith("I;16"):
-        (bits,) = image.tag_v2.get(258, (16,))  # type: ignore[attr-defined]
+        (bits,) = image.tag_v2.get(BITS_PER_SAMPLE, (16,))  # type: ignore[attr-defined]
         return 2**bits - 1
     return FULL
 
@@ -98,6 +99,13 @@ def read_values(image: Image.Image) -> int:
 def is_deep_grey(image: Image.Image) -> bool:
     """Whether a decoded picture is grey with more than 8 and at most 16 bits."""
     return image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I")
+
+
+def to_deep_grey(image: Image.Image, full: int) -> Image.Image:
+    """Decoded grey of over 8 bits as I;16; if white is 0 in a TIFF, inverted as Pillow does 8 bits."""
+    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        return image.convert("I").point(lambda value: value * -1 + full).convert("I;16")
+    return image if image.mode == "I;16" else image.convert("I").convert("I;16")
 
 
 def to_8_bits(image: Image.Image, full: int, grey_range: GreyRange) -> Image.Image:

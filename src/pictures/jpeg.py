@@ -10,6 +10,7 @@ import numpy as np
 import simplejpeg
 
 EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+IGNORED = "Invalid SOS parameters"  # of a sequential JPEG: numbers that have no effect
 MARKER = re.compile(rb"\xff+[\x01-\xfe]")
 NEXT_SEGMENT = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in a scan, a 0 or a restart follows other FFs
 ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -29,9 +30,9 @@ def decode_strictly(content: bytes, colours: str, smallest: int = 1) -> np.ndarr
             return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
         except ValueError as error:
             found = EXTRANEOUS.search(str(error))
-            if found is None:
+            if found is None and IGNORED not in str(error):
                 raise
-            count, marker = int(found[1]), int(found[2], 16)
+            count, marker = (int(found[1]), int(found[2], 16)) if found else (0, RESTARTS[0])
             if marker in RESTARTS and count <= FEW:  # they may be in each row of pixels
                 return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
             shorter = cut_extraneous(content, count, marker)

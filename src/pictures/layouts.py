@@ -1,6 +1,7 @@
 """What to do with a data root that lacks train, val or test: what is there instead, and what to type."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from itertools import combinations
@@ -32,6 +33,12 @@ def explain_root(root: Path) -> str:
     expanded = os.path.expandvars(os.path.expanduser(text))
     if expanded != text:
         return f"params.yaml: data.root: {text}: no such folder, ~ and $ are not expanded (write {expanded})"
+    bare = text.strip(" \t\r\n'\"")
+    if bare != text and Path(bare).is_dir():
+        return f"params.yaml: data.root: {text!r}: spaces or quotes are part of it (write {bare})"
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        inside = f"/mnt/{text[0].lower()}/{text[3:]}".replace("\\", "/")
+        return f"params.yaml: data.root: {text}: a path of Windows (inside WSL it is {inside})"
     if "://" in text or text.startswith(("s3:", "gs:", "http:", "https:", "file:")):
         return (
             f"params.yaml: data.root: {text}: not a folder of this machine (copy the pictures to a disk here)"
@@ -105,4 +112,12 @@ def list_folders(folder: Path) -> list[Path]:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return []
-    return [folder / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return [folder / entry.name for entry in entries if is_folder(entry) and not entry.name.startswith(".")]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

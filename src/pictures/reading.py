@@ -18,6 +18,28 @@ from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import Manifest, pack_path, read_manifest
 
 
+class Pack:
+    """The pictures of a pack, uint8 (N, H, W, 3), mapped from its file.
+
+    A process that it is sent to gets the path and maps the file itself; an array would be sent whole.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path.absolute()
+        self.pictures = np.load(path, mmap_mode="r")
+        self.shape = self.pictures.shape
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """The pictures of a slice or of indices (n,): uint8 (n, H, W, 3)."""
+        return self.pictures[rows]
+
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return Pack, (self.path,)
+
+
 class FilePictures:
     """Behaves like a pack, uint8 (N, H, W, 3), but decodes and letterboxes pictures on access.
 
@@ -71,7 +93,7 @@ def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
     Their location, data.root, is not a param of the stages that call this: it has no effect on results, and
     the pictures' hashes are in the manifest.
     """
-    pack = np.load(pack_path(split), mmap_mode="r")
+    pack = Pack(pack_path(split))
     if len(pack):
         return pack
     _, height, width, _ = pack.shape
@@ -124,4 +146,4 @@ class ResizedPictures:
         return np.stack([resize(picture, *self.shape[1:3]) for picture in larger])
 
 
-Pictures = np.ndarray | FilePictures | ResizedPictures  # only `len`, `shape` and indexing by rows
+Pictures = np.ndarray | Pack | FilePictures | ResizedPictures  # only `len`, `shape` and indexing by rows

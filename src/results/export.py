@@ -4,6 +4,7 @@ N pictures, C classes, H height, W width in pixels.
 """
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
@@ -111,13 +113,29 @@ def pick_rows(count: int, wanted: int) -> np.ndarray:
 
 
 def run_classifier(network: Path, pictures: Sequence[Path], classes: tuple[str, ...]) -> np.ndarray:
-    """Probabilities (N, C) of picture files (N,), computed by the classifier demo in its own process."""
-    command = [sys.executable, str(CLASSIFIER), "--all", str(network), *map(str, pictures)]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    if result.returncode:
-        raise UserError(f"{network}: {CLASSIFIER} failed: {' '.join(result.stderr.split())}")
-    rows = [json.loads(line)["probabilities"] for line in result.stdout.splitlines()]
-    return np.array([[row[name] for name in classes] for row in rows])
+    """Probabilities (N, C) of picture files (N,), computed by the classifier demo in its own process.
+
+    The paths, too many for a command line, are on its standard input, ended by NUL.
+    """
+    with TemporaryFile() as paths, TemporaryFile() as errors:
+        paths.write(b"".join(os.fsencode(path) + b"\0" for path in pictures))
+        paths.seek(0)
+        command = [sys.executable, str(CLASSIFIER), "--all", str(network), "-"]
+        with subprocess.Popen(command, stdin=paths, stdout=subprocess.PIPE, stderr=errors) as process:
+            assert process.stdout
+            rows = [pick_probs(line, classes) for line in process.stdout if line.endswith(b"}\n")]
+        errors.seek(0)
+        if process.returncode or len(rows) != len(pictures):
+            text = " ".join(errors.read().decode(errors="backslashreplace").split())
+            text = text or f"{len(rows)} of {len(pictures)} answers, exit code {process.returncode}"
+            raise UserError(f"{network}: {CLASSIFIER} failed: {text}")
+    return np.array(rows)
+
+
+def pick_probs(line: bytes, classes: tuple[str, ...]) -> np.ndarray:
+    """The probabilities (C,) in a line of the demo's JSON."""
+    probs = json.loads(line)["probabilities"]
+    return np.array([probs[name] for name in classes])
 
 
 class Format(NamedTuple):

@@ -1,12 +1,13 @@
 """The predictions of a weights file's network on a split of the pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from src.ground.digits import round_digits
-from src.ground.errors import UserError
+from src.ground.errors import UserError, list_some
 from src.ground.kinds import BatchSize
 from src.ground.params import Settings
 from src.losses.bases import BASES
@@ -24,6 +25,17 @@ class EvaluateSettings(Settings):
     batch_size: BatchSize  # pictures at once, auto: by their size; changes at most the last digits
 
 
+def spell_difference(own: Sequence[str], packed: Sequence[str]) -> str:
+    """In what a network's classes differ from those of the data, in few words however many there are."""
+    lacking, unknown = sorted({*own} - {*packed}), sorted({*packed} - {*own})
+    if not lacking and not unknown:
+        return f"the same {len(own)} classes in another order than the data's"
+    parts = [f"it lacks {list_some(lacking)}"] * bool(lacking) + [f"only it has {list_some(unknown)}"] * bool(
+        unknown
+    )
+    return f"{len(own)} classes, the data has {len(packed)}: {', '.join(parts)}"
+
+
 def measure(
     weights: Path, split: str, batch_size: int | str, dct_scaling: bool, device: torch.device
 ) -> Predictions:
@@ -34,10 +46,8 @@ def measure(
     model, facts = load_model(weights)
     manifest, pictures = read_manifest(split), read_pictures(split, dct_scaling)
     if facts.classes != manifest.classes:
-        own, packed = ", ".join(facts.classes), ", ".join(manifest.classes)
-        raise UserError(
-            f"{weights}: trained on the classes {own}, the data has {packed} (use the data of its training)"
-        )
+        difference = spell_difference(facts.classes, manifest.classes)
+        raise UserError(f"{weights}: trained on {difference} (use the data of its training)")
     if split == "train":
         pictures = resize_pictures(pictures, facts.height, facts.width)
     _, height, width, _ = pictures.shape

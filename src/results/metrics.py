@@ -14,6 +14,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from src.ground.digits import list_chunks
 from src.results.predictions import Measured, Predictions
 
+MOST_CHARTED = 40
 TOP = 5  # top-5 accuracy is reported only for more classes than this
 
 EPSILON = np.finfo(np.float64).eps  # probabilities are kept this far from 0 and 1, as in scikit-learn
@@ -85,8 +86,28 @@ def tabulate_classes(models: Sequence[Measured]) -> list[tuple[Any, ...]]:
     ]
 
 
-def pair_labels(predictions: Predictions) -> list[tuple[str, str]]:
-    """The names of the true and the predicted class of each picture."""
-    names = predictions.classes
-    pairs = zip(predictions.labels, predictions.predicted, strict=True)
+def pick_charted(predictions: Predictions) -> list[int]:
+    """The classes that a chart of DVC's shows: all or, of more than MOST_CHARTED, the most often confused.
+
+    A browser cannot draw a matrix of 1,000 classes: it takes over 1.4 GB.
+    """
+    num_classes, wrong = len(predictions.classes), predictions.labels != predictions.predicted
+    confused = np.concatenate([predictions.labels[wrong], predictions.predicted[wrong]])
+    order = np.argsort(-np.bincount(confused, minlength=num_classes), kind="stable")
+    return sorted(order[: num_classes if num_classes <= MOST_CHARTED else MOST_CHARTED].tolist())
+
+
+def pair_labels(predictions: Predictions, charted: Sequence[int]) -> list[tuple[str, str]]:
+    """The names of the true and the predicted class of each picture; all classes not `charted` as one."""
+    names = dict.fromkeys(range(len(predictions.classes)), name_rest(predictions.classes, len(charted)))
+    names |= {number: predictions.classes[number] for number in charted}
+    pairs = zip(predictions.labels.tolist(), predictions.predicted.tolist(), strict=True)
     return [(names[label], names[predicted]) for label, predicted in pairs]
+
+
+def name_rest(classes: Sequence[str], num_charted: int) -> str:
+    """A name for the classes that are not charted, which no class has."""
+    rest = f"{len(classes) - num_charted} other classes"
+    while rest in classes:
+        rest = f"({rest})"
+    return rest

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from src.ground.strict_yaml import parse_yaml
 
 LOCK = Path("dvc.lock")
 FIGURES = ("metrics/", "plots/")
@@ -22,8 +22,10 @@ def find_stale_figures(root: str) -> list[Path]:
 
     With the same root none: an earlier run's figures stay until their stage runs again.
     """
-    stages = YAML(typ="safe").load(LOCK)["stages"] if LOCK.exists() else {}
-    if SOURCE not in stages or stages[SOURCE]["params"]["params.yaml"]["data"]["root"] == root:
+    lock = parse_yaml(LOCK.read_bytes(), str(LOCK)) if LOCK.exists() else None
+    stages = (lock or {}).get("stages", {})
+    recorded = stages.get(SOURCE, {}).get("params", {}).get("params.yaml", {}).get("data", {})
+    if recorded.get("root", root) == root:
         return []
     paths = [
         Path(out["path"])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, list_some
 from src.ground.kinds import BatchSize, EntryName, Rule, Share
 from src.ground.params import Settings, read_params
 
@@ -32,7 +32,7 @@ def choose_teacher(arguments: Sequence[str]) -> str:
         given = " ".join(arguments) or "nothing"
         raise UserError(
             f"train_teacher: needs the name of one teacher, got {given!r} (params.yaml has "
-            f"{', '.join(known)})"
+            f"{list_some(known, most=20)})"
         )
     return arguments[0]
 

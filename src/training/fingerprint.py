@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +9,26 @@ import numpy as np
 import yaml
 
 from src.ground.files import read_json, sha256
+from src.ground.libraries import FILE, find_installed
 from src.ground.params import find_value, flatten
 from src.training.snapshot import NEWEST
 
 GRAPH = Path("dvc.yaml")
 INPUTS = "inputs.json"
 SAMPLE = 256  # pictures of a pack that are hashed; the manifest has the hash of every one
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "kornia")
 
 
 def collect_inputs(stage: str, item: str) -> dict[str, Any]:
     """Everything that determines a stage's result, by name: values of params, hashes of files, versions."""
     entry = yaml.safe_load(GRAPH.read_text(encoding="utf-8"))["stages"][stage]
     entry = entry.get("do", entry)
-    params = [key.replace("${item}", item) for key in entry["params"]]
+    params = [key.replace("${item}", item) for key in entry["params"] if isinstance(key, str)]
     values = {key: value for word in params for key, value in flatten(find_value(word), word)}
     weights = [Path(v) for k, v in values.items() if k.endswith(".pretrained") and Path(v).is_file()]
     files = [path for dep in entry["deps"] for path in list_files(Path(dep))]
-    libraries = {name: version(name) for name in LIBRARIES}
+    used = [key for key in entry["params"] if not isinstance(key, str)]
+    names = [name for files in used for name in files[str(FILE)]]
+    libraries = {name: version for name, version in find_installed().items() if name in names}
     return values | {str(path): hash_file(path) for path in files + weights} | libraries
 
 

@@ -19,12 +19,12 @@ CLONE = Path(".scratch/ablation")
 EXTERNAL = (
     "data/external"  # knowledge from elsewhere: the only input inside the project that may be the user's
 )
-DECISIVE = ("params.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
+DECISIVE = ("params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
 def check_committed() -> None:
     """Raise UserError if a file that affects results has uncommitted changes: experiments start from HEAD."""
-    changed = run_git("status", "--porcelain", "--", *DECISIVE).split("\n")[0]
+    changed = run_git("status", "--porcelain", "-z", "--", *DECISIVE).split("\0")[0]  # -z: names as they are
     if changed:
         remedy = "a table belongs to a commit: commit the change or undo it"
         raise UserError(f"{changed[3:]}: changed since the last commit ({remedy})")

@@ -5,15 +5,19 @@ The params hold the hashes of pretrained files, see `overrides.pin_pretrained`; 
 hashes in the experiment's own dvc.lock, among them the user's pictures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ruamel.yaml import YAML
+
 from src.ground.errors import UserError
+from src.ground.params import flatten
 from src.ground.validating import suggest
 from tools.ablation.clone import hash_inputs
 from tools.ablation.overrides import SEED
 from tools.ablation.tables import FILE, Table
-from tools.experiments import abbreviate, flatten_files, query_experiments
+from tools.experiments import abbreviate, flatten_metrics, flatten_params, query_experiments
 from tools.inputs import read_inputs
 
 SHOWN = 3  # names in a line; the others are counted
@@ -38,7 +42,8 @@ def find_recorded(table: Table, commit: str) -> tuple[dict[str, Recorded], dict[
     hashes = hash_inputs({path for paths in inputs.values() for path in paths})
     counted, reasons = {}, {}
     for name, (row, seed) in found.items():
-        params, now = row.params | {SEED: seed}, {path: hashes[path] for path in inputs[name]}
+        params = row.params | {SEED: seed} | read_others(recorded[name].params)
+        now = {path: hashes[path] for path in inputs[name]}
         reason = explain_params(recorded[name].params, params) or explain_inputs(inputs[name], now)
         if reason:
             reasons[name] = reason
@@ -51,13 +56,19 @@ def read_recorded(commit: str) -> dict[str, Recorded]:
     """All experiments recorded under `commit`, by name."""
     shown = next(entry for entry in query_experiments(commits=1, rev=commit) if entry["rev"] != "workspace")
     return {
-        experiment["name"]: Recorded(
-            last["rev"], flatten_files(last["data"], "params"), flatten_files(last["data"], "metrics")
-        )
+        experiment["name"]: Recorded(last["rev"], flatten_params(last["data"]), flatten_metrics(last["data"]))
         for experiment in shown["experiments"] or []
         for last in [experiment["revs"][0]]
         if experiment["name"]
     }
+
+
+def read_others(params: Iterable[str]) -> dict[str, Any]:
+    """Those of these params that other files than params.yaml hold, FILE:KEY, as they are there now."""
+    paths = [Path(file) for file in {key.partition(":")[0] for key in params if ":" in key}]
+    contents = {path: YAML(typ="safe").load(path) or {} for path in paths if path.is_file()}
+    now = {f"{path}:{key}": value for path, content in contents.items() for key, value in flatten(content)}
+    return {key: now[key] for key in params if key in now}
 
 
 def explain_params(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
