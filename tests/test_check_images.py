@@ -47,7 +47,7 @@ def test_manifest_and_pack_agree_with_the_files(data):
     assert take_snapshot(data) == before
     for split in ("train", "val", "test"):
         manifest, pack = read_manifest(split), read_pictures(split, False)
-        assert pack.shape == (24, 32, 48, 3) and pack.dtype == np.uint8 and len(manifest.paths) == 24
+        assert pack.shape == (24, 32, 48, 3) and pack[:].dtype == np.uint8 and len(manifest.paths) == 24
         for path, label, pixels in zip(manifest.paths, manifest.labels, pack, strict=True):
             assert path.split("/")[1] == manifest.classes[label]
             assert np.array_equal(pixels, np.asarray(letterbox(Image.open(data / path), 32, 48)))

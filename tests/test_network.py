@@ -52,6 +52,22 @@ def test_only_weights_of_two_dimensional_convolutions_are_channels_last():
     assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights if w.ndim == 4)
 
 
+def test_a_strided_convolution_of_single_pixels_gives_the_same_logits_and_gradient():
+    """oneDNN's own gradient crashes, in the layout of the batches; in the other one it is right."""
+    network = build_model("timm/mobileone_s0", 3, "x")
+    (first,) = [layer for layer in network.net.stem.modules() if isinstance(layer, nn.Conv2d)
+                and layer.kernel_size == (1, 1)]  # fmt: skip
+    assert first.in_channels == 3 and first.stride == (1, 1)
+    images = torch.rand(2, 3, 32, 32)
+    ours = first(images.contiguous(memory_format=torch.channels_last))
+    theirs = nn.functional.conv2d(images, first.weight, stride=2)
+    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-6)
+    weights = torch.rand_like(theirs)
+    one, other = (torch.autograd.grad((out * weights).sum(), first.weight)[0] for out in (ours, theirs))
+    assert torch.allclose(one, other, rtol=1e-4)
+    check_step(network, (64, 64), 3, "x")
+
+
 def test_layers_of_the_classifier():
     network = build_model("mobilenetv3_small", 3, "x")
     assert network.is_in_classifier("classifier.3.weight") and not network.is_in_classifier(

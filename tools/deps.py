@@ -1,7 +1,8 @@
 """Write into dvc.yaml what each stage depends on: its script, the sources and libraries that it imports.
 
 Indirect imports count too. Editing a source then reruns exactly the stages whose result it can change. The
-rooms' `__init__.py`, which hold only a docstring, and the files in INERT are left out.
+rooms' `__init__.py`, which hold only a docstring, and the files in INERT with what only they import are left
+out.
 
 reads   stages/*.py, src/
 writes  dvc.yaml
@@ -22,6 +23,7 @@ A_STATE = "an uninterrupted run reads no state, and a resumed one restores exact
 INERT = {  # sources that cannot change a result, and why; tests/test_inert.py trains without them
     "src/training/display.py": "shows epochs and passes batches on unchanged",
     "src/training/fingerprint.py": A_STATE,
+    "src/training/rehearsal.py": "builds trainings and throws them away, without drawing a random number",
     "src/training/resume.py": A_STATE,
     "src/training/snapshot.py": A_STATE,
     "src/training/state.py": A_STATE,
@@ -49,7 +51,7 @@ def list_libraries(stage: str) -> list[str]:
 def list_sources(stage: str) -> list[str]:
     """A stage's script, followed by the sources that can change its result, sorted."""
     script = f"stages/{stage}.py"
-    return [script, *sorted(find_closure(script) - {script} - INERT.keys())]
+    return [script, *sorted(find_closure(script, without=INERT) - {script})]
 
 
 if __name__ == "__main__":

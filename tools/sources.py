@@ -5,6 +5,7 @@ from itself and from earlier ones.
 """
 
 import ast
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -30,13 +31,16 @@ def list_imported_sources(path: str) -> list[str]:
     return sorted(name.replace(".", "/") + ".py" for name in find_imports(path) if name.startswith("src."))
 
 
-def find_closure(path: str) -> set[str]:
-    """The file itself and every file of `src/` that it imports, directly or indirectly."""
+def find_closure(path: str, without: Collection[str] = ()) -> set[str]:
+    """The file itself and every file of `src/` that it imports, directly or indirectly.
+
+    The files in `without` are left out, and with them what only they import.
+    """
     reached: set[str] = set()
     waiting = [path, *([PACKAGE] if path.startswith("stages/") else [])]
     while waiting:
         current = waiting.pop()
-        if current not in reached:
+        if current not in reached and current not in without:
             reached.add(current)
             waiting.extend(list_imported_sources(current))
     return reached

@@ -4,6 +4,7 @@ N rows, C numbers in each.
 """
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
@@ -11,7 +12,12 @@ import numpy as np
 
 DIGITS = 9
 POWERS = np.array([float(f"1e{exponent}") for exponent in range(23)])  # the powers of 10 that are exact
-CHUNK = 2**15  # numbers that are rounded at once, in the processor's cache
+PLACES = (
+    np.array(  # by which the smallest number of a binary exponent, from -1023, is shifted to DIGITS digits
+        [min(max(DIGITS - 1 - math.floor(math.log10(2) * (biased - 1023)), 0), 22) for biased in range(2048)]
+    )
+)
+CHUNK = 2**13  # numbers that are rounded at once: they stay in the cache, and malloc keeps their memory
 
 
 def round_digits(numbers: np.ndarray) -> np.ndarray:
@@ -28,12 +34,13 @@ def round_chunk(numbers: np.ndarray) -> np.ndarray:
     """Shifted by an exact power of 10 to whole numbers of DIGITS digits, and back by one division.
 
     A division of exact numbers is rounded once, as a number read from text is. Left to Python are numbers
-    near the middle of two neighbours, whose shift may have moved them across it, those next to a power of
-    10, whose logarithm may be the next one's, and those out of reach of POWERS: huge, below 1e-14, NaN.
+    near the middle of two neighbours, whose shift may have moved them across it, those that are rounded up to
+    a power of 10, and those out of reach of POWERS: negative, huge, below 1e-14, NaN.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        places = DIGITS - 1 - np.floor(np.log10(numbers))
-        power = POWERS[np.nan_to_num(places).clip(0, len(POWERS) - 1).astype(np.intp)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        places = PLACES[(numbers.view(np.int64) >> 52) & 0x7FF]  # by the bits of the binary exponent
+        places -= numbers * POWERS[places] >= 10**DIGITS
+        power = POWERS[places]
         shifted = numbers * power
         whole = np.rint(shifted)
         near_middle = np.abs(np.abs(shifted - whole) - 0.5) < 1e-6

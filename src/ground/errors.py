@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
 LONGEST = 1000  # characters of a line
 MOST = 20  # lines of problems that are printed
 KILLED_BY = 128  # plus a signal's number: the exit code of a process that the signal killed

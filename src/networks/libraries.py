@@ -13,6 +13,7 @@ from src.ground.errors import UserError, shorten
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
 
+FEW = 8  # channels; with more of them oneDNN's gradient is right
 ONE_OUTPUT = ("googlenet", "inception_v3")  # built without their auxiliary classifiers
 
 
@@ -42,7 +43,21 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
         net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
     for module in network.modules():
         module._apply(to_channels_last, recurse=False)
+        if isinstance(module, nn.Conv2d) and module.in_channels < FEW:
+            if module.kernel_size == (1, 1) and module.padding == (0, 0) and module.stride != (1, 1):
+                skip_pixels_first(module)
     return network
+
+
+def skip_pixels_first(convolution: nn.Conv2d) -> None:
+    """Make a 1 x 1 convolution skip the pixels of its stride before it multiplies: the same logits.
+
+    Otherwise its gradient writes beyond its memory, for few channels in the channels-last layout on a CPU:
+    mobileone and fastvit end in a crash (oneDNN#6035).
+    """
+    rows, columns = convolution.stride
+    convolution.register_forward_pre_hook(lambda _, inputs: (inputs[0][..., ::rows, ::columns],))
+    convolution.stride = (1, 1)
 
 
 def to_channels_last(tensor: Tensor) -> Tensor:

@@ -88,7 +88,6 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             losses = train_epoch(run, shown, (data.seed, epoch), progress.losses)
             check_finite(losses, epoch, job.key)
             state.save_if_cheap()
-            stop.raise_if_asked()
             seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here
             images = partial(read_images, data, epoch, run.device, stop.raise_if_asked)
             measured = average.after_epoch(epoch, images)
