@@ -51,8 +51,8 @@ def parse_yaml(content: bytes, name: str, keep_keys: bool = False) -> Any:
         mark = error.problem_mark or error.context_mark
         tab = "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])
         remedy = "indent with spaces, not with tabs" if tab else f"git diff {name} shows what changed"
-        place = f"line {mark.line + 1}, column {mark.column + 1}"
-        raise UserError(f"{name}: {place}: {error.problem.removeprefix('but ')} ({remedy})") from None
+        place, what = f"line {mark.line + 1}, column {mark.column + 1}", error.problem or "not YAML"
+        raise UserError(f"{name}: {place}: {what.removeprefix('but ')} ({remedy})") from None
     if problems:
         raise UserError(*(f"{name}: {problem}" for problem in problems))
     return stringify_keys(yaml.constructor.construct_document(root)) if root else None
