@@ -53,9 +53,14 @@ def shorten(error: object, most: int) -> str:
     return " ".join(str(error).split())[:most]
 
 
+def cut(text: str, most: int = 100) -> str:
+    """A text's first characters, at most `most`, with ... if there are more."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def list_some(names: Sequence[str], most: int = 5) -> str:
     """The names in a message, at most the first `most` of them and each of at most 50 characters."""
-    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    some = ", ".join(cut(name, 50) for name in names[:most])
     return f"{some}, ..." if len(names) > most else some
 
 

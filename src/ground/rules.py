@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from src.ground.validating import cut, quote, suggest
+from src.ground.errors import cut, list_some
+from src.ground.validating import quote, suggest
 
 Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
@@ -237,7 +238,7 @@ def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key:
 
 def spell_unknown_class(name: str, classes: Sequence[str], key: str) -> str:
     """That `name`, a key of the section `key`, is no class, and which ones there are."""
-    known = f" ({len(classes)} classes: {cut(', '.join(classes[:10]))}{', ...' if len(classes) > 10 else ''})"
+    known = f" ({len(classes)} classes: {cut(list_some(classes, most=10))})"
     twin = next((one for one in classes if normalize("NFC", one) == normalize("NFC", name)), None)
     if twin:
         known = " (the folder's name has the same letters in another Unicode form: copy it from there)"
