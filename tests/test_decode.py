@@ -10,7 +10,8 @@ import pytest
 from odd_pictures import make_mutations
 from PIL import Image
 
-from src.pictures.decode import BadPicture, decode, decode_sound, hash_pixels
+from src.pictures.decode import BadPicture, decode, hash_pixels
+from src.pictures.reduced import decode_sound
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
 
