@@ -97,15 +97,15 @@ def decode(content, rule):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return decode_strictly(content, rule)
+            return decode_checked(content, rule)
         except Unreadable as bad:
             for pixels in without_metadata(content):
                 with contextlib.suppress(Unreadable):
-                    return decode_strictly(pixels, rule)
+                    return decode_checked(pixels, rule)
             raise bad from None
 
 
-def decode_strictly(content, rule):
+def decode_checked(content, rule):
     """The picture, after every check."""
     image = open_header(content, rule)
     (width, height), tags = image.size, getattr(image, "tag_v2", {})

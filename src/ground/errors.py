@@ -107,15 +107,11 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
 
 def check_arguments(known: Sequence[str], text: str) -> None:
     """Refuse an argument that is not among `known`; `--help` prints `text` and exits."""
-    for word in sys.argv[1:]:
-        if word in ("-h", "--help"):
-            print(text)
-            sys.exit(0)
-        if word not in known:
-            command = Path(sys.argv[0]).stem
-            raise UserError(
-                f"{command}: unknown argument {word!r} (it takes {' '.join([*known, '--debug'])})"
-            )
+    layout, command = argparse.RawDescriptionHelpFormatter, Path(sys.argv[0]).stem
+    parser = Parser(prog=command, description=text, formatter_class=layout, allow_abbrev=False)
+    for word in (*known, "--debug"):
+        parser.add_argument(word, action="store_true")
+    parser.parse_args()
 
 
 def spell_cause(error: OSError) -> str:
@@ -132,17 +128,13 @@ def fail(text: str, code: int) -> NoReturn:
     if hand_to_parent(text):
         sys.exit(code)
     stage_failed = "DVC_STAGE" in os.environ  # DVC deletes a stage's outputs before it runs
-    hint = (
-        "; to restore the previous outputs: git checkout metrics plots && dvc checkout"
-        if stage_failed
-        else ""
-    )
+    hint = "; to restore the previous outputs: git checkout metrics plots && dvc checkout"
     lines = text.splitlines()
     if len(lines) > MOST:
         lines = [*lines[: MOST - 1], f"{len(lines) - MOST + 1} more problems, like these"]
     for line in lines[:-1]:
         print(f"error: {line}", file=sys.stderr)
-    print(f"error: {lines[-1]}{hint}", file=sys.stderr)
+    print(f"error: {lines[-1]}{hint * stage_failed}", file=sys.stderr)
     sys.exit(code)
 
 
