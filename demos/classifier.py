@@ -125,7 +125,7 @@ def decode_checked(content, rule):
             open_header(content, rule).verify()
             if simplejpeg and image.format in ("JPEG", "MPO"):
                 check_jpeg(content, image.mode)
-            full = read_grey_values(image)
+            full = read_unscaled(image)
             image.load()
         if lines:
             raise OSError(lines[0])
@@ -155,7 +155,7 @@ def find_orientation(image):
         return 1
 
 
-def read_grey_values(image):
+def read_unscaled(image):
     """The largest value of 16-bit grey; of a PGM, which Pillow would scale, before its pixels are decoded."""
     if image.format == "PPM" and image.mode == "I" and image.tile[0].codec_name != "raw":
         (tile,) = image.tile

@@ -74,17 +74,13 @@ def main() -> None:
     for path in stale:
         path.unlink()
     if stale:
-        print(
-            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
-        )
+        print(f"removed {len(stale)} files of metrics and plots: of the pictures of another data.root")
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
-    for name in classes:
-        if not counts["train"][name]:
-            raise UserError(f"{root / 'train' / name}: no usable picture is left (see {BAD})")
-    for split in splits:
-        if not counts[split.name]:
-            raise UserError(f"{root / split.name}: no usable picture is left (see {BAD})")
+    emptied = [root / "train" / name for name in classes if not counts["train"][name]]
+    emptied += [root / name for name, count in counts.items() if not count]
+    if emptied:
+        raise UserError(*(f"{folder}: no usable picture is left (see {BAD})" for folder in emptied))
     totals = {name: count.total() for name, count in counts.items()}
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 

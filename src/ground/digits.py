@@ -5,7 +5,7 @@ N rows, C numbers in each.
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 import numpy as np
@@ -62,9 +62,3 @@ def join_texts(texts: Sequence[str]) -> str:
     row = io.StringIO()
     start_csv(row).writerow(texts)
     return row.getvalue().removesuffix("\n")
-
-
-def list_chunks(count: int, width: int, most: int = 2**22) -> Iterator[slice]:
-    """`count` rows of `width` numbers in parts of at most `most` numbers, but at least one row."""
-    step = max(1, most // max(1, width))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))

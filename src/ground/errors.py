@@ -48,7 +48,7 @@ def keep_ends(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[-end:]}"
 
 
-def shorten(error: object, most: int) -> str:
+def shorten(error: object, most: int = LONGEST) -> str:
     """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign
-from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits, to_deep_grey
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_unscaled, to_8_bits, to_deep_grey
 from src.pictures.jpeg import decode_strictly
 from src.pictures.metadata import without_metadata
 from src.pictures.remarks import describe_error, explain_header, note_depth, note_frames
@@ -131,7 +131,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
             verify(content)
-            full = read_values(image)
+            full = read_unscaled(image)
             pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")

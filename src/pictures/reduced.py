@@ -21,7 +21,7 @@ from src.pictures.decode import (
     trim_tiff,
     turn,
 )
-from src.pictures.grey import GreyRange, read_values, to_8_bits
+from src.pictures.grey import GreyRange, read_unscaled, to_8_bits
 from src.pictures.letterbox import fit_box
 from src.pictures.remarks import describe_error
 
@@ -57,7 +57,7 @@ def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: Gre
     image = open_header(content)
     size, box = image.size, None
     try:
-        full = read_values(image)
+        full = read_unscaled(image)
         if into and image.format in JPEGS:
             orientation, _ = find_orientation(image)
             wanted = into[::-1] if orientation in TURNED else into
