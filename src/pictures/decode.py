@@ -20,7 +20,7 @@ from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign
 from src.pictures.grey import GreyRange, Values, is_deep_grey, read_unscaled, to_8_bits, to_deep_grey
 from src.pictures.jpeg import decode_strictly
-from src.pictures.metadata import without_metadata
+from src.pictures.metadata import TIFFS, without_metadata
 from src.pictures.remarks import describe_error, explain_header, note_depth, note_frames
 
 T = TypeVar("T")
@@ -29,7 +29,6 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would print, without a file's name
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before any pixel is decoded
 JPEGS = ("JPEG", "MPO")
-TIFFS = (b"II*\0", b"MM\0*")
 COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # simplejpeg's names
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"WEBP"
+TIFFS = (b"II*\0", b"MM\0*")
 PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT"}
 PNG_ORIENTATION = {b"eXIf", b"iTXt"}
 JPEG_METADATA = {0xE0, *range(0xE2, 0xEE), 0xEF, 0xFE}  # COM, all APP but Exif, XMP and Adobe's colours
@@ -108,5 +109,5 @@ STRIPPERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, bool], bytes]],
     (lambda content: content.startswith(JPEG), strip_jpeg),
     (lambda content: content[8:12] == WEBP, strip_webp),
     (lambda content: content[4:12] in (b"ftypavif", b"ftypavis"), strip_avif),
-    (lambda content: content[:4] in (b"II*\0", b"MM\0*"), strip_tiff),
+    (lambda content: content.startswith(TIFFS), strip_tiff),
 )
