@@ -74,7 +74,9 @@ def main() -> None:
     for path in stale:
         path.unlink()
     if stale:
-        print(f"removed {len(stale)} files of metrics and plots: of the pictures of another data.root")
+        print(
+            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+        )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
     emptied = [root / "train" / name for name in classes if not counts["train"][name]]

@@ -128,13 +128,17 @@ def fail(text: str, code: int) -> NoReturn:
     if hand_to_parent(text):
         sys.exit(code)
     stage_failed = "DVC_STAGE" in os.environ  # DVC deletes a stage's outputs before it runs
-    hint = "; to restore the previous outputs: git checkout metrics plots && dvc checkout"
+    hint = (
+        "; to restore the previous outputs: git checkout metrics plots && dvc checkout"
+        if stage_failed
+        else ""
+    )
     lines = text.splitlines()
     if len(lines) > MOST:
         lines = [*lines[: MOST - 1], f"{len(lines) - MOST + 1} more problems, like these"]
     for line in lines[:-1]:
         print(f"error: {line}", file=sys.stderr)
-    print(f"error: {lines[-1]}{hint * stage_failed}", file=sys.stderr)
+    print(f"error: {lines[-1]}{hint}", file=sys.stderr)
     sys.exit(code)
 
 

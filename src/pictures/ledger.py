@@ -46,10 +46,9 @@ class Ledger:
         for verdict, kinds in self.kinds.items():
             if kinds:
                 remark = " with a remark" if verdict == TAKEN else ""
-                often = dict(kinds.most_common(KINDS))
-                rest = kinds.total() - sum(often.values())
-                parts = [f"{count} {kind}" for kind, count in often.items()]
-                yield f"{verdict}{remark}: " + ", ".join(parts + [f"{rest} for other reasons"] * (rest > 0))
+                often = [f"{n} {kind}" for kind, n in kinds.most_common(KINDS)]
+                rest = kinds.total() - sum(n for _, n in kinds.most_common(KINDS))
+                yield f"{verdict}{remark}: " + ", ".join(often + [f"{rest} for other reasons"] * (rest > 0))
 
 
 def find_kind(reason: str) -> str:
