@@ -241,12 +241,14 @@ def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
     assert read_ledger()["train/blue/twice.bmp"] == ("taken", "repeated: the same pixels as train/blue/4.png")
 
 
-def test_a_class_without_valid_pictures_is_reported(place, data):
-    for path in (data / "train/green").iterdir():
+def test_folders_without_valid_pictures_are_all_reported(place, data):
+    for path in (*(data / "train/green").iterdir(), *(data / "test").glob("*/*")):
         path.write_bytes(b"")
     edit_params(place, data__on_bad="skip")
-    with pytest.raises(UserError, match=r"train/green: no usable picture is left"):
+    with pytest.raises(UserError) as error:
         check_images.main()
+    left = "no usable picture is left (see data/bad_images.csv)"
+    assert str(error.value) == f"{data}/train/green: {left}\n{data}/test: {left}"
 
 
 def test_preflight_opens_nothing(data, monkeypatch):
