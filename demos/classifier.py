@@ -97,15 +97,15 @@ def decode(content, rule):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return decode_strictly(content, rule)
+            return decode_checked(content, rule)
         except Unreadable as bad:
             for pixels in without_metadata(content):
                 with contextlib.suppress(Unreadable):
-                    return decode_strictly(pixels, rule)
+                    return decode_checked(pixels, rule)
             raise bad from None
 
 
-def decode_strictly(content, rule):
+def decode_checked(content, rule):
     """The picture, after every check."""
     image = open_header(content, rule)
     (width, height), tags = image.size, getattr(image, "tag_v2", {})
@@ -125,7 +125,7 @@ def decode_strictly(content, rule):
             open_header(content, rule).verify()
             if simplejpeg and image.format in ("JPEG", "MPO"):
                 check_jpeg(content, image.mode)
-            full = read_grey_values(image)
+            full = read_unscaled(image)
             image.load()
         if lines:
             raise OSError(lines[0])
@@ -155,7 +155,7 @@ def find_orientation(image):
         return 1
 
 
-def read_grey_values(image):
+def read_unscaled(image):
     """The largest value of 16-bit grey; of a PGM, which Pillow would scale, before its pixels are decoded."""
     if image.format == "PPM" and image.mode == "I" and image.tile[0].codec_name != "raw":
         (tile,) = image.tile

@@ -7,18 +7,13 @@ import zlib
 
 import numpy as np
 import pytest
-from odd_pictures import make_mutations
+from odd_pictures import encode, make_mutations, write_grey_map
 from PIL import Image
 
-from src.pictures.decode import BadPicture, decode, decode_sound, hash_pixels
+from src.pictures.decode import BadPicture, decode, hash_pixels
+from src.pictures.reduced import decode_sound
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-
-
-def encode(image, name, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
 
 
 def read(content):
@@ -53,11 +48,6 @@ def test_transparent_pixels_are_black():
 
 
 RAMP = np.linspace(0, 4095, 80).astype(np.uint16).reshape(8, 10)  # 12 bits
-
-
-def write_grey_map(magic, maxval, pixels):
-    values = pixels.astype(">u2").tobytes() if magic == "P5" else " ".join(map(str, pixels.ravel())).encode()
-    return f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{maxval}\n".encode() + values
 
 
 def write_12_bit_tiff(pixels):

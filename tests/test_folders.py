@@ -256,6 +256,15 @@ def add_non_utf8_name(root):
     return r"train/red: the name b'l\xe9.png' is not UTF-8"
 
 
+def test_every_name_that_is_not_utf8_counts(tiny_images):
+    """The line after the last one printed says how many more there are."""
+    for number in range(30):
+        open(os.fsencode(tiny_images / "train/red") + b"/%d\xe9.png" % number, "wb").close()
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    assert len(str(error.value).splitlines()) == 30
+
+
 @pytest.mark.parametrize(
     "damage",
     [

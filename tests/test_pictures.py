@@ -11,11 +11,12 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.files import read_json
-from src.pictures.decode import decode, decode_sound
+from src.pictures.decode import decode
 from src.pictures.grey import GREY_RANGE
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path, read_manifest
 from src.pictures.reading import FilePictures, read_pictures, resize_pictures
+from src.pictures.reduced import decode_sound
 from stages import check_images
 
 PHOTOS = ROOT.parent / "shared/data/clothing/test"

@@ -111,6 +111,13 @@ def test_a_relative_root_is_noted(place, monkeypatch, capsys):
         assert output.rstrip().endswith(note) and bool(output) == bool(note)
 
 
+def test_preflight_refuses_arguments_that_it_does_not_take():
+    words = ["-m", "tools.preflight", "--stage"]
+    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    line = "error: preflight: unrecognized arguments: --stage (--help lists what it takes)\n"
+    assert (result.returncode, result.stderr) == (1, line)
+
+
 def test_every_package_is_pinned_by_version_and_hash():
     def find_pins(text):
         found = re.findall(r"^([a-z0-9._-]+)(?:\[.*?\])?==(\S+)", text, re.MULTILINE)

@@ -48,14 +48,19 @@ def keep_ends(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[-end:]}"
 
 
-def shorten(error: object, most: int) -> str:
+def shorten(error: object, most: int = LONGEST) -> str:
     """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 
 
+def cut(text: str, most: int = 100) -> str:
+    """A text's first characters, at most `most`, with ... if there are more."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def list_some(names: Sequence[str], most: int = 5) -> str:
     """The names in a message, at most the first `most` of them and each of at most 50 characters."""
-    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    some = ", ".join(cut(name, 50) for name in names[:most])
     return f"{some}, ..." if len(names) > most else some
 
 
@@ -102,15 +107,11 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
 
 def check_arguments(known: Sequence[str], text: str) -> None:
     """Refuse an argument that is not among `known`; `--help` prints `text` and exits."""
-    for word in sys.argv[1:]:
-        if word in ("-h", "--help"):
-            print(text)
-            sys.exit(0)
-        if word not in known:
-            command = Path(sys.argv[0]).stem
-            raise UserError(
-                f"{command}: unknown argument {word!r} (it takes {' '.join([*known, '--debug'])})"
-            )
+    layout, command = argparse.RawDescriptionHelpFormatter, Path(sys.argv[0]).stem
+    parser = Parser(prog=command, description=text, formatter_class=layout, allow_abbrev=False)
+    for word in (*known, "--debug"):
+        parser.add_argument(word, action="store_true")
+    parser.parse_args()
 
 
 def spell_cause(error: OSError) -> str:

@@ -14,8 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from src.ground.errors import UserError
-from src.ground.validating import cut
+from src.ground.errors import UserError, cut
 
 DEEPEST = 20  # levels; settings have 5, and the parser crashes at some 10,000
 LONGEST = 320  # characters of a number; the largest float has 309 digits

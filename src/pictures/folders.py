@@ -75,7 +75,7 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
     bad = [entry.name for entry in entries if not is_utf8(entry.name)]
     if bad:
         raise UserError(
-            *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad[:MOST])
+            *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad)
         )
     return entries
 
@@ -120,7 +120,7 @@ def check_forms(train: Path, classes: tuple[str, ...]) -> None:
             *(
                 f"{train / one}: looks like another folder, {ascii(one)} and {ascii(other)} are one name "
                 "in two Unicode forms (move the pictures of one into the other)"
-                for one, other in twice[:MOST]
+                for one, other in twice
             )
         )
 

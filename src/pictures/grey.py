@@ -77,7 +77,7 @@ def join_values(one: Values, other: Values) -> Values:
     return Values(min(one.low, other.low), max(one.high, other.high), max(one.full, other.full))
 
 
-def read_values(image: Image.Image) -> int:
+def read_unscaled(image: Image.Image) -> int:
     """Make Pillow read a PGM's values unscaled; returns the largest value that a picture of this file allows.
 
     Call it before the pixels are decoded. Pillow itself scales to 65535 what has more than 8 bits.

@@ -12,10 +12,11 @@ import numpy as np
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.machine.cores import count_cores
-from src.pictures.decode import BadPicture, decode_sound
+from src.pictures.decode import BadPicture
 from src.pictures.grey import GreyRange, read_grey_range
 from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import Manifest, pack_path, read_manifest
+from src.pictures.reduced import decode_sound
 
 
 class Pack:
