@@ -124,7 +124,7 @@ def holds_pictures(split: Path) -> bool:
 
 
 def find_deeper(root: Path) -> list[Path]:
-    """The first folder at most DEPTH levels below the root that contains a train of any name, with pictures."""
+    """The first folder at most DEPTH levels below the root with pictures in a train of any name."""
     level = list_folders(root)
     for _ in range(DEPTH):
         for folder in level:
