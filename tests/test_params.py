@@ -435,6 +435,8 @@ def test_every_mapping_by_class_is_known_to_the_rules():
          ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
         ({"demo__train": 1500, "demo__val": 290},
          ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
+        ({"data__min_side": 1e200},
+         ["data: max_pixels must be at least min_side x min_side, inf, got 64000000"]),
         ({"data__min_side": 8001},
          ["data: max_pixels must be at least min_side x min_side, 64016001, got 64000000"]),
         ({"curriculum__weights": [1.0]},

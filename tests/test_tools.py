@@ -59,6 +59,11 @@ def test_stages_refuse_other_libraries_than_are_recorded(place, capsys):
         Path("libraries.yaml").write_text(damaged)
         with pytest.raises(UserError, match="^libraries.yaml: not a mapping of versions"):
             check_libraries()
+    Path("libraries.yaml").unlink()
+    Path("libraries.yaml").mkdir()
+    with pytest.raises(UserError, match="^libraries.yaml: not a mapping of versions"):
+        check_libraries()
+    Path("libraries.yaml").rmdir()
     tools.libraries.main()
     check_libraries()
 

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 LONGEST = 1000  # characters of a line
 MOST = 20  # lines of problems that are printed
+INTERRUPTED = "stopped by Ctrl-C (run the same command to start again)"
 KILLED_BY = 128  # plus a signal's number: the exit code of a process that the signal killed
 
 
@@ -100,9 +102,17 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
         text = shorten(error, 100)
         fail(f"out of memory{': ' if text else ''}{text} (smaller batches or a larger machine)", code=1)
     except KeyboardInterrupt:
-        fail("stopped by Ctrl-C (run the same command to start again)", code=KILLED_BY + signal.SIGINT)
+        fail(INTERRUPTED, code=KILLED_BY + signal.SIGINT)
     except Stopped as stopped:
         fail(str(stopped), code=KILLED_BY + stopped.signum)
+
+
+def show_interrupt(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """For sys.excepthook: shows Ctrl-C outside `run`, as while modules are imported, in one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {INTERRUPTED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def check_arguments(known: Sequence[str], text: str) -> None:
@@ -118,6 +128,8 @@ def spell_cause(error: OSError) -> str:
     """What the system says about a file, and what to do."""
     if isinstance(error, FileNotFoundError):
         return "not found (make repro creates what the stages write)"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file (rename or remove it)"
     if error.errno in FULL_OR_CLOSED:
         return f"{error.strerror} (free some space there or make it writable)"
     return f"{error.strerror} (--debug shows where)"

@@ -85,8 +85,8 @@ def find_demo_conflicts(params: Params) -> Iterator[str]:
 
 def find_data_conflicts(params: Params) -> Iterator[str]:
     side, most = params["data"]["min_side"], params["data"]["max_pixels"]
-    if side**2 > most:
-        yield f"data: max_pixels must be at least min_side x min_side, {side**2}, got {most}"
+    if side * side > most:
+        yield f"data: max_pixels must be at least min_side x min_side, {side * side}, got {most}"
 
 
 def find_image_conflicts(params: Params) -> Iterator[str]:

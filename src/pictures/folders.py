@@ -10,17 +10,13 @@ from pathlib import Path
 from src.ground.errors import UserError
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import explain_missing, is_folder
+from src.pictures.layouts import SUFFIXES, explain_missing, is_folder
 from src.pictures.manifest import SPLITS
 
 HIDDEN = "hidden: the name begins with a dot"
 HIDDEN_FOLDER = "hidden: in a folder whose name begins with a dot (rename the folder if it is a class)"
 LOOSE = "in no class folder (move it into the folder of its class)"
 DEEPER = "in a folder inside a class folder (move it up into the class folder)"
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif",
-    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
-)  # fmt: skip
 MOST = 10  # problems of one kind that are named
 
 
