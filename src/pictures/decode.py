@@ -182,10 +182,10 @@ def verify(content: bytes) -> None:
 
 def decode_strict_jpeg(content: bytes, image: Image.Image) -> Image.Image:
     """The pixels of a JPEG as Pillow gives them, by a decoder that detects more damage; CMYK by both."""
-    if image.mode == "CMYK":
-        decode_strictly(content, COLOURS[image.mode], smallest=8)
+    cmyk = image.mode == "CMYK"
+    pixels = decode_strictly(content, COLOURS[image.mode], smallest=8 if cmyk else 1)
+    if cmyk or pixels is None:
         return load(image)
-    pixels = decode_strictly(content, COLOURS[image.mode])
     return Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
 
 
