@@ -365,7 +365,8 @@ def main():
     try:
         network, facts = load(arguments.network)
     except (RuntimeError, ValueError, OSError) as error:
-        sys.exit(f"error: {arguments.network}: not an exported network ({str(error).splitlines()[0]})")
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on for a paragraph
+        sys.exit(f"error: {arguments.network}: not an exported network ({reason})")
     failed = False
     for path in list_paths(arguments.pictures):
         try:

@@ -10,7 +10,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
-removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
+removes what dvc.lock records of other stages' figures for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -75,7 +75,7 @@ def main() -> None:
         path.unlink()
     if stale:
         print(
-            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+            f"removed the figures of another data.root's pictures ({len(stale)} of metrics, plots and data)"
         )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)

@@ -125,9 +125,10 @@ def test_the_ledger_adds_up_to_all_files(place, data, capfd):
     output, errors = capfd.readouterr()
     assert "train: 79 files: 22 taken, 6 refused, 51 passed over" in output
     assert (
-        "passed over: 50 in a folder inside a class folder, 1 junk of Windows, 1 in no class folder" in output
+        "passed over: in a folder inside a class folder (50), junk of Windows (1), in no class folder (1)"
+        in output
     )
-    assert "taken with a remark: 1 animated, 1 one colour" in output and not errors
+    assert "taken with a remark: animated (1), one colour (1)" in output and not errors
     assert ledger["val/red/moving.gif"] == ("taken", "animated: the first of 3 frames is taken")
 
 
