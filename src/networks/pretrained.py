@@ -13,10 +13,9 @@ from torch import Tensor
 from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import sha256
 from src.ground.names import ALIASES
+from src.ground.rules import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS
 from src.networks.network import Input, Network, Normalize
 
-NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"
-ANY_FILE = "any"
 COUNTER = "num_batches_tracked"  # of BatchNorm; missing in older files, and nothing depends on it
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # classifiers that torchvision uses only in training
 NORMALIZE, NET = "normalize.", "net."  # prefixes of the tensor names in a file that a stage wrote

@@ -17,11 +17,10 @@ import torch
 
 from src.ground.errors import UserError
 from src.ground.params import read, read_top
-from src.ground.rules import WEIGHTS, count_fraction
+from src.ground.rules import ANY_FILE, NO_WEIGHTS, WEIGHTS, count_fraction
 from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
 from src.networks.checks import check_trace
-from src.networks.pretrained import ANY_FILE, NO_WEIGHTS
 from src.pictures.reading import LearningPictures
 from src.teaching.knowledge_file import PATTERN, read_knowledge
 from src.teaching.labels import Lesson

@@ -16,7 +16,7 @@ import src.ground.params
 from src.ground.errors import UserError
 from src.ground.files import sha256
 from src.ground.params import flatten, read_params
-from src.ground.rules import WEIGHTS
+from src.ground.rules import ANY_FILE, WEIGHTS
 from src.ground.validating import suggest
 
 SEED = "seed"
@@ -24,7 +24,6 @@ ROOT = "data.root"
 MADE = "data/demo"  # written by a stage; all other datasets are the user's
 PRETRAINED, HASH = ".pretrained", ".pretrained_sha256"  # params of the student and of each teacher
 SHARED = "teacher_common"  # the section that holds what an entry of teacher lacks
-ANY_FILE = "any"  # in place of a hash
 
 
 @contextlib.contextmanager
