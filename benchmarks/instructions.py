@@ -31,6 +31,7 @@ NETS = {  # arch, pixels -> batch size, steps per round
 
 
 def begin(side: str, arch: str, pixels: int) -> subprocess.Popen:
+    """The process of one side, which trains an epoch for every line of its stdin."""
     cpu_isa, policy = SIDES[side]
     command = [sys.executable, "-m", "benchmarks.instructions", cpu_isa, arch, str(pixels)]
     environment = os.environ | CPU_ISA[cpu_isa] | {"OMP_WAIT_POLICY": policy}

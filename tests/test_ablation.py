@@ -452,6 +452,16 @@ def test_a_pretrained_file_is_pinned_by_its_hash(tables, place):
     assert "pretrained_sha256" not in " ".join(pinned.own)
 
 
+def test_weights_that_the_experiment_itself_trains_are_not_pinned(tables, place):
+    """Pinned, a student that starts from its teacher would start from the workspace's one at every seed."""
+    weights = "data/models/teachers/big.safetensors"
+    (place / weights).parent.mkdir(parents=True)
+    (place / weights).write_bytes(b"the teacher of another seed")
+    tables(set=[f"student.pretrained={weights}"])
+    params = read_table("losses", "own", []).rows[0].params
+    assert params["student.pretrained"] == weights and params["student.pretrained_sha256"] == "any"
+
+
 LOCK = {
     "make_demo": {"deps": ["src/demo.py"], "outs": ["data/demo"]},
     "check_images": {
@@ -481,6 +491,15 @@ def test_the_inputs_of_a_run_are_what_no_stage_wrote(place):
     assert [*inputs] == ["/pictures/a", "data/external", "src/big.py", "src/check.py", "src/demo.py"]
     assert inputs["/pictures/a"] == "/pictures/a 1"
     assert read_inputs("nowhere", []) == {}
+
+
+def test_the_inputs_are_found_where_the_project_is_a_folder_of_a_repository(place, monkeypatch):
+    (place / "project").mkdir()
+    stage = {"deps": [{"path": "src/a.py", "hash": "md5", "md5": "1"}]}
+    (place / "project/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"evaluate": stage}}))
+    commit_all(place)
+    monkeypatch.chdir(place / "project")
+    assert read_inputs("HEAD", []) == {"src/a.py": "1"}
 
 
 def test_params_of_other_files_are_compared_with_those_files(place):
@@ -514,7 +533,11 @@ def test_the_clone_has_the_files_that_git_ignores(place):
     run_git("clone", "--quiet", ".", str(CLONE))
     (CLONE / "data/external/distill_old.txt").write_text("old")
     (external / "distill_new.txt").write_text("new")
+    old = place / "in the cache of dvc.txt"
+    old.write_text("unchanged")
+    (CLONE / "data/external/distill_new.txt").symlink_to(old)  # as with cache.type: symlink
     copy_ignored("data/external")
+    assert old.read_text() == "unchanged"
     copied = {path.name: path.read_text() for path in (CLONE / "data/external").iterdir()}
     assert copied == {".gitignore": "*.txt\n", "README.md": "tracked", "distill_new.txt": "new"}
 

@@ -120,6 +120,27 @@ def test_the_file_of_a_student_sets_mean_and_std(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out  # it was trained on the same letterboxed pictures
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalize.mean": torch.zeros(4, 1, 1)},
+        {"normalize.mean": torch.full((3, 1, 1), float("nan"))},
+        {"normalize.std": torch.zeros(3, 1, 1)},
+        {"normalize.more": torch.ones(3, 1, 1)},
+        {"normalize.std": None},
+    ],
+    ids=["four channels", "nan", "zero", "unknown", "missing"],
+)
+def test_a_students_file_with_a_wrong_mean_or_std_is_refused(tmp_path, changes):
+    state = build_model("timm/test_resnet", 5, "x").state_dict() | changes
+    path = tmp_path / "w.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in state.items() if tensor is not None}, path)
+    assert catch_refusal("timm/test_resnet", str(path)) == (
+        f": {path}: its normalize.mean and normalize.std are not those of three colours (use a file "
+        "that a stage wrote)"
+    )
+
+
 def test_pictures_unlike_those_of_the_weights_are_a_warning(tmp_path, capsys):
     path = save(build_model("efficientnet_b0", 3, "x").net, tmp_path / "w.safetensors")
     load("efficientnet_b0", path, size=(96, 128))

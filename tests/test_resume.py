@@ -36,7 +36,7 @@ from src.losses.weightings import Ghm, GhmSettings
 from src.networks.libraries import build_model
 from src.training.fingerprint import collect_inputs, hash_file
 from src.training.fit import fit
-from src.training.resume import hold_lock, open_state
+from src.training.resume import hold_lock, open_state, remove_runs
 from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, read_file, write_file
 from src.training.state import Saved, State
 from src.training.validation import Validation
@@ -480,6 +480,26 @@ def test_a_disk_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
     assert "run.lock: no locks on this disk, No locks available: start this run only once" in (
         capsys.readouterr().out
     )
+
+
+def test_a_run_on_a_disk_without_locks_is_not_removed_since_it_may_be_running(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / "run").mkdir()
+    assert remove_runs(tmp_path, kept=0) == [] and (tmp_path / "run").exists()
+    assert "start this run only once" not in capsys.readouterr().out
+
+
+def test_runs_that_never_saved_push_no_resumable_run_out(tmp_path):
+    for number, (name, files) in enumerate([("old", [NEWEST]), ("cut", [BEFORE]), ("a", []), ("b", [])]):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+        os.utime(tmp_path / name, (number, number))
+    assert [path.name for path in remove_runs(tmp_path, kept=3)] == ["a"]
+    assert [path.name for path in remove_runs(tmp_path, kept=1)] == ["old", "b"]
 
 
 def test_a_system_without_fcntl_is_one_line(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ def read_inputs(rev: str, teachers: Sequence[str]) -> dict[str, str]:
     TARGET and the stages before it count: dvc.lock keeps what others were last run with, and stages of
     teachers that are not listed any more.
     """
-    shown = subprocess.run(["git", "show", f"{rev}:dvc.lock"], capture_output=True, check=False)
+    shown = subprocess.run(["git", "show", f"{rev}:./dvc.lock"], capture_output=True, check=False)
     lock = (yaml.load(shown.stdout, yaml.CSafeLoader) or {}) if shown.returncode == 0 else {}
     stages = {
         name: stage

@@ -19,6 +19,8 @@ BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that
 DEMO_CLASSES, DEMO_PICTURES = 10, 1797
 LAST_PORT = 65535
 WEIGHTS = Path("data/models")  # where stages write them
+NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"  # of pretrained, if it is no path
+ANY_FILE = "any"  # of pretrained_sha256, if it is no hash
 NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
 TOLERANCE = 1e-6  # of a sum of probabilities
@@ -137,7 +139,7 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
     if one["swa"] and one["freeze"] not in ("none", "backbone"):
         rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         yield f"{key}: {rule}, got {one['freeze']}"
-    if one["pretrained_sha256"] != "any" and one["pretrained"] == "none":
+    if one["pretrained_sha256"] != ANY_FILE and one["pretrained"] == NO_WEIGHTS:
         yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
 
 
@@ -209,7 +211,8 @@ def find_missing_weights(learners: Sequence[Learner]) -> Iterator[str]:
     """Files of pretrained weights that are not there, and that no stage writes."""
     for learner in learners:
         path = Path(learner.settings["pretrained"])
-        if str(path) not in ("none", "default") and WEIGHTS not in path.parents and not path.is_file():
+        is_path = str(path) not in (NO_WEIGHTS, LIBRARY_WEIGHTS)
+        if is_path and WEIGHTS not in path.parents and not path.is_file():
             yield f"{learner.key}.pretrained: {path}: no such file (set none, default or a path)"
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.ground.rules import NO_WEIGHTS
+
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
@@ -52,7 +54,7 @@ class Network(nn.Module):
         self.net = net
         self.expected = expected
         self.classifier_names = tuple(classifier_names)  # of the layers in `net` that output the logits
-        self.pretrained = "none"  # or the SHA-256 of the weights that were loaded
+        self.pretrained = NO_WEIGHTS  # or the SHA-256 of the weights that were loaded
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.normalize(images))

@@ -13,10 +13,9 @@ from torch import Tensor
 from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import sha256
 from src.ground.names import ALIASES
-from src.networks.network import Input, Network
+from src.ground.rules import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS
+from src.networks.network import Input, Network, Normalize
 
-NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"
-ANY_FILE = "any"
 COUNTER = "num_batches_tracked"  # of BatchNorm; missing in older files, and nothing depends on it
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # classifiers that torchvision uses only in training
 NORMALIZE, NET = "normalize.", "net."  # prefixes of the tensor names in a file that a stage wrote
@@ -53,7 +52,7 @@ def load_pretrained(
     source = f"{key}: {source}"
     if any(name.startswith(NORMALIZE) for name in state):
         fill(network, select_below(NET, state), source)
-        network.normalize.load_state_dict(select_below(NORMALIZE, state))
+        set_colours(network.normalize, select_below(NORMALIZE, state), source)
     else:
         fill(network, state, source)
         warn_of_other_pictures(network.expected, size, key)
@@ -68,10 +67,7 @@ def load_library_state(arch: str, key: str) -> Mapping[str, Tensor]:
         if name.startswith("timm/"):
             return timm.create_model(name.removeprefix("timm/"), pretrained=True).state_dict()
         return torchvision.models.get_model(name, weights="DEFAULT", progress=False).state_dict()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # no connection, no such file on the server, or a damaged download
+    except (OSError, RuntimeError) as error:  # no connection, nothing on the server, a damaged download
         text = shorten(error, 200)
         raise UserError(
             f"{key}: the library's weights of {arch} could not be loaded: {text} (set none or a path)"
@@ -112,6 +108,20 @@ def load_file_state(path: Path, key: str) -> Mapping[str, Tensor]:
 def select_below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, by their names without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def set_colours(normalize: Normalize, state: Mapping[str, Tensor], source: str) -> None:
+    """Set mean and std; a UserError names `source` if the state is anything but these."""
+    own = normalize.state_dict()
+    sound = own.keys() == state.keys() and all(
+        state[name].shape == tensor.shape and state[name].isfinite().all() for name, tensor in own.items()
+    )
+    if not sound or not (state["std"] > 0).all():
+        raise UserError(
+            f"{source}: its {NORMALIZE}mean and {NORMALIZE}std are not those of three colours (use a file "
+            "that a stage wrote)"
+        )
+    normalize.load_state_dict(state)
 
 
 def fill(network: Network, state: Mapping[str, Tensor], source: str) -> None:

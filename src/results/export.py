@@ -143,9 +143,7 @@ class Format(NamedTuple):
 
     file: str  # name in data/export
     write: Callable[[Path, Network, Base, Facts, PictureRule], None]
-    run: Callable[
-        [Path, Sequence[Path], tuple[str, ...]], np.ndarray
-    ]  # file, pictures, classes -> probs (N, C)
+    run: Callable[[Path, Sequence[Path], tuple[str, ...]], np.ndarray]  # file, pictures, classes -> (N, C)
 
 
 FORMATS = {"torchscript": Format("student.pt", write_torchscript, run_classifier)}

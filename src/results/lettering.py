@@ -23,9 +23,7 @@ def letter_names(names: Sequence[str]) -> list[str]:
     texts = [text if can_draw(text) else f"#{number}" for number, text in enumerate(texts)]
     if len(set(texts)) < len(set(names)):
         texts = [f"#{number}" for number in range(len(names))]
-    return [
-        text.replace("$", r"\$") for text in texts
-    ]  # a plain dollar; a pair of them would start a formula
+    return [text.replace("$", r"\$") for text in texts]  # a pair of plain dollars would start a formula
 
 
 def explain_numbers(names: Sequence[str], texts: Sequence[str]) -> str:

@@ -14,9 +14,8 @@ from sklearn.metrics import precision_recall_fscore_support
 from src.ground.chunks import list_chunks
 from src.results.predictions import Measured, Predictions
 
-MOST_CHARTED = 40
+MOST_CHARTED = 40  # classes in a chart of DVC's
 TOP = 5  # top-5 accuracy is reported only for more classes than this
-
 EPSILON = np.finfo(np.float64).eps  # probabilities are kept this far from 0 and 1, as in scikit-learn
 
 
@@ -43,10 +42,11 @@ def summarize(predictions: Predictions) -> dict[str, float]:
 
 
 def find_truth(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """The probability (N,) of each picture's true class, and its rank (N,) from 0, the last one in a tie.
+    """The probability (N,) of each picture's true class, and its rank (N,) from 0.
 
-    The probabilities are scaled to sum to 1; a row of zeros becomes uniform. A part of the rows at a time, so
-    that the memory taken does not grow with N x C.
+    The probabilities are scaled to sum to 1; a row of zeros becomes uniform. Of equally probable classes the
+    last one ranks first, as in scikit-learn's top_k_accuracy_score. A part of the rows at a time, so that the
+    memory taken does not grow with N x C.
     """
     labels, (count, num_classes) = predictions.labels, predictions.probs.shape
     of_truth, ranks = np.empty(count), np.empty(count, np.int64)
@@ -94,7 +94,7 @@ def pick_charted(predictions: Predictions) -> list[int]:
     num_classes, wrong = len(predictions.classes), predictions.labels != predictions.predicted
     confused = np.concatenate([predictions.labels[wrong], predictions.predicted[wrong]])
     order = np.argsort(-np.bincount(confused, minlength=num_classes), kind="stable")
-    return sorted(order[: num_classes if num_classes <= MOST_CHARTED else MOST_CHARTED].tolist())
+    return sorted(order[:MOST_CHARTED].tolist())
 
 
 def pair_labels(predictions: Predictions, charted: Sequence[int]) -> list[tuple[str, str]]:

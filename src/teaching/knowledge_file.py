@@ -62,7 +62,7 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
     if missing:
         raise UserError(
             f"{path}: {(~given).sum()} of {len(paths)} training pictures are missing, first "
-            f"{', '.join(missing)} (rewrite the file: dvc repro -f dump_knowledge)"
+            f"{', '.join(missing)} (add them; dvc repro -f dump_knowledge does so for a file in data/distill)"
         )
     if extra:
         print(f"warning: {path}: ignored {extra} rows of pictures that are not in train")

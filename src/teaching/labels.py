@@ -11,6 +11,7 @@ import numpy as np
 
 from src.ground.kinds import Factor, Rule, within
 from src.ground.params import Settings, index_by_class
+from src.ground.rules import count_fraction
 from src.pictures.manifest import Manifest
 
 ClassWeights = Annotated[
@@ -90,5 +91,5 @@ def draw_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     counts = np.unique(labels, return_counts=True)[1]
     of_each = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-    chosen = [generator.permutation(rows)[: max(1, round(fraction * len(rows)))] for rows in of_each]
+    chosen = [generator.permutation(rows)[: count_fraction(len(rows), fraction)] for rows in of_each]
     return np.sort(np.concatenate(chosen))

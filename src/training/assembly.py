@@ -47,10 +47,8 @@ def assemble(
     The network's initial weights are drawn here, from torch's global generator in its current state.
     """
     classes, size = pictures.train.classes, pictures.size
-    augment, weighting_key = (
-        strategy.augment,
-        f"{key}.weighting" if isinstance(settings, StrategySettings) else "weighting",
-    )
+    augment = strategy.augment
+    weighting_key = f"{key}.weighting" if isinstance(settings, StrategySettings) else "weighting"
     loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
     base = BASES[loss.base.name]
     network = build_initial(settings, base, classes, size, list_sizes(*size, augment.multi_scale), key)

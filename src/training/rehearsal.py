@@ -6,8 +6,10 @@ N pictures, C classes.
 """
 
 import io
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,10 @@ import torch
 
 from src.ground.errors import UserError
 from src.ground.params import read, read_top
-from src.ground.rules import WEIGHTS, count_fraction
+from src.ground.rules import ANY_FILE, NO_WEIGHTS, WEIGHTS, count_fraction
 from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
 from src.networks.checks import check_trace
-from src.networks.pretrained import ANY_FILE, NO_WEIGHTS
 from src.pictures.reading import LearningPictures
 from src.teaching.knowledge_file import PATTERN, read_knowledge
 from src.teaching.labels import Lesson
@@ -38,21 +39,19 @@ def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -
     """
     if is_launched():
         return  # the process that started this one has done it
-    each: dict[str, tuple[TrainingSettings, StrategySettings]] = {}
-    for name in (first, *read(tuple[str, ...], "knowledge.teachers")):
+    tries: list[Callable[[], object]] = []
+    for name in dict.fromkeys((first, *read(tuple[str, ...], "knowledge.teachers"))):
         teacher = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
-        each[f"teacher.{name}"] = teacher, teacher
-    each["student"] = read(StudentSettings, "student"), read_top(StrategySettings)
+        tries.append(partial(build, teacher, teacher, pictures, machine, f"teacher.{name}"))
+    student, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
+    tries.append(partial(build, student, strategy, pictures, machine, "student"))
+    paths, classes = pictures.train.paths, pictures.train.classes
+    tries += [partial(read_knowledge, path, paths, classes) for path in sorted(EXTERNAL.glob(PATTERN))]
     problems: dict[str, None] = {}  # several trainings may have the same one
-    for key, (settings, strategy) in each.items():
+    for once in tries:
         try:
             with redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
-                build(settings, strategy, pictures, machine, key)
-        except UserError as error:
-            problems |= dict.fromkeys(str(error).splitlines())
-    for path in sorted(EXTERNAL.glob(PATTERN)):
-        try:
-            read_knowledge(path, pictures.train.paths, pictures.train.classes)
+                once()
         except UserError as error:
             problems |= dict.fromkeys(str(error).splitlines())
     if problems:

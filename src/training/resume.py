@@ -50,7 +50,7 @@ def open_state(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with hold_lock(folder):
-        if not (folder / NEWEST).exists() and not (folder / BEFORE).exists():
+        if not has_state(folder):
             print_differences(folder, inputs)
         write_json(folder / INPUTS, inputs)
         for path in remove_runs(runs, KEPT, folder):
@@ -60,21 +60,27 @@ def open_state(stage: str, item: str, device: torch.device) -> Iterator[Saved]:
 
 
 def remove_runs(runs: Path, kept: int, current: Path | None = None) -> list[Path]:
-    """Remove all unfinished runs in a folder but the newest; returns what is gone.
+    """Remove all unfinished runs in a folder but `kept`, the newest; returns what is gone.
 
-    The current one, and any that another process is writing, are left alone.
+    A run that failed before its first save goes before any that can be resumed. The current one, and any that
+    another process is or may be writing, are left alone.
     """
     others = [path for path in runs.glob("*/") if path != current]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)  # of the last save
+    others.sort(key=lambda path: (has_state(path), path.stat().st_mtime), reverse=True)  # of the last save
     gone = []
     for path in others[kept:]:
         try:
-            with hold_lock(path, patience=0):
+            with hold_lock(path, patience=0, required=True):
                 remove(path)
                 gone.append(path)
         except UserError:
             continue
     return gone
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run has saved its state, so that it can be resumed."""
+    return (folder / NEWEST).exists() or (folder / BEFORE).exists()
 
 
 def remove(folder: Path) -> None:
@@ -85,14 +91,14 @@ def remove(folder: Path) -> None:
 
 
 @contextmanager
-def hold_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
+def hold_lock(folder: Path, patience: float | None = None, required: bool = False) -> Iterator[None]:
     """Hold the lock beside a folder, which the system releases when this process exits, even if killed.
 
-    Waits `patience` seconds for another process, then raises a UserError. If the folder is gone at the end,
-    so is its lock.
+    Waits `patience` seconds for another process, then raises a UserError. A disk without locks is a warning,
+    or a UserError if the lock is `required`. If the folder is gone at the end, so is its lock.
     """
     path = folder.with_name(f"{folder.name}.lock")
-    with open_locked(path, PATIENCE if patience is None else patience) as file:
+    with open_locked(path, PATIENCE if patience is None else patience, required) as file:
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))
@@ -104,8 +110,8 @@ def hold_lock(folder: Path, patience: float | None = None) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
-def open_locked(path: Path, patience: float) -> IO[str]:
-    """The open lock file, locked by this process."""
+def open_locked(path: Path, patience: float, required: bool) -> IO[str]:
+    """The open lock file, locked by this process; see `hold_lock`."""
     if fcntl is None:
         raise UserError(f"{path}: this system cannot lock files (use Linux, macOS or WSL)")
     end = time.monotonic() + patience
@@ -124,7 +130,11 @@ def open_locked(path: Path, patience: float) -> IO[str]:
                 ) from None
             time.sleep(0.1)
         except OSError as error:
-            print(f"warning: {path}: no locks on this disk, {error.strerror}: start this run only once")
+            problem = f"{path}: no locks on this disk, {error.strerror}"
+            if required:
+                file.close()
+                raise UserError(f"{problem} (remove the run by hand if no training writes it)") from None
+            print(f"warning: {problem}: start this run only once")
             return file
         else:
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -16,9 +16,7 @@ from dvc.stage import Stage
 from src.ground.errors import UserError
 
 CLONE = Path(".scratch/ablation")
-EXTERNAL = (
-    "data/external"  # knowledge from elsewhere: the only input inside the project that may be the user's
-)
+EXTERNAL = "data/external"  # knowledge from elsewhere: the only input inside the project that a user writes
 DECISIVE = ("params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
@@ -47,10 +45,9 @@ def prepare_clone(commit: str) -> None:
 def copy_ignored(folder: str) -> None:
     """Make the files of `folder` that git ignores, such as those that DVC tracks, the same in the clone."""
     listing = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder)
-    wanted = set(run_git(*listing).split("\0")) - {""}
-    for path in set(run_git(*listing, cwd=CLONE).split("\0")) - {""} - wanted:
-        (CLONE / path).unlink()
-    for path in wanted:
+    for path in set(run_git(*listing, cwd=CLONE).split("\0")) - {""}:
+        (CLONE / path).unlink()  # also if it stays: it may be a link, and writing would change DVC's cache
+    for path in set(run_git(*listing).split("\0")) - {""}:
         (CLONE / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, CLONE / path)
 

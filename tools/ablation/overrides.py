@@ -16,6 +16,7 @@ import src.ground.params
 from src.ground.errors import UserError
 from src.ground.files import sha256
 from src.ground.params import flatten, read_params
+from src.ground.rules import ANY_FILE, WEIGHTS
 from src.ground.validating import suggest
 
 SEED = "seed"
@@ -23,7 +24,6 @@ ROOT = "data.root"
 MADE = "data/demo"  # written by a stage; all other datasets are the user's
 PRETRAINED, HASH = ".pretrained", ".pretrained_sha256"  # params of the student and of each teacher
 SHARED = "teacher_common"  # the section that holds what an entry of teacher lacks
-ANY_FILE = "any"
 
 
 @contextlib.contextmanager
@@ -85,10 +85,11 @@ def pin_pretrained(params: dict[str, Any]) -> list[str]:
     """Overrides that name every pretrained file by an absolute path and by its hash as it is now.
 
     So an experiment is one with these very weights: DVC does not look at the file, but it does at the params.
+    Weights that a stage writes stay as they are: each experiment has its own.
     """
     pins = []
     for key, value in params.items():
-        if not key.endswith(PRETRAINED) or not Path(value).is_file():
+        if not key.endswith(PRETRAINED) or not Path(value).is_file() or WEIGHTS in Path(value).parents:
             continue
         wanted = key.removesuffix(PRETRAINED) + HASH
         sign = "" if wanted in params else "+"
