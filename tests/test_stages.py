@@ -377,9 +377,9 @@ def test_an_error_is_one_line_and_its_remedy_works(copy, key, value, stage, mess
     output = copy.run("dvc", "repro", "-s", *stage.split(), code=255)
     lines = find_errors(output).splitlines()
     assert lines[0].startswith(f"error: {message}") and len(lines) == (2 if key == "processes" else 1)
-    assert find_errors(output).endswith("git checkout metrics plots && dvc checkout")
+    assert find_errors(output).endswith("git checkout dvc.lock metrics plots && dvc checkout -f")
     copy.run("git", "checkout", "params.yaml", "dvc.lock", "metrics", "plots")
-    copy.run("dvc", "checkout")
+    copy.run("dvc", "checkout", "-f")
     assert copy.results() == before and UP_TO_DATE in copy.run("dvc", "repro")
 
 

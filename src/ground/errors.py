@@ -141,7 +141,7 @@ def fail(text: str, code: int) -> NoReturn:
         sys.exit(code)
     stage_failed = "DVC_STAGE" in os.environ  # DVC deletes a stage's outputs before it runs
     hint = (
-        "; to restore the last commit's outputs: git checkout dvc.lock metrics plots && dvc checkout"
+        "; to restore the last commit's outputs: git checkout dvc.lock metrics plots && dvc checkout -f"
         if stage_failed
         else ""
     )
