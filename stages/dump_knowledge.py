@@ -21,7 +21,7 @@ from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.machine.collectives import is_main, run_on_main
 from src.machine.runtime import MachineSettings, start_machine
-from src.networks.checkpoint import load_model
+from src.networks.checkpoint import check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.knowledge import Knowledge
@@ -51,7 +51,9 @@ def main() -> None:
             print(f"{path}: removed, it is not in knowledge.teachers")
 
     for name in settings.teachers:
-        model, facts = load_model(TEACHERS / f"{name}.safetensors")
+        weights = TEACHERS / f"{name}.safetensors"
+        model, facts = load_model(weights)
+        check_facts(weights, facts, train.classes, pictures.size)
         model.to(device)
         base, batch_size = BASES[facts.base], choose_batch_size(settings.batch_size, *pictures.size)
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)

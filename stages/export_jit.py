@@ -22,7 +22,7 @@ from src.ground.files import write_json
 from src.ground.params import read
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
-from src.networks.checkpoint import load_model
+from src.networks.checkpoint import check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.decode import FORMATS as PICTURE_FORMATS
 from src.pictures.grey import read_grey_range
@@ -48,6 +48,7 @@ def main() -> None:
     rows = pick_rows(len(test.paths), settings.pictures)
     pictures = read_pictures("test", dct_scaling=False)  # decoded in full, as demos/classifier.py does
     check_count(pictures, test, "test")
+    check_facts(STUDENT, facts, test.classes, pictures.shape[1:3])
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     measured = np.concatenate([predict_probs(model, pictures[some], base, size, device) for some in batches])

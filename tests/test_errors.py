@@ -9,7 +9,7 @@ from conftest import ROOT, edit_params
 
 from src.ground.errors import LONGEST, UserError, keep_ends, list_some, spell_cause
 from src.ground.params import read, read_params
-from src.results.measuring import spell_difference
+from src.networks.checkpoint import spell_difference
 from src.teaching.teachers import KnowledgeSettings
 
 NAMES = [f"class_{number:04d}" for number in range(1000)]

@@ -4,10 +4,12 @@ import copy
 import json
 import random
 from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_settings, wrap_network
+from conftest import edit_params, make_settings, wrap_network
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,6 +19,9 @@ from src.networks.checkpoint import Facts, load_model, save_weights
 from src.networks.checks import check_round_trip, check_step, check_trace
 from src.networks.initial import build_initial
 from src.networks.libraries import build_model
+from src.pictures.grey import GREY_RANGE
+from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from stages import dump_knowledge, export_jit
 
 
 @pytest.mark.parametrize(
@@ -281,3 +286,34 @@ def test_a_damaged_weights_file_is_loaded_or_refused(tmp_path, facts_and_state):
         except UserError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"classes": ("c", "b", "a")}, "trained on the same 3 classes in another order than the data's"),
+        ({"classes": ("a", "b", "x")}, "trained on 3 classes, the data has 3: it lacks x, only it has c"),
+        ({"height": 64}, "trained at 64 x 32 pixels, the pictures are packed at 32 x 32"),
+    ],
+)
+@pytest.mark.parametrize("stage", [dump_knowledge, export_jit])
+def test_weights_of_other_classes_or_another_size_are_refused(
+    place, facts_and_state, stage, changes, message
+):
+    """The first would name the teacher's probabilities by the wrong classes, in silence."""
+    for split in ("train", "val", "test"):
+        for path in (manifest_path(split), pack_path(split)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        rows = "".join(f"{split}/{name}/1.png,{name},{name}\n" for name in "abc")
+        manifest_path(split).write_text(f"path,class,hash\n{rows}")
+        np.save(pack_path(split), np.zeros((3, 32, 32, 3), np.uint8))
+    CLASSES.write_text('["a", "b", "c"]')
+    GREY_RANGE.write_text('"file"')
+    edit_params(place, knowledge__min_accuracy=0.0, device="cpu")
+    facts, state = facts_and_state
+    for path in (export_jit.STUDENT, dump_knowledge.TEACHERS / "big.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, path, {"dojo": json.dumps(facts | changes)})
+    with pytest.raises(UserError, match=f"^{path.parts[0]}/models/.*: {message}"):
+        stage.main()
+    assert not Path("data/distill/distill_big.txt").exists() and not Path("data/export/student.pt").exists()

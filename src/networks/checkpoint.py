@@ -5,7 +5,7 @@ The facts are one JSON text under one key: several keys would be written in rand
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from src.ground.errors import UserError, shorten
+from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import open_atomically
 from src.ground.names import is_known
 from src.losses.bases import BASES
@@ -79,6 +79,29 @@ def load_model(path: Path) -> tuple[Network, Facts]:
         )
     facts = parse_facts(header, path)
     return rebuild(facts.arch, len(facts.classes), state, str(path)), facts
+
+
+def check_facts(path: Path, facts: Facts, classes: Sequence[str], size: tuple[int, int]) -> None:
+    """Refuse weights of other classes than the data's (C,), or trained at another height and width."""
+    if facts.classes != tuple(classes):
+        difference = spell_difference(facts.classes, classes)
+        raise UserError(f"{path}: trained on {difference} (use the data of its training)")
+    if (facts.height, facts.width) != size:
+        own, packed = f"{facts.height} x {facts.width}", f"{size[0]} x {size[1]}"
+        raise UserError(
+            f"{path}: trained at {own} pixels, the pictures are packed at {packed} (set images to {own})"
+        )
+
+
+def spell_difference(own: Sequence[str], packed: Sequence[str]) -> str:
+    """In what a network's classes differ from those of the data, in few words however many there are."""
+    lacking, unknown = sorted({*own} - {*packed}), sorted({*packed} - {*own})
+    if not lacking and not unknown:
+        return f"the same {len(own)} classes in another order than the data's"
+    parts = [f"it lacks {list_some(lacking)}"] * bool(lacking) + [f"only it has {list_some(unknown)}"] * bool(
+        unknown
+    )
+    return f"{len(own)} classes, the data has {len(packed)}: {', '.join(parts)}"
 
 
 def parse_facts(header: str, path: Path) -> Facts:
