@@ -30,11 +30,12 @@ from src.batches.data import TrainingSet
 from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
-from src.pictures.checking import DataSettings, Duplicates, check_split
+from src.pictures.checking import Duplicates, check_split
 from src.pictures.folders import Split
 from src.pictures.grey import GreyUse
 from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
+from src.pictures.settings import DataSettings
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
@@ -102,7 +103,7 @@ def pack_split(root: Path, split: Split) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
     ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
-    check_split(root, split, data, (SIDE, SIDE), True, Duplicates(), ledger, GreyUse(None), *paths)
+    check_split(split, data, (SIDE, SIDE), True, Duplicates(), ledger, GreyUse(None), *paths)
     return np.load(root / "x.npy", mmap_mode="r")
 
 

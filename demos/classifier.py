@@ -97,15 +97,15 @@ def decode(content, rule):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return decode_strictly(content, rule)
+            return decode_checked(content, rule)
         except Unreadable as bad:
             for pixels in without_metadata(content):
                 with contextlib.suppress(Unreadable):
-                    return decode_strictly(pixels, rule)
+                    return decode_checked(pixels, rule)
             raise bad from None
 
 
-def decode_strictly(content, rule):
+def decode_checked(content, rule):
     """The picture, after every check."""
     image = open_header(content, rule)
     (width, height), tags = image.size, getattr(image, "tag_v2", {})
@@ -125,7 +125,7 @@ def decode_strictly(content, rule):
             open_header(content, rule).verify()
             if simplejpeg and image.format in ("JPEG", "MPO"):
                 check_jpeg(content, image.mode)
-            full = read_grey_values(image)
+            full = read_unscaled(image)
             image.load()
         if lines:
             raise OSError(lines[0])
@@ -155,7 +155,7 @@ def find_orientation(image):
         return 1
 
 
-def read_grey_values(image):
+def read_unscaled(image):
     """The largest value of 16-bit grey; of a PGM, which Pillow would scale, before its pixels are decoded."""
     if image.format == "PPM" and image.mode == "I" and image.tile[0].codec_name != "raw":
         (tile,) = image.tile
@@ -207,43 +207,60 @@ def check_jpeg(content, mode):
     colours, smallest = {"L": ("GRAY", 1), "RGB": ("RGB", 1), "CMYK": ("CMYK", 8)}[mode]
     for _ in range(8):
         try:
-            return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
+            simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=True)
+            return
         except ValueError as error:
             found = re.search(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})", str(error))
-            if not found and "Invalid SOS parameters" not in str(error):
+            if found:
+                count, marker = int(found[1]), int(found[2], 16)
+                if 0xD0 <= marker < 0xD8 and count <= 4:
+                    return  # Pillow alone judges the rest
+                mended = cut_extraneous(content, count, marker)
+            else:
+                mended = reset_scans(content) if "Invalid SOS parameters" in str(error) else content
+            if mended == content:
                 raise
-            count, marker = (int(found[1]), int(found[2], 16)) if found else (0, 0xD0)
-            if 0xD0 <= marker < 0xD8 and count <= 4:
-                return simplejpeg.decode_jpeg(content, colours, min_factor=smallest, strict=False)
-            shorter = cut_extraneous(content, count, marker)
-            if shorter == content:
-                raise
-            content = shorter
+            content = mended
     raise ValueError("too many extraneous bytes")
 
 
 def cut_extraneous(content, count, marker):
     """A JPEG without bytes between its segments or, if there are none, `count` bytes of padding of a scan."""
-    kept, at, scans = [content[:2]], 2, []
-    while found := re.compile(rb"\xff+[\x01-\xfe]").search(content, at):
-        at, code = found.end(), content[found.end() - 1]
-        if code not in (0x01, *range(0xD0, 0xDA)):
-            at += max(int.from_bytes(content[at : at + 2], "big"), 2)
-        if code == 0xDA:
-            following = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(content, at)
-            at = following.start() if following else len(content)
-            scans.append(at)
-        kept.append(content[found.start() : at])
-        if code == 0xD9:
-            break
-    shorter = b"".join([*kept, content[at:]])
+    segments = list(find_segments(content))
+    end = segments[-1][3] if segments else 2
+    shorter = b"".join([content[:2], *(content[start:end] for _, start, _, end in segments), content[end:]])
     if shorter != content:
         return shorter
-    for end in scans:
+    for end in (end for marker, _, _, end in segments if marker == 0xDA):
         padding = content[end - count : end]
         if content[end + 1 : end + 2] == bytes([marker]) and (count <= 4 or len(set(padding)) == 1):
             return content[: end - count] + content[end:]
     return content
+
+
+def reset_scans(content):
+    """A sequential JPEG whose scans have the numbers that they should have; others have no effect."""
+    mended = bytearray(content)
+    for marker, _, data, _ in find_segments(content):
+        if marker == 0xDA:
+            mended[data - 3 : data] = 0, 63, 0
+    return bytes(mended)
+
+
+def find_segments(content):
+    """The segments of a JPEG: marker, start, end of the header, end."""
+    at = 2
+    while found := re.compile(rb"\xff+[\x01-\xfe]").search(content, at):
+        marker, data = content[found.end() - 1], found.end()
+        if marker not in (0x01, *range(0xD0, 0xDA)):
+            data += max(int.from_bytes(content[data : data + 2], "big"), 2)
+        at = data
+        if marker == 0xDA:
+            following = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]").search(content, data)
+            at = following.start() if following else len(content)
+        yield marker, found.start(), data, at
+        if marker == 0xD9:
+            return
 
 
 def without_metadata(content):
@@ -348,7 +365,8 @@ def main():
     try:
         network, facts = load(arguments.network)
     except (RuntimeError, ValueError, OSError) as error:
-        sys.exit(f"error: {arguments.network}: not an exported network ({str(error).splitlines()[0]})")
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on for a paragraph
+        sys.exit(f"error: {arguments.network}: not an exported network ({reason})")
     failed = False
     for path in list_paths(arguments.pictures):
         try:

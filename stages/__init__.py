@@ -10,11 +10,12 @@ from importlib.util import find_spec
 if find_spec("simplejpeg") is None:
     sys.exit(f"error: {sys.executable}: Dojo's packages are not found (use make, or: . .venv/bin/activate)")
 
-from src.ground.errors import UserError, fail
+from src.ground.errors import UserError, fail, show_interrupt
 from src.ground.libraries import check_libraries
 from src.ground.params import read
 from src.machine.isa import let_threads_sleep, limit_instructions
 
+sys.excepthook = show_interrupt  # stages then import torch, which takes seconds
 let_threads_sleep()
 try:
     limit_instructions(read(str, "cpu_isa"))

@@ -10,7 +10,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
-removes metrics and plots of other stages that dvc.lock records for the pictures of another data.root
+removes what dvc.lock records of other stages' figures for the pictures of another data.root
 run     python -m stages.check_images [--preflight: check params.yaml and the folders, open no picture]
 """
 
@@ -20,17 +20,12 @@ from pathlib import Path
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import (
-    DataSettings,
-    Duplicates,
-    ImageSettings,
-    check_split,
-    choose_grey_range,
-)
+from src.pictures.checking import Duplicates, check_split, choose_grey_range
 from src.pictures.folders import Split, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.pictures.settings import DataSettings, ImageSettings
 from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
@@ -60,14 +55,14 @@ def main() -> None:
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
     seen, counts = Duplicates(), {}
-    grey = GreyUse(choose_grey_range(images.grey_range, root, splits[0].files, data))
+    grey = GreyUse(choose_grey_range(images.grey_range, data, splits[0].files))
     write_grey_range(grey.range)
     packed = images.packs({split.name: len(split.files) for split in splits})
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         for split in splits:
             size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-            counts[split.name] = check_split(root, split, data, size, packed, seen, ledger, grey, *paths)
+            counts[split.name] = check_split(split, data, size, packed, seen, ledger, grey, *paths)
             print(ledger.count_split(split.name))
     write_refused(BAD, ledger.refused)
     for line in ledger.count_reasons():
@@ -80,16 +75,14 @@ def main() -> None:
         path.unlink()
     if stale:
         print(
-            f"removed {len(stale)} files of metrics and plots: they are of the pictures of another data.root"
+            f"removed the figures of another data.root's pictures ({len(stale)} of metrics, plots and data)"
         )
     if data.on_bad == "stop":
         stop(ledger.refused, splits, root)
-    for name in classes:
-        if not counts["train"][name]:
-            raise UserError(f"{root / 'train' / name}: no usable picture is left (see {BAD})")
-    for split in splits:
-        if not counts[split.name]:
-            raise UserError(f"{root / split.name}: no usable picture is left (see {BAD})")
+    emptied = [root / "train" / name for name in classes if not counts["train"][name]]
+    emptied += [root / name for name, count in counts.items() if not count]
+    if emptied:
+        raise UserError(*(f"{folder}: no usable picture is left (see {BAD})" for folder in emptied))
     totals = {name: count.total() for name, count in counts.items()}
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 

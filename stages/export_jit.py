@@ -27,7 +27,7 @@ from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.decode import FORMATS as PICTURE_FORMATS
 from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
-from src.pictures.reading import read_pictures
+from src.pictures.reading import check_count, read_pictures
 from src.results.export import FORMATS, ExportSettings, PictureRule, compare, pick_rows
 
 STUDENT = Path("data/models/student.safetensors")
@@ -47,6 +47,7 @@ def main() -> None:
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
     pictures = read_pictures("test", dct_scaling=False)  # decoded in full, as demos/classifier.py does
+    check_count(pictures, test, "test")
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     measured = np.concatenate([predict_probs(model, pictures[some], base, size, device) for some in batches])

@@ -22,6 +22,13 @@ KINDS = (  # format, modes that Pillow can save in it
 EACH_KIND = [(name, mode) for name, modes in KINDS for mode in modes]
 
 
+def encode(image, name, **options):
+    """The bytes of a file of Pillow's format `name`."""
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
 def draw(generator, mode, width, height):
     """Noise on a slope, in any mode."""
     if mode.startswith("I;16"):
@@ -38,19 +45,19 @@ def draw(generator, mode, width, height):
     return image.convert(mode)
 
 
-def write_grey_map(generator, image, plain):
-    """A PGM of any maxval over 255, which Pillow cannot write."""
-    pixels = np.asarray(image)
-    maxval = max(int(generator.choice([256, 1000, 4095, 65535])), int(pixels.max()))
-    head = f"P{2 if plain else 5}\n# a comment\n{image.width} {image.height}\n{maxval}\n".encode()
-    return head + (" ".join(map(str, pixels.ravel())).encode() if plain else pixels.astype(">u2").tobytes())
+def write_grey_map(magic, maxval, pixels):
+    """A PGM of any maxval over 255, which Pillow cannot write: P5, or P2 as plain text."""
+    values = pixels.astype(">u2").tobytes() if magic == "P5" else " ".join(map(str, pixels.ravel())).encode()
+    return f"{magic}\n# a comment\n{pixels.shape[1]} {pixels.shape[0]}\n{maxval}\n".encode() + values
 
 
 def make_picture(generator, name, mode, width, height, orientation=1):
     """The bytes of a picture file; 1 as `orientation` writes none."""
     image, options = draw(generator, mode, width, height), {}
     if name == "PPM" and mode.startswith("I;16"):
-        return write_grey_map(generator, image, plain=mode == "I;16B")
+        pixels = np.asarray(image)
+        maxval = max(int(generator.choice([256, 1000, 4095, 65535])), int(pixels.max()))
+        return write_grey_map("P2" if mode == "I;16B" else "P5", maxval, pixels)
     if name in ("JPEG", "MPO"):
         options = {"quality": int(generator.integers(30, 96)), "progressive": bool(generator.integers(2))}
     if name == "MPO" or (
@@ -74,9 +81,7 @@ def make_picture(generator, name, mode, width, height, orientation=1):
         exif[0x0112], exif[0x010F] = orientation, "maker"
         by_xmp = name in ("JPEG", "WEBP") and generator.random() < 0.3
         options |= {"xmp": XMP.format(orientation).encode()} if by_xmp else {"exif": exif.tobytes()}
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    content = buffer.getvalue()
+    content = encode(image, name, **options)
     if name == "TIFF" and mode == "I;16" and generator.integers(2):  # white is 0: X-rays
         content = content.replace(struct.pack("<HHIH", 262, 3, 1, 1), struct.pack("<HHIH", 262, 3, 1, 0))
     return content

@@ -648,6 +648,7 @@ def laboratory(tmp_path_factory):
     torn = {"plain": rows["plain"], "torn": ["student.batch_size=100"], "bce": rows["bce"]}
     broken = TABLE | {"rows": torn, "seeds": [1]}
     file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken, "single": single}}
+    file = json.loads(json.dumps(file))  # without the same list in two places, which YAML would alias
     (project.folder / "ablations.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
     project.run("dvc", "repro")
     project.commit("results")

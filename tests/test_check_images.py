@@ -13,11 +13,12 @@ from conftest import edit_params
 from PIL import Image
 
 from src.ground.errors import UserError
-from src.pictures import checking
+from src.pictures import checking, opening
 from src.pictures.decode import decode
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
+from src.pictures.settings import DataSettings
 from stages import check_images
 
 
@@ -124,9 +125,10 @@ def test_the_ledger_adds_up_to_all_files(place, data, capfd):
     output, errors = capfd.readouterr()
     assert "train: 79 files: 22 taken, 6 refused, 51 passed over" in output
     assert (
-        "passed over: 50 in a folder inside a class folder, 1 junk of Windows, 1 in no class folder" in output
+        "passed over: in a folder inside a class folder (50), junk of Windows (1), in no class folder (1)"
+        in output
     )
-    assert "taken with a remark: 1 animated, 1 one colour" in output and not errors
+    assert "taken with a remark: animated (1), one colour (1)" in output and not errors
     assert ledger["val/red/moving.gif"] == ("taken", "animated: the first of 3 frames is taken")
 
 
@@ -158,9 +160,9 @@ def end_process(content, *_):
 def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
     for number, text in enumerate(("kill SIGKILL", "kill SIGSEGV", "raise", "memory")):
         (data / f"train/green/{number}.png").write_text(text)
-    monkeypatch.setattr(checking, "decode", end_process)
+    monkeypatch.setattr(opening, "decode", end_process)
     monkeypatch.setattr(checking, "CHUNK", 2)
-    monkeypatch.setattr(checking, "is_known", lambda head: True)
+    monkeypatch.setattr(opening, "is_known", lambda head: True)
     edit_params(place, data__on_bad="skip")
     check_images.main()
     died = "fatal: decoding it ended the process, killed by {} (save it again, smaller, or remove it)"
@@ -179,7 +181,7 @@ def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd
         os.write(2, b"odd tag\nodd tag\n")
         return decode(content, *_)
 
-    monkeypatch.setattr(checking, "decode", complain)
+    monkeypatch.setattr(opening, "decode", complain)
     check_images.main()
     assert capfd.readouterr().err == ""
     assert read_ledger()["val/red/0.png"] == ("taken", "decoder's warning: odd tag")
@@ -191,8 +193,8 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path = tmp_path / "junk.jpg"
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
-    settings = checking.DataSettings(root="", on_bad="skip", min_side=8, max_pixels=64_000_000)
-    reason = checking.check_file(tmp_path, settings, None, None, ("junk.jpg", "x")).reason
+    settings = DataSettings(root=str(tmp_path), on_bad="skip", min_side=8, max_pixels=64_000_000)
+    reason = opening.check_file(settings, None, None, ("junk.jpg", "x")).reason
     expected = (
         "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
     )
@@ -240,12 +242,14 @@ def test_a_test_picture_that_is_also_in_train_is_refused(place, data):
     assert read_ledger()["train/blue/twice.bmp"] == ("taken", "repeated: the same pixels as train/blue/4.png")
 
 
-def test_a_class_without_valid_pictures_is_reported(place, data):
-    for path in (data / "train/green").iterdir():
+def test_folders_without_valid_pictures_are_all_reported(place, data):
+    for path in (*(data / "train/green").iterdir(), *(data / "test").glob("*/*")):
         path.write_bytes(b"")
     edit_params(place, data__on_bad="skip")
-    with pytest.raises(UserError, match=r"train/green: no usable picture is left"):
+    with pytest.raises(UserError) as error:
         check_images.main()
+    left = "no usable picture is left (see data/bad_images.csv)"
+    assert str(error.value) == f"{data}/train/green: {left}\n{data}/test: {left}"
 
 
 def test_preflight_opens_nothing(data, monkeypatch):

@@ -2,23 +2,19 @@
 
 import io
 import os
+import re
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from odd_pictures import make_mutations
+from odd_pictures import encode, make_mutations, write_grey_map
 from PIL import Image
 
-from src.pictures.decode import BadPicture, decode, decode_sound, hash_pixels
+from src.pictures.decode import BadPicture, decode, hash_pixels
+from src.pictures.reduced import decode_sound
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
-
-
-def encode(image, name, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
 
 
 def read(content):
@@ -53,11 +49,6 @@ def test_transparent_pixels_are_black():
 
 
 RAMP = np.linspace(0, 4095, 80).astype(np.uint16).reshape(8, 10)  # 12 bits
-
-
-def write_grey_map(magic, maxval, pixels):
-    values = pixels.astype(">u2").tobytes() if magic == "P5" else " ".join(map(str, pixels.ravel())).encode()
-    return f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{maxval}\n".encode() + values
 
 
 def write_12_bit_tiff(pixels):
@@ -268,6 +259,39 @@ def test_numbers_without_effect_in_a_jpeg_are_no_damage():
 
 def test_padding_between_jpeg_segments_is_allowed():
     assert read(JPEG[:2] + b"\xff" * 7 + JPEG[2:]).size == (60, 40)
+
+
+@pytest.mark.parametrize("scan", [bytes([0, 0, 0]), bytes([0, 63, 1]), bytes([1, 63, 16])])
+def test_numbers_without_effect_in_a_jpeg_hide_no_damage(scan):
+    """Of 30 damaged copies as many are refused as with the usual numbers, and each that is cut short."""
+    plain = encode(Image.effect_mandelbrot((200, 150), (-2, -1, 1, 1), 60).convert("RGB"), "JPEG")
+    start, generator, refused = plain.index(b"\xff\xda") + 14, np.random.default_rng(0), 0
+
+    def change(content):
+        return content[: start - 3] + scan + content[start:]
+
+    assert decode(change(plain), 8, 10**6).image.tobytes() == decode(plain, 8, 10**6).image.tobytes()
+    for _ in range(30):
+        at = int(generator.integers(start, len(plain) - 400))
+        damaged = plain[:at] + generator.bytes(300) + plain[at + 300 :]
+        assert fails(decode, change(damaged), 8, 10**6) == fails(decode, damaged, 8, 10**6)
+        assert fails(decode, change(plain)[:at], 8, 10**6)
+        refused += fails(decode, damaged, 8, 10**6)
+    assert refused > 25
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_bytes_before_restarts_hide_no_jpeg_that_is_cut_short(count):
+    """What is accepted can also be read unpacked and by Pillow, which refuses a file without its end."""
+    rows = encode(Image.effect_mandelbrot((200, 150), (-2, -1, 1, 1), 60), "JPEG", restart_marker_rows=1)
+    generator = np.random.default_rng(0)
+    padded = re.sub(rb"\xff[\xd0-\xd7]", lambda found: b"\x5a" * count + found[0], rows)
+    assert len(padded) == len(rows) + 18 * count
+    start = rows.index(b"\xff\xda") + 10
+    assert not fails(decode, padded, 8, 10**6)
+    assert decode(padded, 8, 10**6).image.tobytes() == Image.open(io.BytesIO(padded)).convert("RGB").tobytes()
+    for _ in range(30):
+        assert fails(decode, padded[: generator.integers(start, len(padded) - 1)], 8, 10**6)
 
 
 MARKERS = {"DQT": b"\xff\xdb", "SOS": b"\xff\xda", "EOI": b"\xff\xd9"}

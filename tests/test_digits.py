@@ -6,7 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from src.ground.digits import list_chunks, round_digits, write_rows
+from src.ground.chunks import list_chunks
+from src.ground.digits import round_digits, write_rows
 
 GENERATOR = np.random.default_rng(0)
 NEAR = 10.0 ** -np.arange(320.0)

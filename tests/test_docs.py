@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
 from ruamel.yaml import YAML
 
 from src.ground.errors import UserError
@@ -134,6 +135,17 @@ def test_make_docs_restores_tables_and_draws_the_same_plots(manual, capsys):
     assert page.read_text() == whole and "curriculum-demo" in capsys.readouterr().out
     main()
     assert [picture.read_bytes() for picture in pictures] == first and first[1].startswith(b"\x89PNG")
+
+
+def test_the_committed_pictures_are_those_of_the_committed_figures(manual):
+    """Text may be drawn a shade differently elsewhere: fewer than one pixel in a thousand differs clearly."""
+    main()
+    for path in (networks.PICTURE, demo.PICTURE):
+        drawn, committed = (
+            np.asarray(Image.open(root / path).convert("L"), dtype=int) for root in (manual, ROOT)
+        )
+        assert drawn.shape == committed.shape, f"{path} (make docs)"
+        assert (np.abs(drawn - committed) > 64).mean() < 0.001, f"{path} (make docs)"
 
 
 def test_counts_by_hand():

@@ -1,9 +1,13 @@
 """Messages of errors: one line each and short, however much a user's file holds."""
 
-import pytest
-from conftest import edit_params
+import signal
+import subprocess
+import sys
 
-from src.ground.errors import LONGEST, UserError, keep_ends, list_some
+import pytest
+from conftest import ROOT, edit_params
+
+from src.ground.errors import LONGEST, UserError, keep_ends, list_some, spell_cause
 from src.ground.params import read, read_params
 from src.results.measuring import spell_difference
 from src.teaching.teachers import KnowledgeSettings
@@ -64,3 +68,33 @@ def test_a_line_end_after_a_word_is_refused(place, key, value):
     edit_params(place, **{key: value})
     with pytest.raises(UserError, match=f"params.yaml: {key.replace('__', '.')}: must be "):
         read_params()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"5", b"", b"<<<<<<< HEAD\n{}"])
+def test_a_broken_schema_is_one_line(place, content):
+    (place / "params.schema.json").unlink()
+    (place / "params.schema.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"^params.schema.json: not .*\(make schema writes it\)$"):
+        read_params()
+
+
+def test_a_folder_in_place_of_a_file_is_named_as_such(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        tmp_path.read_bytes()
+    assert spell_cause(error.value) == "a folder, not a file (rename or remove it)"
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line():
+    """A module that the stage imports sends the signal in place of a user."""
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module('stages.check_images', run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stderr == "error: stopped by Ctrl-C (run the same command to start again)\n"
+    assert ended.returncode == -signal.SIGINT

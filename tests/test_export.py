@@ -124,6 +124,7 @@ def test_demo_refuses_a_file_that_is_not_a_network(tmp_path, capsys, monkeypatch
     lines, errors, code = call_demo(capsys, monkeypatch, network, "y.png")
     assert code == 1 and not lines and len(errors) == 1
     assert errors[0].startswith(f"error: {network}: not an exported network")
+    assert len(errors[0]) < len(str(network)) + 150
 
 
 def test_facts_are_stored_in_the_file(shipped):

@@ -138,7 +138,7 @@ def test_a_failed_stage_says_how_to_restore_its_outputs(capsys, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     with pytest.raises(SystemExit):
         run(make_main(UserError("a: wrong (fix it)")))
-    hint = "; to restore the previous outputs: git checkout metrics plots && dvc checkout\n"
+    hint = "; to restore the last commit's outputs: git checkout dvc.lock metrics plots && dvc checkout\n"
     assert capsys.readouterr().err == f"error: a: wrong (fix it){hint}"
 
 

@@ -211,6 +211,31 @@ def test_a_root_that_cannot_be_found_is_explained(tmp_path, monkeypatch, root, e
     assert expected.format(home=tmp_path) in str(error.value)
 
 
+@pytest.mark.parametrize("root", ["/", "/usr", "/dev/", "/proc/self"])
+def test_nobody_is_told_to_move_a_folder_of_the_system(root):
+    with pytest.raises(UserError, match=r"a folder of the system \(set data.root") as error:
+        scan(Path(root))
+    assert "mv " not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["dev", "eval", "Validation"])
+def test_a_folder_without_pictures_is_not_taken_for_a_split(tiny_images, name):
+    shutil.rmtree(tiny_images / "val")
+    (tiny_images / name / "folder").mkdir(parents=True)
+    (tiny_images / name / "folder/code.py").write_text("")
+    (tiny_images / name / "locked").mkdir(mode=0)
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    assert "no such folder (create it, one folder per class" in str(error.value)
+
+
+def test_a_train_without_pictures_is_not_where_the_pictures_are(tiny_images):
+    add_level(tiny_images)
+    (tiny_images / "a library/train/source").mkdir(parents=True)
+    with pytest.raises(UserError, match="set data.root to .*/photos v2/images"):
+        scan(tiny_images)
+
+
 def test_a_class_missing_in_val_is_a_warning(tiny_images):
     shutil.rmtree(tiny_images / "val/red")
     _, classes, warnings = scan(tiny_images)
@@ -254,6 +279,15 @@ def remove_pictures(root):
 def add_non_utf8_name(root):
     Image.new("RGB", (9, 9)).save(os.fsencode(root / "train/red") + b"/l\xe9.png", "PNG")
     return r"train/red: the name b'l\xe9.png' is not UTF-8"
+
+
+def test_every_name_that_is_not_utf8_counts(tiny_images):
+    """The line after the last one printed says how many more there are."""
+    for number in range(30):
+        open(os.fsencode(tiny_images / "train/red") + b"/%d\xe9.png" % number, "wb").close()
+    with pytest.raises(UserError) as error:
+        scan(tiny_images)
+    assert len(str(error.value).splitlines()) == 30
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from conftest import load_demo
-from odd_pictures import EACH_KIND, make_mutations, make_pictures
+from odd_pictures import EACH_KIND, encode, make_mutations, make_pictures
 from PIL import Image
 
 from src.pictures.decode import FORMATS, BadPicture, decode
@@ -102,12 +102,6 @@ def test_demo_refuses_what_check_images_refuses(count):
         assert agree(content), what
 
 
-def save(image, name, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
-
-
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
 DRAWING = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n"
 
@@ -118,14 +112,14 @@ DRAWING = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nsh
         (b"", "empty file"),
         (b"hello world", "not a readable picture"),
         (DRAWING, "not a readable picture"),
-        (save(PHOTO, "ICO"), "not a readable picture"),
-        (save(PHOTO, "TGA"), "not a readable picture"),
-        (save(PHOTO, "PCX"), "not a readable picture"),
-        (save(PHOTO.resize((7, 30)), "PNG"), "too small: 7 x 30 pixels, at least 8 are needed"),
-        (save(Image.new("1", (2001, 1000)), "PNG"), "too large: 2001 x 1000 pixels, the limit is 2000000"),
-        (save(PHOTO.convert("F"), "TIFF"), "float pixels have no known range"),
-        (save(PHOTO, "PNG")[:-900], "broken PNG"),
-        (save(PHOTO, "TIFF", tiffinfo={254: 1}), "a camera's raw picture is not read"),
+        (encode(PHOTO, "ICO"), "not a readable picture"),
+        (encode(PHOTO, "TGA"), "not a readable picture"),
+        (encode(PHOTO, "PCX"), "not a readable picture"),
+        (encode(PHOTO.resize((7, 30)), "PNG"), "too small: 7 x 30 pixels, at least 8 are needed"),
+        (encode(Image.new("1", (2001, 1000)), "PNG"), "too large: 2001 x 1000 pixels, the limit is 2000000"),
+        (encode(PHOTO.convert("F"), "TIFF"), "float pixels have no known range"),
+        (encode(PHOTO, "PNG")[:-900], "broken PNG"),
+        (encode(PHOTO, "TIFF", tiffinfo={254: 1}), "a camera's raw picture is not read"),
     ],
 )
 def test_demo_names_the_reason(content, reason):
@@ -142,11 +136,11 @@ def test_demo_starts_no_other_program(monkeypatch):
 
 def test_demo_accepts_what_exceeds_pillows_own_limit(monkeypatch):
     """Pillow warns above 89 million pixels and fails above 179; data.max_pixels is the limit here."""
-    content = save(Image.new("1", (20000, 9000)), "PNG")
+    content = encode(Image.new("1", (20000, 9000)), "PNG")
     monkeypatch.setitem(RULE, "max_pixels", 2 * 10**8)
     assert DEMO.open_header(content, RULE).size == (20000, 9000) and Image.MAX_IMAGE_PIXELS is None
 
 
 def test_demo_without_simplejpeg_reads_sound_jpegs_alike(monkeypatch):
     monkeypatch.setattr(DEMO, "simplejpeg", None)
-    assert agree(save(PHOTO, "JPEG"))
+    assert agree(encode(PHOTO, "JPEG"))

@@ -215,7 +215,9 @@ def test_all_problems_are_reported_at_once(place):
     assert len(catch_refusal(place).splitlines()) == 3
 
 
-CHANGED = "(git diff params.yaml shows what changed)"
+CHANGED = "(a name with signs such as : * { belongs in quotes; git diff params.yaml shows what changed)"
+ALIAS = "write its value out, or a name in quotes (-S changes all its places)"
+IN_QUOTES = "(write it in quotes, in the file itself: -S drops them)"
 
 
 @pytest.mark.parametrize(
@@ -231,9 +233,9 @@ CHANGED = "(git diff params.yaml shows what changed)"
         (b"- 1\n", "empty or not a mapping of keys (git checkout params.yaml restores it)"),
         (b"[" * 100_000, "line 1: nested more than 20 levels deep (git diff shows what changed)"),
         (b"? [a]\n: 1\n", "line 1: a list or mapping as key (write its text in quotes)"),
-        (b"a: &b {c: 1}\nd: *b\n", "line 2: alias *b: write its value out (-S would change all its places)"),
-        (b"a: &a [*a]\n", "line 1: alias *a: write its value out (-S would change all its places)"),
-        (b"a: !!int x\n", "line 1: tag tag:yaml.org,2002:int (remove it)"),
+        (b"a: &b {c: 1}\nd: *b\n", f"line 2: alias *b: {ALIAS}"),
+        (b"a: &a [*a]\n", f"line 1: alias *a: {ALIAS}"),
+        (b"a: !!int x\n", "line 1: tag tag:yaml.org,2002:int (remove it, or write a name in quotes)"),
         (b"a: 2024-99-99\n", "line 1: 2024-99-99 is read as a date, not as text (write it in quotes)"),
         (b"seed: " + b"9" * 5000, "line 1: a number of 5000 digits (at most 320)"),
         (b'a: "\\0"\n', 'line 1: "\\0" is in no name (remove it)'),
@@ -242,6 +244,12 @@ CHANGED = "(git diff params.yaml shows what changed)"
         ("a: 1\n".encode("utf-16"), "line 1: UTF-16, not UTF-8 (save the file as UTF-8)"),
         ("a: 1\n".encode("utf-16-le"), "line 1: control character U+0000 (remove it)"),
         (b"a: 1\n# \x07\n", "line 2: control character U+0007 (remove it)"),
+        (b"w: {12:30: 5}\n", f"line 1, column 7: found unexpected ':' {CHANGED}"),
+        (b"w:\n  a: b: 5\n", f"line 2, column 7: mapping values are not allowed in this context {CHANGED}"),
+        (b"w: {@at: 5}\n", f"line 1, column 5: found character that cannot start any token {CHANGED}"),
+        (b"w:\n  *star: 5\n", f"line 2: alias *star: {ALIAS}"),
+        (b"w: {!bang: 5}\n", "line 1: tag !bang: (remove it, or write a name in quotes)"),
+        (b"w: {&and: 5}\n", f"line 1: key (empty) is read as nothing, not as text {IN_QUOTES}"),
         ("a: 1\nb: \x85c\nd: [\n".encode(), f"line 4, column 1: could not find expected ':' {CHANGED}"),
     ],
 )  # fmt: skip
@@ -435,6 +443,8 @@ def test_every_mapping_by_class_is_known_to_the_rules():
          ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
         ({"demo__train": 1500, "demo__val": 290},
          ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
+        ({"data__min_side": 1e200},
+         ["data: max_pixels must be at least min_side x min_side, inf, got 64000000"]),
         ({"data__min_side": 8001},
          ["data: max_pixels must be at least min_side x min_side, 64016001, got 64000000"]),
         ({"curriculum__weights": [1.0]},

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ from odd_pictures import EACH_KIND, make_picture, make_pictures
 from PIL import Image
 
 from src.ground.errors import UserError
-from src.ground.files import read_json
-from src.pictures.decode import decode, decode_sound
-from src.pictures.grey import GREY_RANGE
+from src.ground.files import read_json, sha256
+from src.pictures.decode import decode
+from src.pictures.grey import GREY_RANGE, read_grey_range
 from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path, read_manifest
-from src.pictures.reading import FilePictures, read_pictures, resize_pictures
+from src.pictures.reading import FilePictures, read_learning_pictures, read_pictures, resize_pictures
+from src.pictures.reduced import decode_sound
 from stages import check_images
 
 PHOTOS = ROOT.parent / "shared/data/clothing/test"
@@ -214,3 +216,92 @@ def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
             np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8).to_rgb(None), 64, 64))).mean()
         )
     assert 0 < np.mean(means) < 0.5
+
+
+SOUND = {
+    "data/manifest/classes.json": b'["a", "b"]',
+    "data/manifest/train.csv": b"path,class,hash\ntrain/a/1.png,a,0\ntrain/b/1.png,b,1\n",
+    "data/manifest/grey_range.json": b'"file"',
+}
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A project's folder with what check_images writes for a train of two pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in SOUND.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "data/packed").mkdir()
+    np.save("data/packed/train.npy", np.zeros((2, 4, 4, 3), np.uint8))
+    return tmp_path
+
+
+def test_a_manifest_is_read(written):
+    assert read_manifest("train").paths == ["train/a/1.png", "train/b/1.png"]
+    assert read_manifest("train").sha256 == sha256(written / "data/manifest/train.csv")
+    assert read_grey_range() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"5", b"null", b'["a"]', b'["a", "a"]', b"[1]"])
+def test_broken_classes_are_an_error_that_names_the_file(written, content):
+    (written / "data/manifest/classes.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"^data/manifest/(classes.json|train.csv): .*\(.*\)$"):
+        read_manifest("train")
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"", "line 1: must be path,class,hash"),
+        (b"path,class,hash\n", "no pictures"),
+        (b"path,class\ntrain/a/1.png,a\n", "line 1: must be path,class,hash"),
+        (b"path,class,hash\ntrain/a/1.png,a,0\ntrain/b/1.p", "line 3: 1 values, not 3"),
+        (b"path,class,hash\ntrain/a/1.png,c,0\n", "line 2: data/manifest/classes.json has no class c"),
+        (b"path,class,hash\ntrain/\xff/1.png,c,0\n", "line 2: not UTF-8"),
+        (b"<<<<<<< HEAD\npath,class,hash\n", "line 1: must be path,class,hash"),
+    ],
+)
+def test_a_broken_manifest_is_an_error_that_names_the_line(written, content, expected):
+    (written / "data/manifest/train.csv").write_bytes(content)
+    with pytest.raises(UserError, match="^data/manifest/train.csv: ") as error:
+        read_manifest("train")
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", "5", "null", '"set"', "[5, 1]", '[0, "a"]', "[0, 1, 2]",
+     "[NaN, 1]", "[-1, 5]", "[true, 5]"],
+)  # fmt: skip
+def test_a_broken_grey_range_is_an_error(written, content):
+    (written / "data/manifest/grey_range.json").write_text(content)
+    with pytest.raises(UserError, match="^data/manifest/grey_range.json: not a range of grey"):
+        read_grey_range()
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 150])
+def test_a_truncated_pack_is_an_error(written, size):
+    pack = written / "data/packed/train.npy"
+    pack.write_bytes(pack.read_bytes()[:size])
+    with pytest.raises(UserError, match="^data/packed/train.npy: damaged or not a pack"):
+        read_pictures("train", False)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((2, 4, 4, 3), np.float32), np.zeros((2, 48), np.uint8), np.array([{}])]
+)
+def test_a_pack_of_something_else_is_an_error(written, pixels):
+    np.save("data/packed/train.npy", pixels)
+    with pytest.raises(UserError, match="^data/packed/train.npy: "):
+        read_pictures("train", False)
+
+
+def test_a_pack_of_another_number_of_pictures_is_an_error(written):
+    """Otherwise labels and pictures are paired wrongly, in silence."""
+    for name in ("manifest/val.csv", "packed/val.npy"):
+        shutil.copy(written / "data" / name.replace("val", "train"), written / "data" / name)
+    assert len(read_learning_pictures(False).train_pictures) == 2
+    np.save("data/packed/val.npy", np.zeros((3, 4, 4, 3), np.uint8))
+    with pytest.raises(UserError, match="val.npy: 3 pictures, data/manifest/val.csv lists 2"):
+        read_learning_pictures(False)

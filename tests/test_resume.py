@@ -509,6 +509,20 @@ def test_a_system_without_fcntl_is_one_line(tmp_path, monkeypatch):
             pass
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", None])
+def test_a_broken_list_of_another_runs_inputs_ends_no_training(run_folder, content):
+    with pytest.raises(Killed), open_state("train_student", "", CPU) as state:
+        state.track(weights=torch.nn.Linear(1, 1))
+        state.save()
+        raise Killed
+    inputs = state.folder / "inputs.json"
+    inputs.unlink()
+    inputs.mkdir() if content is None else inputs.write_bytes(content)
+    edit_params(run_folder, student__lr=0.5)
+    with open_state("train_student", "", CPU) as other:
+        assert other.folder != state.folder
+
+
 def test_older_unfinished_runs_are_removed_unless_they_run(run_folder, capsys):
     folders = []
     for number in range(7):

@@ -6,7 +6,7 @@ from conftest import edit_params
 
 import src.teaching.curriculum
 import src.teaching.targets
-from src.ground.digits import list_chunks
+from src.ground.chunks import list_chunks
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.teaching.curriculum import (

@@ -59,6 +59,11 @@ def test_stages_refuse_other_libraries_than_are_recorded(place, capsys):
         Path("libraries.yaml").write_text(damaged)
         with pytest.raises(UserError, match="^libraries.yaml: not a mapping of versions"):
             check_libraries()
+    Path("libraries.yaml").unlink()
+    Path("libraries.yaml").mkdir()
+    with pytest.raises(UserError, match="^libraries.yaml: not a mapping of versions"):
+        check_libraries()
+    Path("libraries.yaml").rmdir()
     tools.libraries.main()
     check_libraries()
 
@@ -109,6 +114,13 @@ def test_a_relative_root_is_noted(place, monkeypatch, capsys):
         preflight.main()
         output = capsys.readouterr().out
         assert output.rstrip().endswith(note) and bool(output) == bool(note)
+
+
+def test_preflight_refuses_arguments_that_it_does_not_take():
+    words = ["-m", "tools.preflight", "--stage"]
+    result = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    line = "error: preflight: unrecognized arguments: --stage (--help lists what it takes)\n"
+    assert (result.returncode, result.stderr) == (1, line)
 
 
 def test_every_package_is_pinned_by_version_and_hash():

@@ -63,4 +63,4 @@ def check_git(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, arguments=["--stages"])

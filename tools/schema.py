@@ -24,8 +24,8 @@ from src.ground.files import open_atomically
 from src.ground.kinds import EntryName, Workers
 from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
-from src.pictures.checking import DataSettings, ImageSettings
 from src.pictures.demo import DemoSettings
+from src.pictures.settings import DataSettings, ImageSettings
 from src.results.export import ExportSettings
 from src.results.measuring import EvaluateSettings
 from src.teaching.curriculum import CurriculumSettings

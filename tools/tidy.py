@@ -8,7 +8,6 @@ writes  data/models/teachers, metrics/teacher, plots/teacher
 run     python -m tools.tidy
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from src.ground.errors import run
@@ -20,19 +19,9 @@ TEACHERS = Path("data/models/teachers")
 
 def main() -> None:
     teachers = read(tuple[str, ...], "knowledge.teachers")
-    figures = find_dropped_figures(teachers)
-    for path in figures:
+    for path in (*find_dropped(TEACHERS, teachers), *find_dropped_figures(teachers)):
         path.unlink()
-    for path in (*remove_dropped(TEACHERS, teachers), *figures):
         print(f"{path}: removed, it is not in knowledge.teachers")
-
-
-def remove_dropped(folder: Path, teachers: Sequence[str]) -> list[Path]:
-    """Remove the weights of all teachers but those listed; returns what is gone."""
-    dropped = find_dropped(folder, teachers)
-    for path in dropped:
-        path.unlink()
-    return dropped
 
 
 if __name__ == "__main__":

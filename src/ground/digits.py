@@ -3,20 +3,19 @@
 N rows, C numbers in each.
 """
 
-import csv
+import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 import numpy as np
 
+from src.ground.files import start_csv
+
 DIGITS = 9
 POWERS = np.array([float(f"1e{exponent}") for exponent in range(23)])  # the powers of 10 that are exact
-PLACES = (
-    np.array(  # by which the smallest number of a binary exponent, from -1023, is shifted to DIGITS digits
-        [min(max(DIGITS - 1 - math.floor(math.log10(2) * (biased - 1023)), 0), 22) for biased in range(2048)]
-    )
-)
+SMALLEST = np.floor(math.log10(2) * (np.arange(2048) - 1023)).astype(int)  # decimal exponents by binary ones
+PLACES = np.clip(DIGITS - 1 - SMALLEST, 0, 22)  # by which such a number is shifted to DIGITS digits
 CHUNK = 2**13  # numbers that are rounded at once: they stay in the cache, and malloc keeps their memory
 
 
@@ -58,19 +57,8 @@ def write_rows(file: IO[str], heads: Iterable[Sequence[str]], numbers: Iterable[
         file.write(f"{join_texts(head)},{','.join([f'%.{DIGITS}g'] * len(values)) % tuple(values)}\n")
 
 
-class Echo:
-    """A csv.writer's file that hands each row back instead of writing it."""
-
-    def write(self, row: str) -> str:
-        return row[:-2]
-
-
 def join_texts(texts: Sequence[str]) -> str:
-    """The texts as CSV, without the row's end; read back unchanged by csv.reader, as with `start_csv`."""
-    return csv.writer(Echo(), lineterminator="\r\n").writerow(texts)
-
-
-def list_chunks(count: int, width: int, most: int = 2**22) -> Iterator[slice]:
-    """`count` rows of `width` numbers in parts of at most `most` numbers, but at least one row."""
-    step = max(1, most // max(1, width))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+    """The texts as a row of CSV, without its end."""
+    row = io.StringIO()
+    start_csv(row).writerow(texts)
+    return row.getvalue().removesuffix("\n")

@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 LONGEST = 1000  # characters of a line
 MOST = 20  # lines of problems that are printed
+INTERRUPTED = "stopped by Ctrl-C (run the same command to start again)"
 KILLED_BY = 128  # plus a signal's number: the exit code of a process that the signal killed
 
 
@@ -48,14 +50,19 @@ def keep_ends(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - end - 5]} ... {text[-end:]}"
 
 
-def shorten(error: object, most: int) -> str:
+def shorten(error: object, most: int = LONGEST) -> str:
     """What an exception says, or any other text, on one line of at most `most` characters."""
     return " ".join(str(error).split())[:most]
 
 
+def cut(text: str, most: int = 100) -> str:
+    """A text's first characters, at most `most`, with ... if there are more."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def list_some(names: Sequence[str], most: int = 5) -> str:
     """The names in a message, at most the first `most` of them and each of at most 50 characters."""
-    some = ", ".join(name if len(name) <= 50 else f"{name[:49]}..." for name in names[:most])
+    some = ", ".join(cut(name, 50) for name in names[:most])
     return f"{some}, ..." if len(names) > most else some
 
 
@@ -95,28 +102,34 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
         text = shorten(error, 100)
         fail(f"out of memory{': ' if text else ''}{text} (smaller batches or a larger machine)", code=1)
     except KeyboardInterrupt:
-        fail("stopped by Ctrl-C (run the same command to start again)", code=KILLED_BY + signal.SIGINT)
+        fail(INTERRUPTED, code=KILLED_BY + signal.SIGINT)
     except Stopped as stopped:
         fail(str(stopped), code=KILLED_BY + stopped.signum)
 
 
+def show_interrupt(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """For sys.excepthook: shows Ctrl-C outside `run`, as while modules are imported, in one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {INTERRUPTED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
 def check_arguments(known: Sequence[str], text: str) -> None:
     """Refuse an argument that is not among `known`; `--help` prints `text` and exits."""
-    for word in sys.argv[1:]:
-        if word in ("-h", "--help"):
-            print(text)
-            sys.exit(0)
-        if word not in known:
-            command = Path(sys.argv[0]).stem
-            raise UserError(
-                f"{command}: unknown argument {word!r} (it takes {' '.join([*known, '--debug'])})"
-            )
+    layout, command = argparse.RawDescriptionHelpFormatter, Path(sys.argv[0]).stem
+    parser = Parser(prog=command, description=text, formatter_class=layout, allow_abbrev=False)
+    for word in (*known, "--debug"):
+        parser.add_argument(word, action="store_true")
+    parser.parse_args()
 
 
 def spell_cause(error: OSError) -> str:
     """What the system says about a file, and what to do."""
     if isinstance(error, FileNotFoundError):
         return "not found (make repro creates what the stages write)"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file (rename or remove it)"
     if error.errno in FULL_OR_CLOSED:
         return f"{error.strerror} (free some space there or make it writable)"
     return f"{error.strerror} (--debug shows where)"
@@ -128,7 +141,7 @@ def fail(text: str, code: int) -> NoReturn:
         sys.exit(code)
     stage_failed = "DVC_STAGE" in os.environ  # DVC deletes a stage's outputs before it runs
     hint = (
-        "; to restore the previous outputs: git checkout metrics plots && dvc checkout"
+        "; to restore the last commit's outputs: git checkout dvc.lock metrics plots && dvc checkout"
         if stage_failed
         else ""
     )

@@ -3,6 +3,7 @@
 import csv
 import glob
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -82,19 +83,24 @@ def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder, not a file (rename or remove it)")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{path}: line {find_undecodable(path)}: not UTF-8 (convert the file: iconv -f latin1 -t "
-                "utf-8, or -f utf-16 for a file of Windows)"
-            ) from None
-        except csv.Error as error:
-            raise UserError(f"{path}: line {reader.line_num}: not CSV: {error} (rewrite the file)") from None
+    with open(path, "rb") as file:
+        yield from parse_csv(file, path)
+
+
+def parse_csv(content: IO[bytes], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """As read_csv, of a file's content; `path` is its name in errors."""
+    reader = csv.reader(io.TextIOWrapper(content, encoding="utf-8-sig", newline=""))
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except UnicodeDecodeError:
+        raise UserError(
+            f"{path}: line {find_undecodable(path)}: not UTF-8 (convert the file: iconv -f latin1 -t "
+            "utf-8, or -f utf-16 for a file of Windows)"
+        ) from None
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: not CSV: {error} (rewrite the file)") from None
 
 
 def find_undecodable(path: Path) -> int:

@@ -43,7 +43,7 @@ def read_recorded() -> Mapping[str, str]:
         return {}
     try:
         recorded = YAML(typ="safe").load(FILE)
-    except (YAMLError, ValueError):
+    except (YAMLError, ValueError, OSError):
         recorded = None
     if not isinstance(recorded, dict):
         raise UserError(f"{FILE}: not a mapping of versions (make libraries writes it)")

@@ -131,6 +131,8 @@ def parse(content: bytes, schema: bytes) -> dict[str, Any]:
         rules = json.loads(schema)
     except ValueError as error:
         raise UserError(f"{SCHEMA}: not JSON: {shorten(error, 100)} (make schema writes it)") from None
+    if not isinstance(rules, dict) or "properties" not in rules:
+        raise UserError(f"{SCHEMA}: not a schema (make schema writes it)")
     problems = list(find_problems(params, rules))
     if isinstance(params, dict):
         broken = {re.split("[.:]", problem)[0] for problem in problems}

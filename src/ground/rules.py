@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from src.ground.validating import cut, quote, suggest
+from src.ground.errors import cut, list_some
+from src.ground.validating import quote, suggest
 
 Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
-DIGITS, SCANS = 10, 1797  # of the demo: classes, pictures
+DEMO_CLASSES, DEMO_PICTURES = 10, 1797
 LAST_PORT = 65535
 WEIGHTS = Path("data/models")  # where stages write them
 NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"  # of pretrained, if it is no path
@@ -46,8 +47,11 @@ def list_teachers(params: Params, names: Sequence[str]) -> list[Learner]:
 
 def list_learners(params: Params) -> list[Learner]:
     """The teachers of knowledge.teachers, then the student."""
-    student = Learner("student", params["student"], params, "weighting")
-    return [*list_teachers(params, params["knowledge"]["teachers"]), student]
+    return [*list_teachers(params, params["knowledge"]["teachers"]), find_student(params)]
+
+
+def find_student(params: Params) -> Learner:
+    return Learner("student", params["student"], params, "weighting")
 
 
 def merge(below: Params, above: Params) -> dict[str, Any]:
@@ -76,15 +80,15 @@ def find_conflicts(params: Params, broken: set[str]) -> Iterator[str]:
 
 def find_demo_conflicts(params: Params) -> Iterator[str]:
     train, val = params["demo"]["train"], params["demo"]["val"]
-    if train + val > SCANS - DIGITS:
-        rule = f"train and val must leave at least {DIGITS} of the {SCANS} digits for test"
+    if train + val > DEMO_PICTURES - DEMO_CLASSES:
+        rule = f"train and val must leave at least {DEMO_CLASSES} of the {DEMO_PICTURES} digits for test"
         yield f"demo: {rule}, got {train} and {val}"
 
 
 def find_data_conflicts(params: Params) -> Iterator[str]:
     side, most = params["data"]["min_side"], params["data"]["max_pixels"]
-    if side**2 > most:
-        yield f"data: max_pixels must be at least min_side x min_side, {side**2}, got {most}"
+    if side * side > most:
+        yield f"data: max_pixels must be at least min_side x min_side, {side * side}, got {most}"
 
 
 def find_image_conflicts(params: Params) -> Iterator[str]:
@@ -109,7 +113,7 @@ def find_teacher_conflicts(params: Params) -> Iterator[str]:
 
 
 def find_student_conflicts(params: Params) -> Iterator[str]:
-    yield from find_learner_conflicts(Learner("student", params["student"], params, "weighting"))
+    yield from find_learner_conflicts(find_student(params))
 
 
 def find_learner_conflicts(learner: Learner) -> Iterator[str]:
@@ -240,7 +244,7 @@ def find_unknown_classes(values: Mapping[str, Any], classes: Sequence[str], key:
 
 def spell_unknown_class(name: str, classes: Sequence[str], key: str) -> str:
     """That `name`, a key of the section `key`, is no class, and which ones there are."""
-    known = f" ({len(classes)} classes: {cut(', '.join(classes[:10]))}{', ...' if len(classes) > 10 else ''})"
+    known = f" ({len(classes)} classes: {cut(list_some(classes, most=10))})"
     twin = next((one for one in classes if normalize("NFC", one) == normalize("NFC", name)), None)
     if twin:
         known = " (the folder's name has the same letters in another Unicode form: copy it from there)"

@@ -14,9 +14,9 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from src.ground.errors import UserError
-from src.ground.validating import cut
+from src.ground.errors import UserError, cut
 
+QUOTED = "a name with signs such as : * { belongs in quotes"
 DEEPEST = 20  # levels; settings have 5, and the parser crashes at some 10,000
 LONGEST = 320  # characters of a number; the largest float has 309 digits
 UNPRINTABLE = re.compile(
@@ -50,7 +50,9 @@ def parse_yaml(content: bytes, name: str, keep_keys: bool = False) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         tab = "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])
-        remedy = "indent with spaces, not with tabs" if tab else f"git diff {name} shows what changed"
+        remedy = (
+            "indent with spaces, not with tabs" if tab else f"{QUOTED}; git diff {name} shows what changed"
+        )
         place, what = f"line {mark.line + 1}, column {mark.column + 1}", error.problem or "not YAML"
         raise UserError(f"{name}: {place}: {what.removeprefix('but ')} ({remedy})") from None
     if problems:
@@ -85,9 +87,10 @@ def find_traps(text: str) -> Iterator[str]:
     for event in YAML(typ="safe").parse(text):
         line = f"line {event.start_mark.line + 1}"
         if isinstance(event, AliasEvent):
-            yield f"{line}: alias *{cut(event.anchor)}: write its value out (-S would change all its places)"
+            remedy = "write its value out, or a name in quotes (-S changes all its places)"
+            yield f"{line}: alias *{cut(event.anchor)}: {remedy}"
         elif isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
-            yield f"{line}: tag {cut(event.tag)} (remove it)"
+            yield f"{line}: tag {cut(event.tag)} (remove it, or write a name in quotes)"
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > DEEPEST:
             yield f"{line}: nested more than {DEEPEST} levels deep (git diff shows what changed)"
@@ -122,7 +125,7 @@ def find_misread_key(key: Node, lines: dict[str, int]) -> Iterator[str]:
     if not isinstance(key, ScalarNode):
         yield f"line {line}: a list or mapping as key (write its text in quotes)"
         return
-    word = cut(key.value)
+    word = cut(key.value) or "(empty)"
     if kind != "str" and not (kind == "int" and WHOLE.fullmatch(key.value)):
         yield (
             f"line {line}: key {word} is read as {MEANINGS[kind]}, not as text (write it in quotes, in the "

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 
+from src.ground.errors import cut
 from src.ground.names import is_known, list_architectures, list_optimizers
 
 KINDS = {
@@ -24,7 +25,6 @@ KINDS = {
 }
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 BARE = {"integer": NUMBER, "number": NUMBER, "boolean": re.compile("true|false")}  # as text in quotes
-LONGEST = 100  # characters of a value or a name in a message
 FORMATS: dict[str, tuple[str, Callable[[str], bool], Callable[[], Sequence[str]]]] = {
     "architecture": ("network", is_known, list_architectures),
     "optimizer": ("optimizer", lambda name: name in list_optimizers(), list_optimizers),
@@ -103,11 +103,6 @@ def spell_quotes(value: Any, kind: Any) -> str:
 def quote(value: Any) -> str:
     """A value as Python writes it, cut if it is long."""
     return cut(repr(value))
-
-
-def cut(text: str) -> str:
-    """A text's first characters, with ... if there are more."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def spell_rule(rule: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def join(processes: int, device: torch.device) -> torch.device:
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Tell torchrun what ended this process; if it only lost another one, let that one report first."""
-    text = " ".join(str(error).split())
+    text = shorten(error)
     if isinstance(error, dist.DistError) or "gloo" in text:
         time.sleep(CULPRIT_FIRST)
         hand_to_parent(f"{WAITED}: {text[:150]}" if "imed out" in text else f"{LOST}: {text[:150]}")

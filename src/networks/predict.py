@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from src.batches.batch import scale_to_unit
-from src.ground.digits import list_chunks
+from src.ground.chunks import list_chunks
 from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Pictures

@@ -11,17 +11,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import xxhash
 from PIL import ExifTags, Image
 
 from src.machine.stderr import catch_stderr
 from src.pictures.foreign import PREVIEW, explain_foreign
-from src.pictures.grey import GreyRange, Values, is_deep_grey, read_values, to_8_bits, to_deep_grey
+from src.pictures.grey import GreyRange, Values, is_deep_grey, read_unscaled, to_8_bits, to_deep_grey
 from src.pictures.jpeg import decode_strictly
-from src.pictures.letterbox import fit_box
-from src.pictures.metadata import without_metadata
+from src.pictures.metadata import TIFFS, without_metadata
 from src.pictures.remarks import describe_error, explain_header, note_depth, note_frames
 
 T = TypeVar("T")
@@ -30,9 +29,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would print, without a file's name
 Image.MAX_IMAGE_PIXELS = None  # data.max_pixels is the limit, checked below before any pixel is decoded
 JPEGS = ("JPEG", "MPO")
-TIFFS = (b"II*\0", b"MM\0*")
 COLOURS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # simplejpeg's names
-REDUCED = 2  # a smaller JPEG must keep this many times the pixels needed, in each direction
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,8 +39,6 @@ TURNS = {  # by EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TURNED = (5, 6, 7, 8)  # orientations that swap width and height
-FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the first pixels right or down
 REDUCED_RESOLUTION, DNG_VERSION = 254, 50706  # TIFF tags
 
 
@@ -103,28 +98,6 @@ def may_be_deep_grey(content: bytes) -> bool:
         return False
 
 
-class Part(NamedTuple):
-    """A picture decoded at reduced size, in the form that `letterbox` takes."""
-
-    image: Image.Image  # RGB, upright
-    size: tuple[int, int]  # width and height at full size
-    box: tuple[float, float, float, float]  # region of `image` that it covers: left, top, right, bottom
-
-
-def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool, grey_range: GreyRange) -> Part:
-    """A picture that `decode` has accepted, decoded without its checks, as RGB.
-
-    With `dct_scaling`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves, in each direction, at
-    least REDUCED times the pixels that a letterbox of `height` x `width` needs. After letterboxing, photos
-    then differ from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
-    """
-    content = trim_tiff(content)
-    reduced = partial(decode_reduced, into=(width, height) if dct_scaling else None, grey_range=grey_range)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read_tolerantly(content, reduced)[0]
-
-
 def read_tolerantly(content: bytes, read: Callable[[bytes], T]) -> tuple[T, bool]:
     """What `read` makes of a file, if need be without its metadata, and whether these could be read."""
     try:
@@ -157,7 +130,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
             verify(content)
-            full = read_values(image)
+            full = read_unscaled(image)
             pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")
@@ -171,37 +144,6 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     if low == high or (upright.mode == "RGB" and upright.getcolors(1)):
         notes += ("one colour: every pixel is the same",)
     return Decoded(upright, full, notes + unreadable)
-
-
-def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: GreyRange) -> Part:
-    """The picture without checks, JPEGs reduced as a letterbox of width and height `into` allows."""
-    image = open_header(content)
-    size, box = image.size, None
-    try:
-        full = read_values(image)
-        if into and image.format in JPEGS:
-            orientation, _ = find_orientation(image)
-            wanted = into[::-1] if orientation in TURNED else into
-            _, _, least_width, least_height = fit_box(*size, *wanted)
-            drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
-            box = drafted[1] if drafted else None
-        upright = simplify(load(image), full)
-        orientation, _ = find_orientation(image)
-        upright = turn(upright, orientation)
-    except BadPicture:
-        raise
-    except Exception as error:
-        raise Unreadable(describe_error(image, error, [])) from None
-    if upright.mode != "RGB":
-        upright = to_8_bits(upright, full, grey_range)
-    if box is None:
-        return Part(upright, upright.size, (0, 0, *upright.size))
-    width, height = box[2:]
-    if orientation in TURNED:
-        size, width, height = size[::-1], height, width
-    left = upright.width - width if orientation in FROM_RIGHT else 0
-    top = upright.height - height if orientation in FROM_BOTTOM else 0
-    return Part(upright, size, (left, top, left + width, top + height))
 
 
 def open_header(content: bytes) -> Image.Image:
@@ -240,10 +182,10 @@ def verify(content: bytes) -> None:
 
 def decode_strict_jpeg(content: bytes, image: Image.Image) -> Image.Image:
     """The pixels of a JPEG as Pillow gives them, by a decoder that detects more damage; CMYK by both."""
-    if image.mode == "CMYK":
-        decode_strictly(content, COLOURS[image.mode], smallest=8)
+    cmyk = image.mode == "CMYK"
+    pixels = decode_strictly(content, COLOURS[image.mode], smallest=8 if cmyk else 1)
+    if cmyk or pixels is None:
         return load(image)
-    pixels = decode_strictly(content, COLOURS[image.mode])
     return Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
 
 

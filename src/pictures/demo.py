@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from src.ground.kinds import Seed, Share, within
 from src.ground.params import Settings
-from src.ground.rules import DIGITS, SCANS
+from src.ground.rules import DEMO_CLASSES, DEMO_PICTURES
 
 WHITE = 16  # a scan's value is the number of set pixels in a 4 x 4 block
 
@@ -23,8 +23,8 @@ WHITE = 16  # a scan's value is the number of set pixels in a 4 x 4 block
 class DemoSettings(Settings):
     """The demo data, handwritten digits: how many go into train and val; test gets the rest."""
 
-    train: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
-    val: Annotated[int, within(f"[{DIGITS}, {SCANS - 2 * DIGITS}]")]  # pictures
+    train: Annotated[int, within(f"[{DEMO_CLASSES}, {DEMO_PICTURES - 2 * DEMO_CLASSES}]")]  # pictures
+    val: Annotated[int, within(f"[{DEMO_CLASSES}, {DEMO_PICTURES - 2 * DEMO_CLASSES}]")]  # pictures
     seed: Seed  # of the split
     imbalance: Annotated[float, within("[1, 1000]")]  # ratio of the commonest digit to the rarest, in train
     label_noise: Share  # of train, put into a wrong digit's folder

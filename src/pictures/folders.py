@@ -10,17 +10,13 @@ from pathlib import Path
 from src.ground.errors import UserError
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import explain_missing, is_folder
+from src.pictures.layouts import SUFFIXES, explain_missing, is_folder
 from src.pictures.manifest import SPLITS
 
 HIDDEN = "hidden: the name begins with a dot"
 HIDDEN_FOLDER = "hidden: in a folder whose name begins with a dot (rename the folder if it is a class)"
 LOOSE = "in no class folder (move it into the folder of its class)"
 DEEPER = "in a folder inside a class folder (move it up into the class folder)"
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif",
-    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
-)  # fmt: skip
 MOST = 10  # problems of one kind that are named
 
 
@@ -75,7 +71,7 @@ def list_entries(folder: Path) -> list[os.DirEntry[str]]:
     bad = [entry.name for entry in entries if not is_utf8(entry.name)]
     if bad:
         raise UserError(
-            *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad[:MOST])
+            *(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8 (rename it)" for name in bad)
         )
     return entries
 
@@ -120,7 +116,7 @@ def check_forms(train: Path, classes: tuple[str, ...]) -> None:
             *(
                 f"{train / one}: looks like another folder, {ascii(one)} and {ascii(other)} are one name "
                 "in two Unicode forms (move the pictures of one into the other)"
-                for one, other in twice[:MOST]
+                for one, other in twice
             )
         )
 

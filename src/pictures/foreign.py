@@ -13,6 +13,7 @@ REMOVE = "remove it from the class folder"
 
 HEIC = "a HEIC picture is not read (convert it to JPEG, as by heif-convert IN OUT.jpg)"
 JPEG_XL = "a JPEG XL picture is not read (convert it, as by djxl IN OUT.png)"
+IPHONE = "an iPhone's own PNG is not read (convert it, as by pngcrush -revert-iphone-optimizations)"
 TGA = f"a TGA picture is not read ({CONVERT})"
 EPS = f"an EPS or PostScript drawing is not read, it is a program ({CONVERT} yourself)"
 SVG = "an SVG drawing is not read (convert it, as by rsvg-convert IN -o OUT.png)"
@@ -21,11 +22,7 @@ TEXT = f"not a picture but text ({REMOVE})"
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (  # offset, bytes, reason with its remedy
     (0, b"\xff\x0a", JPEG_XL),
-    (
-        12,
-        b"CgBI",
-        "an iPhone's own PNG is not read (convert it, as by pngcrush -revert-iphone-optimizations)",
-    ),
+    (12, b"CgBI", IPHONE),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
     (128, b"DICM", "a DICOM file is not read (convert it, as by dcmj2pnm --write-16-bit-png IN OUT.png)"),
     (0, b"\0\0\1\0", f"an ICO icon is not read ({CONVERT})"),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from PIL import Image
 
+from src.ground.errors import UserError
 from src.ground.files import read_json, write_json
 from src.ground.kinds import Rule, within
 
@@ -43,7 +44,12 @@ def write_grey_range(grey_range: GreyRange) -> None:
 def read_grey_range() -> GreyRange:
     """The range that check_images has written."""
     found = read_json(GREY_RANGE)
-    return None if found == "file" else (found[0], found[1])
+    if found == "file":
+        return None
+    whole = isinstance(found, list) and [type(value) for value in found] == [int, int]
+    if not whole or not 0 <= found[0] < found[1] <= FULL:
+        raise UserError(f"{GREY_RANGE}: not a range of grey (dvc repro -f check_images writes it)")
+    return found[0], found[1]
 
 
 class GreyUse:
@@ -77,7 +83,7 @@ def join_values(one: Values, other: Values) -> Values:
     return Values(min(one.low, other.low), max(one.high, other.high), max(one.full, other.full))
 
 
-def read_values(image: Image.Image) -> int:
+def read_unscaled(image: Image.Image) -> int:
     """Make Pillow read a PGM's values unscaled; returns the largest value that a picture of this file allows.
 
     Call it before the pixels are decoded. Pillow itself scales to 65535 what has more than 8 bits.

@@ -15,7 +15,7 @@ JUNK = {  # who writes it -> patterns, in lower case
         "system volume information", "~$*",
     ),
     "a NAS": (
-        "@eadir", "*@synoeastream", "*@synoresource", "#recycle", "#snapshot", "@recycle", 
+        "@eadir", "*@synoeastream", "*@synoresource", "#recycle", "#snapshot", "@recycle",
         "@recently-snapshot", "@__thumb", ".@__thumb", "@tmp", ".snapshot", ".zfs",
     ),
     "a phone": (".nomedia", ".thumbnails", ".thumbdata*", ".trashed-*", ".pending-*"),

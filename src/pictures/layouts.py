@@ -14,6 +14,11 @@ ALIASES = {  # other names of the splits, in lower case
     "val": ("val", "valid", "validation", "dev", "eval", "valset", "val_set", "validation_set"),
     "test": ("test", "testing", "tests", "testset", "test_set", "test_data", "holdout"),
 }
+SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr")  # folders of /
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif",
+    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
+)  # fmt: skip
 DEPTH = 3  # levels of folders that are searched
 
 
@@ -22,6 +27,8 @@ def explain_missing(root: Path) -> list[str]:
     if not root.is_dir():
         return [explain_root(root)]
     missing = [split for split in SPLITS if not (root / split).is_dir()]
+    if missing and is_of_system(root):
+        return [f"{root}: a folder of the system (set data.root to the folder of your pictures)"]
     if len(missing) == len(SPLITS) and not any(find_alias(root, split) for split in SPLITS):
         return [explain_level(root)]
     return [explain_split(root, split) for split in missing] or [*find_same(root)]
@@ -50,6 +57,11 @@ def explain_root(root: Path) -> str:
         f"{root}: no such folder (set data.root to the folder that contains train, val and test; {there} is "
         "there: is a disk not mounted?)"
     )
+
+
+def is_of_system(folder: Path) -> bool:
+    """Whether a folder is /, whose folders are the system's, or in one of them: nobody should move these."""
+    return folder.resolve().parts[1:2] in ((), *((name,) for name in SYSTEM))
 
 
 def find_same(root: Path) -> Iterator[str]:
@@ -88,20 +100,37 @@ def explain_level(root: Path) -> str:
 
 
 def find_alias(root: Path, split: str) -> str:
-    """The name of a folder that seems to be the split under another name; empty if there is none."""
+    """The name of a folder that seems to be the split under another name; empty if there is none.
+
+    `dev`, `eval` and `tests` are also names of other things: the folder must hold folders of pictures.
+    """
     if (root / split).is_dir():
         return split
     names = [folder.name for folder in list_folders(root)]
-    return next((name for one in ALIASES[split] for name in names if name.lower() == one), "")
+    alike = (name for one in ALIASES[split] for name in names if name.lower() == one)
+    return next((name for name in alike if holds_pictures(root / name)), "")
+
+
+def holds_pictures(split: Path) -> bool:
+    """Whether any folder in a folder has a file that is a picture by its name."""
+    for folder in list_folders(split):
+        try:
+            with os.scandir(folder) as entries:
+                if any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def find_deeper(root: Path) -> list[Path]:
-    """The first folder at most DEPTH levels below the root that contains a train of any name."""
+    """The first folder at most DEPTH levels below the root with pictures in a train of any name."""
     level = list_folders(root)
     for _ in range(DEPTH):
-        found = [folder for folder in level if find_alias(folder, "train")]
-        if found:
-            return found[:1]
+        for folder in level:
+            name = find_alias(folder, "train")
+            if name and holds_pictures(folder / name):
+                return [folder]
         level = [inner for folder in level for inner in list_folders(folder)]
     return []
 

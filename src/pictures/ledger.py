@@ -46,9 +46,9 @@ class Ledger:
         for verdict, kinds in self.kinds.items():
             if kinds:
                 remark = " with a remark" if verdict == TAKEN else ""
-                often = [f"{n} {kind}" for kind, n in kinds.most_common(KINDS)]
+                often = [f"{kind} ({n})" for kind, n in kinds.most_common(KINDS)]
                 rest = kinds.total() - sum(n for _, n in kinds.most_common(KINDS))
-                yield f"{verdict}{remark}: " + ", ".join(often + [f"{rest} for other reasons"] * (rest > 0))
+                yield f"{verdict}{remark}: " + ", ".join(often + [f"other reasons ({rest})"] * (rest > 0))
 
 
 def find_kind(reason: str) -> str:

@@ -5,7 +5,6 @@ an .npy array of the same pictures, letterboxed: uint8 (N, H, W, 3), RGB. N pict
 width in pixels.
 """
 
-import csv
 import hashlib
 import io
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from src.ground.files import read_json, start_csv
+from src.ground.errors import UserError, list_some
+from src.ground.files import parse_csv, read_json, start_csv
 
 COLUMNS = ["path", "class", "hash"]
 SPLITS = ("train", "val", "test")
 CLASSES = Path("data/manifest/classes.json")
+REMEDY = "(dvc repro -f check_images writes it)"
 
 
 def manifest_path(split: str) -> Path:
@@ -52,13 +53,33 @@ def start_manifest(file: IO[str]) -> Any:
 
 
 def read_manifest(split: str) -> Manifest:
-    """The manifest of train, val or test."""
-    names = tuple(read_json(CLASSES))
+    """The manifest of train, val or test; a UserError names the line that check_images did not write."""
+    path, names, paths, labels = manifest_path(split), read_classes(), [], []
     index = {name: label for label, name in enumerate(names)}
-    content = manifest_path(split).read_bytes()
-    rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
-    labels = np.array([index[row["class"]] for row in rows], dtype=np.int64)
-    return Manifest([row["path"] for row in rows], labels, names, hashlib.sha256(content).hexdigest())
+    content = path.read_bytes()
+    rows = parse_csv(io.BytesIO(content), path)
+    if next(rows, (1, []))[1] != COLUMNS:
+        raise UserError(f"{path}: line 1: must be {','.join(COLUMNS)} {REMEDY}")
+    for line, row in rows:
+        if len(row) != len(COLUMNS):
+            raise UserError(f"{path}: line {line}: {len(row)} values, not {len(COLUMNS)} {REMEDY}")
+        if row[1] not in index:
+            raise UserError(f"{path}: line {line}: {CLASSES} has no class {list_some(row[1:2])} {REMEDY}")
+        paths.append(row[0])
+        labels.append(index[row[1]])
+    if not paths:
+        raise UserError(f"{path}: no pictures {REMEDY}")
+    return Manifest(paths, np.array(labels, dtype=np.int64), names, hashlib.sha256(content).hexdigest())
+
+
+def read_classes() -> tuple[str, ...]:
+    """The names of the classes (C,), in the order of the labels."""
+    names = read_json(CLASSES)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{CLASSES}: not a list of names {REMEDY}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{CLASSES}: a name is listed twice {REMEDY}")
+    return tuple(names)
 
 
 class PackWriter:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 PNG, JPEG, WEBP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"WEBP"
+TIFFS = (b"II*\0", b"MM\0*")
 PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT"}
 PNG_ORIENTATION = {b"eXIf", b"iTXt"}
 JPEG_METADATA = {0xE0, *range(0xE2, 0xEE), 0xEF, 0xFE}  # COM, all APP but Exif, XMP and Adobe's colours
@@ -18,31 +19,9 @@ WEBP_ORIENTATION = {b"EXIF", b"XMP "}
 WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}  # in VP8X
 AVIF_ITEM = re.compile(rb"(infe.{8})(Exif|mime)", re.DOTALL)
 TIFF_PIXELS = {
-    *(
-        254,
-        255,
-        256,
-        257,
-        258,
-        259,
-        262,
-        266,
-        273,
-        277,
-        278,
-        279,
-        284,
-        292,
-        293,
-        317,
-        320,
-        322,
-        323,
-        324,
-        325,
-    ),
-    *(332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
-}
+    *range(254, 260), 262, 266, 273, *range(277, 280), 284, 292, 293, 317, 320, *range(322, 326), 332, 338,
+    339, 347, *range(512, 516), *range(517, 522), *range(529, 533),
+}  # fmt: skip
 TIFF_ORIENTATION = 274
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of a TIFF's tags
 
@@ -130,5 +109,5 @@ STRIPPERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, bool], bytes]],
     (lambda content: content.startswith(JPEG), strip_jpeg),
     (lambda content: content[8:12] == WEBP, strip_webp),
     (lambda content: content[4:12] in (b"ftypavif", b"ftypavis"), strip_avif),
-    (lambda content: content[:4] in (b"II*\0", b"MM\0*"), strip_tiff),
+    (lambda content: content.startswith(TIFFS), strip_tiff),
 )

@@ -12,10 +12,11 @@ import numpy as np
 from src.ground.errors import UserError
 from src.ground.params import read
 from src.machine.cores import count_cores
-from src.pictures.decode import BadPicture, decode_sound
+from src.pictures.decode import BadPicture
 from src.pictures.grey import GreyRange, read_grey_range
 from src.pictures.letterbox import letterbox, resize
-from src.pictures.manifest import Manifest, pack_path, read_manifest
+from src.pictures.manifest import REMEDY, Manifest, manifest_path, pack_path, read_manifest
+from src.pictures.reduced import decode_sound
 
 
 class Pack:
@@ -26,8 +27,13 @@ class Pack:
 
     def __init__(self, path: Path):
         self.path = path.absolute()
-        self.pictures = np.load(path, mmap_mode="r")
+        try:
+            self.pictures = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError):
+            raise UserError(f"{path}: damaged or not a pack {REMEDY}") from None
         self.shape = self.pictures.shape
+        if self.pictures.dtype != np.uint8 or len(self.shape) != 4 or self.shape[3] != 3:
+            raise UserError(f"{path}: holds {self.pictures.dtype} {self.shape}, not pictures {REMEDY}")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -101,6 +107,13 @@ def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
     return FilePictures(root, paths, height, width, dct_scaling, read_grey_range())
 
 
+def check_count(pictures: "Pictures", manifest: Manifest, split: str) -> None:
+    """Refuse pictures that are not as many as the manifest's: labels would be of other pictures."""
+    if len(pictures) != len(manifest.paths):
+        path, listed = pack_path(split), len(manifest.paths)
+        raise UserError(f"{path}: {len(pictures)} pictures, {manifest_path(split)} lists {listed} {REMEDY}")
+
+
 @dataclass(frozen=True)
 class LearningPictures:
     """The pictures of train and val, with their labels."""
@@ -119,12 +132,15 @@ class LearningPictures:
 
 def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
     """The pictures of train and val, read with `read_pictures`."""
-    return LearningPictures(
+    learning = LearningPictures(
         read_manifest("train"),
         read_manifest("val"),
         read_pictures("train", dct_scaling),
         read_pictures("val", dct_scaling),
     )
+    check_count(learning.train_pictures, learning.train, "train")
+    check_count(learning.val_pictures, learning.val, "val")
+    return learning
 
 
 def resize_pictures(pictures: "Pictures", height: int, width: int) -> "Pictures":

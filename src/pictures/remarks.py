@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from src.ground.errors import shorten
 from src.pictures.foreign import explain_unknown, find_format
 from src.pictures.grey import is_deep_grey
 
@@ -44,7 +45,7 @@ def describe_error(image: Image.Image, error: Exception, lines: list[str]) -> st
 
 def tell(error: Exception) -> str:
     """What an error says, without parentheses and full stop; empty if it is not for people."""
-    text = " ".join(str(error).split())
+    text = shorten(error)
     if type(error) not in TELLING or UNTELLING.search(text):
         return ""
     return PREFIX.sub("", text).rstrip(".").replace(" (", ", ").replace("(", "").replace(")", "")

@@ -14,7 +14,7 @@ from src.losses.bases import BASES
 from src.networks.checkpoint import load_model
 from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.manifest import read_manifest
-from src.pictures.reading import read_pictures, resize_pictures
+from src.pictures.reading import check_count, read_pictures, resize_pictures
 from src.results.predictions import Predictions
 
 
@@ -44,6 +44,7 @@ def measure(
     """
     model, facts = load_model(weights)
     manifest, pictures = read_manifest(split), read_pictures(split, dct_scaling)
+    check_count(pictures, manifest, split)
     if facts.classes != manifest.classes:
         difference = spell_difference(facts.classes, manifest.classes)
         raise UserError(f"{weights}: trained on {difference} (use the data of its training)")

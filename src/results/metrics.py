@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
-from src.ground.digits import list_chunks
+from src.ground.chunks import list_chunks
 from src.results.predictions import Measured, Predictions
 
 MOST_CHARTED = 40  # classes in a chart of DVC's

@@ -1,4 +1,4 @@
-"""Figures under metrics/ and plots/ that belong to the pictures of another data root, found with dvc.lock.
+"""Figures in metrics/, plots/ and data/ that belong to another data root, found with dvc.lock.
 
 DVC removes the results of a stage only when it runs that stage. Until then, and if an earlier stage fails,
 the figures of the pictures before would stand beside those of this run.
@@ -12,7 +12,7 @@ from typing import Any
 from src.ground.strict_yaml import parse_yaml
 
 LOCK = Path("dvc.lock")
-FIGURES = ("metrics/", "plots/")
+FIGURES = ("metrics/", "plots/", "data/predictions.csv", "data/classes.csv")
 MANIFESTS = "data/manifest/"
 SOURCE = "check_images"  # the stage that writes the manifests
 

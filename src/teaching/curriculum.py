@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from src.ground.digits import list_chunks
+from src.ground.chunks import list_chunks
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings
 from src.teaching.knowledge import Knowledge, average_teachers

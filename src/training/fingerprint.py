@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from src.ground.errors import UserError
 from src.ground.files import read_json, sha256
 from src.ground.libraries import FILE, find_installed
 from src.ground.params import find_value, flatten
@@ -46,12 +47,17 @@ def hash_file(path: Path) -> str:
 
 
 def print_differences(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Print what prevents resuming the newest unfinished run of the stage."""
+    """Print what prevents resuming the newest unfinished run of the stage, if its inputs can be read."""
     others = [path for path in folder.parent.glob(f"*/{INPUTS}") if (path.parent / NEWEST).exists()]
     if not others:
         return
     newest = max(others, key=lambda path: path.stat().st_mtime)
-    old = read_json(newest)
+    try:
+        old = read_json(newest)
+    except (UserError, OSError):
+        return
+    if not isinstance(old, dict):
+        return
     keys = [key for key in sorted(old.keys() | inputs.keys()) if old.get(key) != inputs.get(key)]
     first = ", ".join(describe_change(key, old, inputs) for key in keys[:3])
     first += f" and {len(keys) - 3} more" if len(keys) > 3 else ""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.ground.digits import list_chunks
+from src.ground.chunks import list_chunks
 from src.losses.bases import Base
 from src.networks.predict import predict_logits
 from src.pictures.reading import Pictures

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from src.teaching.teachers import find_dropped
 from tools.ablation.clone import CLONE, publish_experiments, run_git
 from tools.ablation.overrides import SEED
 from tools.ablation.recorded import find_recorded, group_reasons
 from tools.ablation.tables import Row, Table
 from tools.inputs import TARGET
-from tools.tidy import TEACHERS, remove_dropped
+from tools.tidy import TEACHERS
 
 LOG = Path(".scratch/ablation.log")
 RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage; does not apply to the clone
@@ -78,7 +79,8 @@ def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
 def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
     """Run one experiment up to TARGET; a signal to this process stops it too, with its state saved."""
     run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
-    remove_dropped(CLONE / TEACHERS, row.params["knowledge.teachers"])  # left by the row before
+    for left in find_dropped(CLONE / TEACHERS, row.params["knowledge.teachers"]):  # by the row before
+        left.unlink()
     command = ["dvc", "exp", "run", "--name", name]
     for override in (*row.overrides.values(), f"{SEED}={seed}"):
         command += ["-S", override]

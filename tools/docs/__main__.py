@@ -28,8 +28,8 @@ def main() -> None:
     for page, text in filled.items():
         with open_atomically(page) as file:
             file.write(text)
-        blocks = ", ".join(find_blocks(text)) or "no tables"
-        print(f"{page}: {blocks}{'' if text == pages[page] else ', changed'}")
+        if blocks := ", ".join(find_blocks(text)):
+            print(f"{page}: {blocks}{'' if text == pages[page] else ', changed'}")
     print(f"{networks.PICTURE}, {demo.PICTURE}")
 
 

@@ -1,0 +1,50 @@
+"""Settings of the pictures: which are accepted, and how they are stored."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from src.ground.kinds import Count, Factor, Pixels, Rule, within
+from src.ground.params import Settings
+from src.pictures.grey import GreySetting
+
+FOLDER = Rule(minLength=1, rule="must be the folder that contains train, val and test")
+
+
+@dataclass(frozen=True)
+class DataSettings(Settings):
+    """Where the pictures are and which of them are accepted."""
+
+    root: Annotated[str, FOLDER]  # the folder that contains train, val and test
+    on_bad: Literal["stop", "skip"]  # whether a bad picture stops the stage or is left out
+    min_side: Count  # pixels; smaller pictures are refused
+    max_pixels: Count  # height x width; larger pictures are refused without decoding
+
+
+@dataclass(frozen=True)
+class ImageSettings(Settings):
+    """The input size of every network, and how pictures are stored."""
+
+    height: Pixels  # of every network's input, in pixels
+    width: Pixels  # of every network's input, in pixels
+    pack: Literal["auto", True, False]  # whether letterboxed pictures are stored, one file per split
+    pack_limit: Factor  # GiB; auto packs if all packs together take at most this
+    pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
+    dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
+    grey_range: GreySetting  # values of 16-bit grey that become 0 to 255: file, set or [lowest, highest]
+
+    def size(self, split: str) -> tuple[int, int]:
+        """Height and width of the pictures in a split's pack."""
+        scale = 1 + self.pack_margin if split == "train" else 1
+        return round(scale * self.height), round(scale * self.width)
+
+    def packs(self, counts: Mapping[str, int]) -> bool:
+        """Whether splits with these numbers of pictures are packed; prints what auto decided."""
+        if self.pack != "auto":
+            return bool(self.pack)
+        gigabytes = sum(count * 3 * math.prod(self.size(split)) for split, count in counts.items()) / 2**30
+        packed = gigabytes <= self.pack_limit
+        verb = "are packed" if packed else "are read from their files each time"
+        print(f"images.pack: auto: the pictures {verb} ({gigabytes:.2g} of at most {self.pack_limit:g} GiB)")
+        return packed
