@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, Project, draw_tiny_images
+from conftest import ROOT, Project, draw_tiny_images, edit_params
+from dvc.utils.hydra import to_hydra_overrides
 from PIL import Image
 
 from src.ground.errors import UserError
@@ -26,7 +27,7 @@ from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
 from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
-from tools.ablation.overrides import override_params
+from tools.ablation.overrides import override_params, set_text
 from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
 from tools.ablation.recorded import explain_inputs, explain_params, group_reasons, read_others
 from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
@@ -91,7 +92,28 @@ def test_a_dataset_may_select_rows_and_a_table_may_have_several_baselines(tables
 def test_the_path_of_a_dataset_is_made_absolute(tables, place):
     (place / "pictures").mkdir()
     tables({"set": ["data.root=pictures"]})
-    assert read_table("losses", "own", []).rows[0].overrides["data.root"] == f"data.root={place}/pictures"
+    assert read_table("losses", "own", []).rows[0].overrides["data.root"] == f"data.root='{place}/pictures'"
+
+
+PATHS = ["größe (2)", "a,b", "it's", "a=b", "back\\slash", "[x]", "007", "plain", "null"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_of_any_characters_reach_the_experiments(tables, place, name):
+    """A dataset's folder, which the user puts in quotes, and a pretrained file in it, both relative."""
+    (place / name).mkdir()
+    (place / name / "w.safetensors").write_bytes(b"some")
+    edit_params(place, student__pretrained=f"{name}/w.safetensors")
+    row = read_table("losses", "own", [f'data.root="{name}"']).rows[0]
+    assert row.params["data.root"] == str(place / name)
+    if "," not in name:  # as it arrives from make: the shell has taken the quotes
+        assert read_table("losses", "own", [f"data.root={name}"]).rows[0].params == row.params
+    assert row.params["student.pretrained"] == str(place / name / "w.safetensors")
+
+
+@pytest.mark.parametrize("text", [*PATHS, "${a}", "ends\\", "\\'", "\\\\'\"", " ", "", "1.10"])
+def test_hydra_reads_back_the_text_that_is_set(text):
+    assert to_hydra_overrides([set_text("key", text)])[0].value() == text
 
 
 def make_rows(*overrides):
@@ -106,6 +128,7 @@ def make_rows(*overrides):
         (make_rows("student.lr=fast"), ".rows.a: student.lr: must be a number in (0, 100], got 'fast'"),
         (make_rows("loss=bce,ohm"), ".rows.a: loss=bce,ohm: several values"),
         (make_rows("loss=[bce"), ".rows.a: loss=[bce: not in the grammar"),
+        (make_rows("loss=${a}"), ".rows.a: Interpolation key 'a' not found"),
         (make_rows("seed=3"), ".rows.a: seed: set by the table's seeds (remove it here)"),
         (make_rows("loss"), ".rows.a.0: must be KEY=VALUE or ~KEY, got 'loss'"),
         (

@@ -1,6 +1,7 @@
 """Overrides of params.yaml in the grammar of `dvc exp run -S`: KEY=VALUE, +KEY=VALUE for a new key, ~KEY."""
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,10 @@ from typing import Any
 from dvc.exceptions import InvalidArgumentError
 from dvc.utils.hydra import apply_overrides, to_hydra_overrides
 from hydra.errors import OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
 
 import src.ground.params
-from src.ground.errors import UserError
+from src.ground.errors import UserError, shorten
 from src.ground.files import sha256
 from src.ground.params import flatten, read_params
 from src.ground.rules import ANY_FILE, WEIGHTS
@@ -45,12 +47,29 @@ def map_by_key(overrides: Sequence[str]) -> dict[str, str]:
     """The overrides by key; the last one of a key wins, and a dataset's path is made absolute."""
     by_key: dict[str, str] = {}
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        key = override.lstrip("+~").partition("=")[0]
         by_key.pop(key, None)
-        if key == ROOT and value != MADE:  # experiments run in a clone, where relative paths differ
-            override = f"{ROOT}={Path(value).absolute()}"
+        if key == ROOT and (root := read_text(override)) not in ("", MADE):
+            override = set_text(ROOT, Path(root).absolute())  # experiments run in a clone: not relative
         by_key[key] = override
     return by_key
+
+
+def read_text(override: str) -> str:
+    """The value of an override as text, without quotes; empty if it is several values."""
+    written = override.partition("=")[2]
+    try:
+        parsed = to_hydra_overrides([override])[0]
+    except OverrideParseException:  # the shell took the quotes that other letters than ASCII need
+        return written
+    value = "" if parsed.is_sweep_override() else parsed.value()
+    return value if isinstance(value, str) else written  # 007 is a name
+
+
+def set_text(key: str, value: object) -> str:
+    """An override that sets a text of any characters: quoted, and backslashes before a quote doubled."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), str(value))
+    return f"{key}='{escaped}'"
 
 
 def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
@@ -62,7 +81,8 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
         try:
             is_sweep = to_hydra_overrides([override])[0].is_sweep_override()
         except OverrideParseException:
-            raise UserError(f"{place}: {override}: not in the grammar of dvc exp run -S") from None
+            remedy = "write KEY=VALUE, a value of more than ASCII letters and digits in quotes"
+            raise UserError(f"{place}: {override}: not in the grammar of dvc exp run -S ({remedy})") from None
         if is_sweep:
             raise UserError(f"{place}: {override}: several values (use one row per value)")
         if key == SEED:
@@ -73,8 +93,8 @@ def apply_to_params(overrides: dict[str, str], place: str) -> dict[str, Any]:
     except UserError as error:
         problems = [line.rpartition("params.yaml: ")[2] for line in str(error).splitlines()]
         raise UserError(*(f"{place}: {problem}" for problem in problems)) from None
-    except InvalidArgumentError as error:
-        raise UserError(f"{place}: {error.__cause__ or error}") from None
+    except (InvalidArgumentError, OmegaConfBaseException) as error:
+        raise UserError(f"{place}: {shorten(error.__cause__ or error, 200)}") from None
     root = params[ROOT]
     if root != MADE and not Path(root).is_dir():
         raise UserError(f"{place}: {ROOT}: no folder {root} (set it by SET={ROOT}=/path/to/pictures)")
@@ -92,11 +112,11 @@ def pin_pretrained(params: dict[str, Any]) -> list[str]:
         if not key.endswith(PRETRAINED) or not Path(value).is_file() or WEIGHTS in Path(value).parents:
             continue
         wanted = key.removesuffix(PRETRAINED) + HASH
-        sign = "" if wanted in params else "+"
+        sign = "" if wanted in params else "+"  # of a new key
         if params.get(wanted, params[SHARED + HASH]) == ANY_FILE:
             pins.append(f"{sign}{wanted}={hash_file(Path(value).absolute())}")
         if not Path(value).is_absolute():  # experiments run in a clone, where relative paths differ
-            pins.append(f"{key}={Path(value).absolute()}")
+            pins.append(set_text(key, Path(value).absolute()))
     return pins
 
 
