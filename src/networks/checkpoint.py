@@ -98,10 +98,9 @@ def spell_difference(own: Sequence[str], packed: Sequence[str]) -> str:
     lacking, unknown = sorted({*own} - {*packed}), sorted({*packed} - {*own})
     if not lacking and not unknown:
         return f"the same {len(own)} classes in another order than the data's"
-    parts = [f"it lacks {list_some(lacking)}"] * bool(lacking) + [f"only it has {list_some(unknown)}"] * bool(
-        unknown
-    )
-    return f"{len(own)} classes, the data has {len(packed)}: {', '.join(parts)}"
+    parts = {"it lacks": lacking, "only it has": unknown}
+    differences = ", ".join(f"{what} {list_some(names)}" for what, names in parts.items() if names)
+    return f"{len(own)} classes, the data has {len(packed)}: {differences}"
 
 
 def parse_facts(header: str, path: Path) -> Facts:
