@@ -58,14 +58,14 @@ def test_only_weights_of_two_dimensional_convolutions_are_channels_last():
 
 
 def test_a_strided_convolution_of_single_pixels_gives_the_same_logits_and_gradient():
-    """oneDNN's own gradient crashes, in the layout of the batches; in the other one it is right."""
+    """oneDNN's own gradient crashes in the layout of the batches, limited to AVX2 in the other one too."""
     network = build_model("timm/mobileone_s0", 3, "x")
     (first,) = [layer for layer in network.net.stem.modules() if isinstance(layer, nn.Conv2d)
                 and layer.kernel_size == (1, 1)]  # fmt: skip
     assert first.in_channels == 3 and first.stride == (1, 1)
     images = torch.rand(2, 3, 32, 32)
     ours = first(images.contiguous(memory_format=torch.channels_last))
-    theirs = nn.functional.conv2d(images, first.weight, stride=2)
+    theirs = torch.einsum("oi,nihw->nohw", first.weight[:, :, 0, 0], images[:, :, ::2, ::2])
     assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-6)
     weights = torch.rand_like(theirs)
     one, other = (torch.autograd.grad((out * weights).sum(), first.weight)[0] for out in (ours, theirs))
