@@ -9,11 +9,12 @@ from pathlib import Path
 
 from src.pictures.manifest import SPLITS
 
-ALIASES = {  # other names of the splits, in lower case
-    "train": ("train", "training", "trainset", "train_set", "train_data", "training_set"),
-    "val": ("val", "valid", "validation", "dev", "eval", "valset", "val_set", "validation_set"),
-    "test": ("test", "testing", "tests", "testset", "test_set", "test_data", "holdout"),
+ALIASES = {  # other names of the splits, as `simplify` leaves them
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
+    "test": ("test", "testing", "tests", "holdout"),
 }
+SUFFIX = re.compile("(set|data|split|images|imgs|pictures|20[0-9]{2})$")  # as in val2017
 DEPTH = 3  # levels of folders that are searched
 
 
@@ -76,8 +77,14 @@ def explain_split(root: Path, split: str) -> str:
 def explain_level(root: Path) -> str:
     """What to do about a root without any split: it may be one of its folders, or a folder of classes."""
     folders = list_folders(root)
-    for folder in find_deeper(root):
-        return f"{root}: no train, val and test, but they are in {folder} (set data.root to {folder})"
+    deeper = find_deeper(root)
+    if len(deeper) == 1:
+        return f"{root}: no train, val and test, but they are in {deeper[0]} (set data.root to {deeper[0]})"
+    if deeper:
+        return (
+            f"{root}: no train, val and test, but in each of {len(deeper)} folders, first {deeper[0]} (if "
+            "they are the classes, swap the levels: train/CLASS, val/CLASS, test/CLASS; else set data.root to one)"
+        )
     if len(folders) >= 2:
         names = ", ".join(folder.name for folder in folders[:3]) + (", ..." if len(folders) > 3 else "")
         return (
@@ -91,17 +98,22 @@ def find_alias(root: Path, split: str) -> str:
     """The name of a folder that seems to be the split under another name; empty if there is none."""
     if (root / split).is_dir():
         return split
-    names = [folder.name for folder in list_folders(root)]
-    return next((name for one in ALIASES[split] for name in names if name.lower() == one), "")
+    names = {simplify(folder.name): folder.name for folder in list_folders(root)}
+    return next((names[one] for one in ALIASES[split] if one in names), "")
+
+
+def simplify(name: str) -> str:
+    """A folder's name in lower case, without spaces and signs, and without what may follow a split's name."""
+    return SUFFIX.sub("", re.sub(r"[\W_]", "", name.lower()))
 
 
 def find_deeper(root: Path) -> list[Path]:
-    """The first folder at most DEPTH levels below the root that contains a train of any name."""
+    """The folders of the first level, at most DEPTH below the root, where a train of any name is in one."""
     level = list_folders(root)
     for _ in range(DEPTH):
         found = [folder for folder in level if find_alias(folder, "train")]
         if found:
-            return found[:1]
+            return found
         level = [inner for folder in level for inner in list_folders(folder)]
     return []
 
