@@ -143,6 +143,32 @@ def name_split(root):
     return f"{root}/val: no such folder, but 'Valid' is there (mv {root}/Valid {root}/val)"
 
 
+def add_space(root):
+    move(root / "train", root / "train ")
+    return f"{root}/train: no such folder, but 'train ' is there (mv '{root}/train ' {root}/train)"
+
+
+def add_words(root):
+    move(root / "val", root / "Valid Set")
+    return f"{root}/val: no such folder, but 'Valid Set' is there (mv '{root}/Valid Set' {root}/val)"
+
+
+def add_year(root):
+    move(root / "test", root / "test2017")
+    return f"{root}/test: no such folder, but 'test2017' is there (mv {root}/test2017 {root}/test)"
+
+
+def swap_levels(root):
+    for folder in list(root.glob("*/*")):
+        move(folder, root / folder.name / folder.parent.name)
+    for split in ("train", "val", "test"):
+        (root / split).rmdir()
+    return (
+        f"{root}: no train, val and test, but in each of 3 folders, first {root}/blue (if they "
+        "are the classes, swap the levels: train/CLASS, val/CLASS, test/CLASS; else set data.root to one)"
+    )
+
+
 def add_level(root):
     for split in ("train", "val", "test"):
         move(root / split, root / "photos v2/images" / split)
@@ -182,7 +208,9 @@ def use_file(root):
 
 
 @pytest.mark.parametrize(
-    "damage", [name_split, add_level, drop_test, keep_classes, add_level_in_train, link_split, use_file]
+    "damage",
+    [name_split, add_space, add_words, add_year, swap_levels, add_level, drop_test, keep_classes]
+    + [add_level_in_train, link_split, use_file],
 )
 def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage):
     expected = damage(tiny_images)

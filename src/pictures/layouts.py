@@ -9,16 +9,17 @@ from pathlib import Path
 
 from src.pictures.manifest import SPLITS
 
-ALIASES = {  # other names of the splits, in lower case
-    "train": ("train", "training", "trainset", "train_set", "train_data", "training_set"),
-    "val": ("val", "valid", "validation", "dev", "eval", "valset", "val_set", "validation_set"),
-    "test": ("test", "testing", "tests", "testset", "test_set", "test_data", "holdout"),
+ALIASES = {  # other names of the splits, as `simplify` leaves them
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
+    "test": ("test", "testing", "tests", "holdout"),
 }
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr")  # folders of /
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".avif", ".tif",
     ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".heic", ".heif", ".jxl",
 )  # fmt: skip
+SUFFIX = re.compile("(set|data|split|images|imgs|pictures|20[0-9]{2})$")  # as in val2017
 DEPTH = 3  # levels of folders that are searched
 
 
@@ -88,8 +89,15 @@ def explain_split(root: Path, split: str) -> str:
 def explain_level(root: Path) -> str:
     """What to do about a root without any split: it may be one of its folders, or a folder of classes."""
     folders = list_folders(root)
-    for folder in find_deeper(root):
-        return f"{root}: no train, val and test, but they are in {folder} (set data.root to {folder})"
+    deeper = find_deeper(root)
+    if len(deeper) == 1:
+        return f"{root}: no train, val and test, but they are in {deeper[0]} (set data.root to {deeper[0]})"
+    if deeper:
+        return (
+            f"{root}: no train, val and test, but in each of {len(deeper)} folders, first {deeper[0]} (if "
+            "they are the classes, swap the levels: train/CLASS, val/CLASS, test/CLASS; else set data.root "
+            "to one)"
+        )
     if len(folders) >= 2:
         names = ", ".join(folder.name for folder in folders[:3]) + (", ..." if len(folders) > 3 else "")
         return (
@@ -102,18 +110,23 @@ def explain_level(root: Path) -> str:
 def find_alias(root: Path, split: str) -> str:
     """The name of a folder that seems to be the split under another name; empty if there is none.
 
-    `dev`, `eval` and `tests` are also names of other things: the folder must hold folders of pictures.
+    `dev`, `eval` and `tests` are also names of other things: the folder must hold pictures.
     """
     if (root / split).is_dir():
         return split
-    names = [folder.name for folder in list_folders(root)]
-    alike = (name for one in ALIASES[split] for name in names if name.lower() == one)
+    names = {simplify(folder.name): folder.name for folder in list_folders(root)}
+    alike = (names[one] for one in ALIASES[split] if one in names)
     return next((name for name in alike if holds_pictures(root / name)), "")
 
 
+def simplify(name: str) -> str:
+    """A folder's name in lower case, without spaces and signs, and without what may follow a split's name."""
+    return SUFFIX.sub("", re.sub(r"[\W_]", "", name.lower()))
+
+
 def holds_pictures(split: Path) -> bool:
-    """Whether any folder in a folder has a file that is a picture by its name."""
-    for folder in list_folders(split):
+    """Whether a folder, or any folder in it, has a file that is a picture by its name."""
+    for folder in [split, *list_folders(split)]:
         try:
             with os.scandir(folder) as entries:
                 if any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
@@ -123,14 +136,19 @@ def holds_pictures(split: Path) -> bool:
     return False
 
 
+def holds_train(root: Path) -> bool:
+    """Whether there are pictures in a folder that seems to be train."""
+    name = find_alias(root, "train")
+    return bool(name) and holds_pictures(root / name)
+
+
 def find_deeper(root: Path) -> list[Path]:
-    """The first folder at most DEPTH levels below the root with pictures in a train of any name."""
+    """The folders of the first level, at most DEPTH below the root, with pictures in a train of any name."""
     level = list_folders(root)
     for _ in range(DEPTH):
-        for folder in level:
-            name = find_alias(folder, "train")
-            if name and holds_pictures(folder / name):
-                return [folder]
+        found = [folder for folder in level if holds_train(folder)]
+        if found:
+            return found
         level = [inner for folder in level for inner in list_folders(folder)]
     return []
 
