@@ -41,8 +41,10 @@ def main() -> None:
     root, preflight = Path(data.root), "--preflight" in sys.argv[1:]
     if OWN.exists() and data.root == DEMO:
         print(f"ATTENTION: {OWN} exists, but data.root is {DEMO}: this run uses the demo data, not yours")
-    if preflight and data.root == DEMO and not root.exists():
-        return  # make_demo will write it
+    if data.root == DEMO and not root.exists():
+        if preflight:
+            return  # make_demo will write it
+        raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
     splits, classes, warnings = scan(root)
     for warning in warnings:
         print(f"warning: {warning}")

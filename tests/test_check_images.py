@@ -291,3 +291,12 @@ def test_unused_pictures_in_data_are_pointed_out(place, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["check_images", "--preflight"])
     check_images.main()
     assert "ATTENTION: data/train exists, but data.root is data/demo" in capsys.readouterr().out
+
+
+def test_the_demo_that_is_not_there_yet_is_named_with_what_writes_it(place, monkeypatch):
+    edit_params(place, data__root="data/demo")
+    with pytest.raises(UserError, match=r"^data/demo: not there yet \(make repro writes it"):
+        check_images.main()
+    monkeypatch.setattr("sys.argv", ["check_images", "--preflight"])
+    check_images.main()
+    assert not (place / "data/manifest").exists()

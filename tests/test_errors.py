@@ -88,6 +88,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_line():
     """A module that the stage imports sends the signal in place of a user."""
     code = (
         "import os, runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'numpy':\n"
