@@ -39,6 +39,21 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
     assert read_capability(place, ATEN_CPU_CAPABILITY="default") == "AVX2\n"
 
 
+SET = """
+import os, sys, stages
+print(os.environ["OMP_WAIT_POLICY"], os.environ.get("MKL_CBWR"), {"numpy", "torch"} & sys.modules.keys())
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_how_threads_wait_is_set_before_they_exist_unless_the_user_has_set_it(place, chosen):
+    edit_params(place, cpu_isa="same")
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    found = subprocess.check_output([sys.executable, "-c", SET], cwd=place, env=environment, text=True)
+    assert found == f"{chosen or 'passive'} COMPATIBLE set()\n"
+
+
 def make_machine(device, cpu_isa="auto", tf32=False):
     threads = torch.get_num_threads()
     return MachineSettings(threads=threads, cpu_isa=cpu_isa, device=device, tf32=tf32, processes=1)
