@@ -32,7 +32,7 @@ test: install  ## all tests: the fast subset on all cores, then the slow ones (a
 	python -m pytest -q -m "not slow" -n auto
 	python -m pytest -q -m slow
 
-quick: install  ## the fast subset of the tests (under a minute)
+quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow" -n auto
 
 lint: install  ## check style, format and types
