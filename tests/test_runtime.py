@@ -41,17 +41,22 @@ def test_cpu_isa_is_set_before_torch_is_imported(place):
 
 SET = """
 import os, sys, stages
-print(os.environ["OMP_WAIT_POLICY"], os.environ.get("MKL_CBWR"), {"numpy", "torch"} & sys.modules.keys())
+spins, policy = (os.environ.get(name) for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"))
+print(spins, policy, os.environ.get("MKL_CBWR"), {"numpy", "torch"} & sys.modules.keys())
 """
 
 
-@pytest.mark.parametrize("chosen", [None, "active"])
-def test_how_threads_wait_is_set_before_they_exist_unless_the_user_has_set_it(place, chosen):
+@pytest.mark.parametrize(
+    "chosen, wanted",
+    [({}, "1000 None"), ({"GOMP_SPINCOUNT": "7"}, "7 None"), ({"OMP_WAIT_POLICY": "active"}, "None active")],
+)
+def test_how_threads_wait_is_set_before_they_exist_unless_the_user_has_set_it(place, chosen, wanted):
     edit_params(place, cpu_isa="same")
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"PYTHONPATH": str(ROOT)} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    mine = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in mine}
+    environment |= {"PYTHONPATH": str(ROOT)} | chosen
     found = subprocess.check_output([sys.executable, "-c", SET], cwd=place, env=environment, text=True)
-    assert found == f"{chosen or 'passive'} COMPATIBLE set()\n"
+    assert found == f"{wanted} COMPATIBLE set()\n"
 
 
 def make_machine(device, cpu_isa="auto", tf32=False):

@@ -12,6 +12,7 @@ AVX2 = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # numpy's exp and log round otherwise there
 }
 SAME = "same"
+SPINS = "1000"  # looks for work before a thread sleeps; libgomp's own number where threads outnumber cores
 CPU_ISA = {
     SAME: AVX2 | {"MKL_CBWR": "COMPATIBLE"},  # elsewhere MKL chooses its code by the CPU's maker
     "avx2": AVX2,
@@ -25,8 +26,10 @@ def limit_instructions(cpu_isa: str) -> None:
 
 
 def let_threads_sleep() -> None:
-    """Make OpenMP's threads sleep while they wait, unless the user has set it otherwise.
+    """Make OpenMP's threads sleep soon while they wait, unless the user has set how they wait.
 
-    By default they spin, and two trainings on one machine slow each other down several times over.
+    By default they spin for milliseconds, and trainings that share cores slow each other down. Asleep at
+    once, as by OMP_WAIT_POLICY=passive, they would wake too late for the many short operations of a step.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
