@@ -178,6 +178,8 @@ def test_odd_names_are_drawn_beside_a_large_matrix(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw(tmp_path / "matrix.png", names)
+    with Image.open(tmp_path / "matrix.png") as picture:
+        assert min(picture.size) > 300 and len(picture.convert("L").getcolors()) > 20  # not blank
 
 
 def test_names_are_drawn_as_they_are_if_the_font_has_them():

@@ -69,9 +69,13 @@ def test_the_student_is_built_before_its_teacher_is_trained(pictures, place, cha
     assert problem.startswith(message)
 
 
-def test_weights_that_the_run_will_write_need_not_exist(pictures, place):
+def test_weights_that_the_run_will_write_need_not_exist(pictures, place, capsys):
+    edit_params(place, student__pretrained="data/others/big.safetensors")
+    (problem,) = catch_refusal(pictures)
+    assert "data/others/big.safetensors: no such file" in problem
     edit_params(place, student__pretrained="data/models/teachers/big.safetensors")
     rehearse("big", pictures, read_top(MachineSettings))
+    assert not (place / "data/models").exists() and capsys.readouterr().out == ""
 
 
 def test_only_the_student_must_be_exportable(pictures, monkeypatch):
@@ -83,8 +87,14 @@ def test_only_the_student_must_be_exportable(pictures, monkeypatch):
 
 def test_processes_that_were_started_leave_it_to_the_one_that_started_them(pictures, place, monkeypatch):
     edit_params(place, student__freeze=99)
+    assert len(catch_refusal(pictures)) == 1
+    built = []
+    monkeypatch.setattr("src.training.rehearsal.build", lambda *_: built.append(1))
+    rehearse("big", pictures, read_top(MachineSettings))
+    assert built == [1, 1]  # teacher and student
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "dojo")
     rehearse("big", pictures, read_top(MachineSettings))
+    assert built == [1, 1]
 
 
 def test_knowledge_from_outside_is_read_before_a_teacher_is_trained(pictures, place):
