@@ -43,7 +43,7 @@ lint: install  ## check style, format and types
 evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
 	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
 
-experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the seeds
+experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the student's seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
 
 ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
