@@ -108,11 +108,11 @@ def test_teachers_keep_their_seeds_or_follow_the_students(tables):
     }
     tables(rows=rows)
     table = read_table("losses", "own", [])
-    assert [table.set_seeds(row, 9) for row in table.rows] == [{"seed": 9}] * 3
+    assert [table.list_seeds(row, 9) for row in table.rows] == [{"seed": 9}] * 3
     tables(rows=rows, teacher_seeds="follow")
     following = read_table("losses", "own", [])
     assert [*following.list_experiments()] == [*table.list_experiments()]  # names and params of the rows
-    plain, two, other = (following.set_seeds(row, 9) for row in following.rows)
+    plain, two, other = (following.list_seeds(row, 9) for row in following.rows)
     assert plain == {"seed": 9} and two == own and other == {"seed": 9, "teacher.big.seed": 9007}
 
 
@@ -120,7 +120,7 @@ def test_a_following_teacher_never_has_the_seed_of_another_ones_neighbour(tables
     """Teachers of the seeds 2 and 3, which would share networks if each seed moved them by one."""
     tables(set=["knowledge.teachers=[big,second]"], teacher_seeds="follow")
     table = read_table("losses", "own", [])
-    seeds = [table.set_seeds(table.rows[0], seed) for seed in range(10)]
+    seeds = [table.list_seeds(table.rows[0], seed) for seed in range(10)]
     drawn = [value for one in seeds for key, value in one.items() if key != "seed"]
     assert len(set(drawn)) == len(drawn) == 20
 

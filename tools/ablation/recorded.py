@@ -41,7 +41,7 @@ def find_recorded(table: Table, commit: str) -> tuple[dict[str, Recorded], dict[
     hashes = hash_inputs({path for paths in inputs.values() for path in paths})
     counted, reasons = {}, {}
     for name, (row, seed) in found.items():
-        params = row.params | table.set_seeds(row, seed) | read_others(recorded[name].params)
+        params = row.params | table.list_seeds(row, seed) | read_others(recorded[name].params)
         now = {path: hashes[path] for path in inputs[name]}
         reason = explain_params(recorded[name].params, params) or explain_inputs(inputs[name], now)
         if reason:

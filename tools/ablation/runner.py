@@ -55,7 +55,7 @@ def run_missing(table: Table, missing: Sequence[tuple[str, Row, int]], log: IO[s
     failures, seconds, trained = {}, [], 0
     for number, (name, row, seed) in enumerate(missing, start=1):
         began = time.monotonic()
-        outcome = run_experiment(name, row, table.set_seeds(row, seed), log)
+        outcome = run_experiment(name, row, table.list_seeds(row, seed), log)
         seconds.append(time.monotonic() - began)
         if outcome.succeeded:
             trained += outcome.trained

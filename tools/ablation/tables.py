@@ -55,7 +55,7 @@ class Table:
         for seed, row in itertools.product(self.seeds, self.rows):
             yield f"{self.file_name}-{slugify(row.label)}-{seed}", row, seed
 
-    def set_seeds(self, row: Row, seed: int) -> dict[str, int]:
+    def list_seeds(self, row: Row, seed: int) -> dict[str, int]:
         """The params that a seed sets in this row; with FOLLOW those of its teachers, 1000 apart, too.
 
         So no two seeds share a network, even of teachers whose own seeds are neighbours: one of the seed 2
