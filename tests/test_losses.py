@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import rel_entr
+from torch import nn
 
 from src.ground.errors import UserError
 from src.losses import weightings as losses
 from src.losses.bases import BASES
-from src.losses.loss import Loss, build_loss, split_recipe
+from src.losses.loss import Loss, apply_focal, build_loss, split_recipe
 from src.losses.weightings import WEIGHTINGS, Outcome
 
 CLASSES = ("a", "b", "c", "d", "e")
@@ -32,6 +34,10 @@ RECIPES = [
 def build(recipe, classes=CLASSES, gamma=0.0, **changes):
     """The loss of a recipe, with the settings of some weightings replaced: ohm=..."""
     return build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
+
+
+def find_logit(p):
+    return math.log(p / (1 - p))
 
 
 @pytest.fixture
@@ -59,13 +65,56 @@ def test_a_recipe_without_a_base_uses_bce():
     assert split_recipe("ohm") == ("bce", ["ohm"]) and split_recipe("ohm+softmax") == ("softmax", ["ohm"])
 
 
-def find_kept(base, ratio, logits, targets, weights):
+def find_kept(base, ratio, logits, targets, weights, gamma=0):
     """Which elements of a batch get a gradient."""
     logits = torch.tensor(logits, requires_grad=True)
-    Loss(BASES[base], [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
+    Loss(apply_focal(BASES[base], gamma), [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
         logits, torch.tensor(targets), torch.tensor(weights)
     ).backward()
     return (logits.grad != 0).tolist()
+
+
+def find_excess(loss, logits, targets):
+    """What the weightings of a loss see of its terms."""
+    seen = []
+    probe = nn.Module()
+    probe.forward = lambda outcome: seen.append(outcome.excess) or torch.ones_like(logits)
+    Loss(loss.base, [probe])(logits, targets, torch.ones(len(logits)))
+    return seen[0]
+
+
+def find_divergence(base, logits, targets):
+    """Scipy's divergence of the probabilities from the targets (N, C); a row's sum is that of softmax."""
+    p, t = BASES[base].probs(logits.double()).numpy(), targets.double().numpy()
+    return rel_entr(t, p) if base == "softmax" else rel_entr(t, p) + rel_entr(1 - t, 1 - p)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_weightings_see_the_divergence_from_the_target(batch, base):
+    """Also from hard targets, of which 0 log 0 is a part, and from one that rounding has left above 1."""
+    logits, targets, _ = batch
+    targets[:3], above = torch.eye(5)[:3], torch.full((8, 5), 1 + 2**-23)
+    expected = torch.from_numpy(find_divergence(base, logits, targets))
+    excess = find_excess(build(base), logits, torch.where(targets == 1, above, targets)).double()
+    if base == "softmax":
+        excess, expected = excess.sum(dim=1), expected.sum(dim=1)
+    assert torch.allclose(excess, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 2])
+@pytest.mark.parametrize("base", BASES)
+def test_of_hard_targets_the_whole_loss_is_seen_to_the_bit(batch, base, gamma):
+    loss, targets = build(base, gamma=gamma), torch.eye(5)[torch.arange(8) % 5]
+    assert torch.equal(find_excess(loss, batch[0], targets), loss.base.terms(batch[0], targets))
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 2])
+@pytest.mark.parametrize("base", BASES)
+def test_at_the_target_nothing_is_left(batch, base, gamma):
+    """Where the probabilities are the target, whose own entropy is half a nat and more."""
+    targets = batch[1]
+    excess = find_excess(build(base, gamma=gamma), BASES[base].logits(targets), targets)
+    assert excess.abs().max() < 1e-6 < BASES[base].entropy(targets).sum(dim=1).min()
 
 
 def test_ohm_keeps_the_hardest_row_of_softmax():
@@ -78,6 +127,34 @@ def test_ohm_keeps_the_hardest_elements_of_bce():
     """Losses 0.13, 0.69 and 2.13, 0.05: half of four elements are 2.13 and 0.69."""
     elements = find_kept("bce", 0.5, [[2.0, 0.0], [2.0, -3.0]], [[1.0, 0.0], [0.0, 0.0]], [1.0, 1.0])
     assert elements == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize("gamma", [0, 0.01])
+def test_ohm_ranks_by_what_is_left_to_learn(gamma):
+    """A blend of two classes that is all but learned, loss .69, before a wrong answer of loss .51.
+
+    For bce the elements have losses .69, .05 and .51, .05.
+    """
+    half, sure = find_logit(0.49), find_logit(0.6)
+    rows = [[half, 0.0], [sure, 0.0]], [[0.5, 0.5], [1.0, 0.0]]
+    assert find_kept("softmax", 0.5, *rows, [1.0, 1.0], gamma) == [[False] * 2, [True] * 2]
+    elements = [[half, -3.0], [sure, -3.0]], [[0.5, 0.0], [1.0, 0.0]]
+    kept = find_kept("bce", 0.25, *elements, [1.0, 1.0], gamma)
+    assert kept == [[False, False], [True, False]]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_ohm_keeps_the_largest_divergences(base):
+    """Of 100 mixed targets, as scipy measures them; by the whole loss 24 of the 40 rows were others."""
+    torch.manual_seed(0)
+    one_hot, soft = torch.eye(5)[torch.arange(100) % 5], torch.softmax(torch.randn(100, 5) * 2, dim=1)
+    targets = one_hot + torch.rand(100, 1) * (soft - one_hot)
+    logits = (targets + 0.02).log() + torch.randn(100, 5) / 2
+    kept = torch.tensor(find_kept(base, 0.4, logits.tolist(), targets.tolist(), [1.0] * 100))
+    hard = torch.from_numpy(find_divergence(base, logits, targets))
+    if base == "softmax":
+        kept, hard = kept.any(dim=1), hard.sum(dim=1)
+    assert kept.sum() == 0.4 * kept.numel() and hard[kept].min() > hard[~kept].max()
 
 
 def test_ohm_ignores_rows_of_weight_zero():
@@ -205,10 +282,6 @@ def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
     logits, targets = torch.tensor([[3.0, 0], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
     value = build("softmax+threshold", "ab")(logits, targets, torch.ones(2))
     assert value.item() == pytest.approx(LN2 / 2)
-
-
-def find_logit(p):
-    return math.log(p / (1 - p))
 
 
 def test_ghm_by_hand():

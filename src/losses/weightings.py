@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
     probs: Tensor  # (N, C)
     targets: Tensor  # (N, C)
-    terms: Tensor  # (N, C)
+    excess: Tensor  # (N, C) the loss terms less their values where probs = targets, which are 0 for hard ones
     weights: Tensor  # (N,)
     per_sample: bool
 
@@ -106,11 +106,11 @@ class Threshold(nn.Module):
         """Factors (N, 1) or (N, C), 0 or 1."""
         true = outcome.targets.argmax(dim=1)  # (N,)
         if outcome.per_sample:
-            return (outcome.probs.gather(1, true[:, None]) < self.high[true, None]).to(outcome.terms.dtype)
+            return (outcome.probs.gather(1, true[:, None]) < self.high[true, None]).to(outcome.probs.dtype)
         learns = torch.where(
             outcome.targets >= 0.5, outcome.probs < self.high, outcome.probs > self.low[true]
         )
-        return learns.to(outcome.terms.dtype)
+        return learns.to(outcome.probs.dtype)
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,10 @@ class Ohm(nn.Module):
     A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
     Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0
     are ignored; the rows of all processes are counted.
+
+    Of a soft target's loss its entropy remains however well it is learned: by the whole loss, the softest
+    targets would be the hardest. What is compared is the rest, the divergence of the probabilities from the
+    target, which for hard targets is the whole loss.
     """
 
     def __init__(self, settings: OhmSettings, classes: Sequence[str], key: str):
@@ -185,7 +189,7 @@ class Ohm(nn.Module):
     def forward(self, outcome: Outcome) -> Tensor:
         """Factors (N, 1) or (N, C): 1 if at least as hard as the last one kept, so ties are kept together."""
         counted = (outcome.weights > 0)[:, None]  # (N, 1)
-        losses = outcome.terms.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.terms
+        losses = outcome.excess.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.excess
         candidates = all_rows(losses).masked_select(all_rows(counted))
         if not len(candidates):
             return torch.zeros_like(losses)
