@@ -284,6 +284,54 @@ def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
     assert value.item() == pytest.approx(LN2 / 2)
 
 
+@pytest.mark.parametrize(
+    "base, probs, targets, signs",  # of the gradient of the logits: -1 raises a probability
+    [
+        ("bce", [0.05, 0.05, 0.05], [0.45, 0.3, 0.0], [-1, -1, 0]),
+        ("bce", [0.95, 0.05, 0.05], [0.55, 0.45, 0.0], [1, -1, 0]),
+        ("bce", [0.92, 0.92, 0.07], [0.95, 1.0, 0.05], [0, 0, 0]),  # past the bound, short of the target
+        ("bce", [0.97, 0.02, 0.5], [0.95, 0.05, 0.5], [1, -1, 0]),  # past both: back
+        ("softmax", [0.92, 0.0, 0.08], [0.95, 0.05, 0.0], [0, 0, 0]),
+        ("softmax", [0.95, 0.03, 0.02], [0.6, 0.4, 0.0], [1, -1, 1]),
+        ("softmax", [0.85, 0.05, 0.1], [0.95, 0.05, 0.0], [-1, 0, 1]),
+    ],
+)
+def test_threshold_lets_rest_only_what_is_past_the_bound_before_its_target(base, probs, targets, signs):
+    """The bounds are .1 and .9."""
+    logits = BASES[base].logits(torch.tensor([probs]).clamp(min=1e-6)).requires_grad_()
+    build(f"{base}+threshold", "abc")(logits, torch.tensor([targets]), torch.ones(1)).backward()
+    assert torch.where(logits.grad.abs() < 1e-5, 0, logits.grad).sign()[0].tolist() == signs
+
+
+def test_threshold_learns_mixed_targets():
+    """From 1/20 for each of 20 classes to .6 and .4; the second once stayed at 1/20."""
+    logits = torch.full((1, 20), find_logit(1 / 20)).requires_grad_()
+    optimizer, loss = torch.optim.SGD([logits], lr=5), build("threshold", [f"{c}" for c in range(20)])
+    targets = torch.tensor([[0.6, 0.4] + [0.0] * 18])
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(logits, targets, torch.ones(1)).backward()
+        optimizer.step()
+    probs = torch.sigmoid(logits.detach())[0]
+    assert torch.allclose(probs, torch.tensor([0.6, 0.4] + [1 / 20] * 18), atol=1e-4)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_threshold_of_hard_targets_tests_one_bound_each(base):
+    """Also where a probability is rounded to 0 or 1."""
+    torch.manual_seed(0)
+    settings = losses.ThresholdSettings(0.1, 0.9, {"a": {"b": 0.0, "c": 1.0}}, {"b": 1.0, "c": 0.0})
+    probs, targets = BASES[base].probs(torch.randn(400, 5) * 60), torch.eye(5)[torch.arange(400) % 5]
+    assert (probs == 1).any() and (base == "softmax" or (probs == 0).any())
+    low, high = torch.full((5, 5), 0.1), torch.tensor([0.9, 1, 0, 0.9, 0.9])
+    low[0, 1:3] = torch.tensor([0.0, 1.0])
+    expected = torch.where(targets == 1, probs < high, probs > low[targets.argmax(dim=1)]).float()
+    if base == "softmax":
+        expected = expected[targets == 1][:, None]
+    outcome = Outcome(probs, targets, probs, torch.ones(400), BASES[base].per_sample)
+    assert torch.equal(losses.Threshold(settings, CLASSES, "")(outcome), expected)
+
+
 def test_ghm_by_hand():
     """Norms 0.2, 0.3, 0.4 in the first of two bins, 0.9 in the second: factors 4 / (2 x 3) and 4 / (2 x 1).
 

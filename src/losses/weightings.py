@@ -81,10 +81,17 @@ class ThresholdSettings(Settings):
 
 
 class Threshold(nn.Module):
-    """Ignore what is good enough: factor 0 past the probability bounds of the target's class.
+    """Ignore what is good enough: factor 0 past the probability bound that lies in the target's direction.
 
-    A target of at least 1/2 requires a high probability, a smaller one a low probability. The unit is an
-    element for bce and a row for softmax, where the true class decides, since no other class has a term.
+    An element of bce whose probability is below its target rests at or above `high`, one above its target at
+    or below `low`, and one at its target has no gradient. Hard targets are such: the true class rests at or
+    above `high`, a wrong one at or below `low`. A soft target between the bounds is always learned. For
+    softmax the unit is a row, where the true class, that of the largest target, decides: the row rests if
+    its probability is at least `high` and not above its target.
+
+    The idea is from https://github.com/zheng-yuwei/PyTorch-Image-Classification, which blends the bounds of
+    the classes by the target, tests both whatever the direction, and lets the elements of a softmax row rest
+    one by one. With hard targets the result is the same.
     """
 
     low: Tensor  # (C, C)
@@ -104,13 +111,15 @@ class Threshold(nn.Module):
 
     def forward(self, outcome: Outcome) -> Tensor:
         """Factors (N, 1) or (N, C), 0 or 1."""
-        true = outcome.targets.argmax(dim=1)  # (N,)
+        probs, targets = outcome.probs, outcome.targets
+        true = targets.argmax(dim=1, keepdim=True)  # (N, 1)
         if outcome.per_sample:
-            return (outcome.probs.gather(1, true[:, None]) < self.high[true, None]).to(outcome.probs.dtype)
-        learns = torch.where(
-            outcome.targets >= 0.5, outcome.probs < self.high, outcome.probs > self.low[true]
-        )
-        return learns.to(outcome.probs.dtype)
+            probs, targets = probs.gather(1, true), targets.gather(1, true)
+            learns = (probs < self.high[true]) | (probs > targets)
+        else:
+            rises, falls = probs < targets, probs > targets
+            learns = (rises & (probs < self.high)) | (falls & (probs > self.low[true[:, 0]]))
+        return learns.to(probs.dtype)
 
 
 @dataclass(frozen=True)
