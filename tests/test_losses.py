@@ -169,12 +169,12 @@ def test_ohm_ignores_rows_of_weight_zero():
 
 
 def test_ohm_value_by_hand():
-    """The loss of the harder row, ln(1 + e^2) = 2.1269, over two rows."""
+    """The mean over what is kept: the loss of the harder row, ln(1 + e^2) = 2.1269."""
     loss = build("softmax+ohm", "ab")
     value = loss(
         torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2)
     )
-    assert value.item() == pytest.approx(2.126928 / 2, rel=1e-5)
+    assert value.item() == pytest.approx(2.126928, rel=1e-5)
 
 
 def test_ohm_keeps_at_least_one_row_and_all_ties():
@@ -183,6 +183,35 @@ def test_ohm_keeps_at_least_one_row_and_all_ties():
         [True] * 2,
     ]
     assert find_kept("softmax", 0.5, [[1.0, 0.0]] * 2, [[1.0, 0.0]] * 2, [1.0, 1.0]) == [[True] * 2] * 2
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("base", BASES)
+def test_factors_of_ohm_are_one_on_average(batch, base, ratio):
+    """Over the rows of positive weight, also if many share the last place."""
+    logits, targets, weights = (part.repeat(3, 1) if part.dim() > 1 else part.repeat(3) for part in batch)
+    weights[[2, 17]] = 0
+    excess = find_excess(build(base), logits, targets)
+    outcome = Outcome(logits, targets, excess, weights, BASES[base].per_sample)
+    factors = losses.Ohm(losses.OhmSettings(ratio), (), "")(outcome)
+    assert factors[weights > 0].mean().item() == pytest.approx(1, rel=1e-6)
+    assert factors.unique().numel() <= 2 and not factors[weights == 0].any()
+
+
+@pytest.mark.parametrize("recipe", ["softmax+ohm", "bce+ohm", "softmax+ghm", "bce+ghm"])
+def test_ohm_and_ghm_keep_the_size_of_the_gradient_of_rows_that_are_all_but_equal(recipe):
+    """So that they keep SGD's rate: the gradient of a shared bias is as large as without a weighting."""
+    torch.manual_seed(0)
+    logits, targets = torch.tensor([[2.0, 0, 0]]) + torch.randn(90, 3) / 1000, torch.eye(3)[[0] * 90]
+
+    def measure_gradient(recipe):
+        bias = torch.zeros(3, requires_grad=True)
+        build(recipe, "abc")(logits + bias, targets, torch.ones(90)).backward()
+        return bias.grad.abs().sum().item()
+
+    if recipe.startswith("bce"):  # there the unit is an element, and all are to be equal
+        logits[:, 1:] -= 2
+    assert measure_gradient(recipe) == pytest.approx(measure_gradient(recipe.split("+")[0]), rel=0.01)
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -141,7 +141,7 @@ class Ghm(nn.Module):
 
     The norm is |probability - target| for an element of bce. For softmax it is half the sum of these over a
     row, which for a hard target is 1 minus the probability of the true class. Rows of weight 0 are ignored;
-    the rows of all processes are counted.
+    the rows of all processes are counted, with `accumulate` those of one batch of the step.
     """
 
     average: Tensor  # (bins,)
@@ -180,11 +180,13 @@ class OhmSettings(Settings):
 
 
 class Ohm(nn.Module):
-    """Learn only from the hardest: factor 1 for the share `hard_ratio` of largest losses, 0 for the rest.
+    """Learn only from the hardest: the share `hard_ratio` of largest losses counts, the rest has factor 0.
 
     A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
     Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0
-    are ignored; the rows of all processes are counted.
+    are ignored; the rows of all processes are counted, with `accumulate` those of one batch of the step.
+    What is kept has the factor 1 / the share kept: the mean factor is 1, and the learning rate keeps its
+    meaning.
 
     Of a soft target's loss its entropy remains however well it is learned: by the whole loss, the softest
     targets would be the hardest. What is compared is the rest, the divergence of the probabilities from the
@@ -196,14 +198,15 @@ class Ohm(nn.Module):
         self.hard_ratio = settings.hard_ratio
 
     def forward(self, outcome: Outcome) -> Tensor:
-        """Factors (N, 1) or (N, C): 1 if at least as hard as the last one kept, so ties are kept together."""
-        counted = (outcome.weights > 0)[:, None]  # (N, 1)
+        """Factors (N, 1) or (N, C): not 0 if at least as hard as the last one kept, so ties stay together."""
         losses = outcome.excess.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.excess
-        candidates = all_rows(losses).masked_select(all_rows(counted))
-        if not len(candidates):
-            return torch.zeros_like(losses)
-        kept = candidates.topk(max(1, round(self.hard_ratio * len(candidates))), sorted=False).values
-        return (losses >= kept.min()).to(losses.dtype)
+        losses = losses.masked_fill(outcome.weights[:, None] <= 0, -torch.inf)
+        whole = all_rows(losses).flatten()
+        counted = (whole > -torch.inf).sum()  # a tensor: a number would wait for the GPU
+        last = (self.hard_ratio * counted.double()).round().long().clamp(min=1) - 1
+        bound = whole.topk(max(1, round(self.hard_ratio * len(whole)))).values.take(last)
+        factor = counted / (whole >= bound).sum()
+        return (losses >= bound) * factor
 
 
 @dataclass(frozen=True)
