@@ -11,11 +11,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.teaching.labels import LabelTargets, draw_fraction, weigh_classes
+from src.pictures.manifest import Manifest
+from src.teaching.labels import LabelSettings, LabelTargets, build_lesson, draw_fraction, weigh_classes
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
 CLASSES = ("cat", "dog", "owl")
 TRUTH = np.eye(3, dtype=np.float32)[LABELS]
+ALL = np.arange(7)
 
 
 def test_smoothing_matches_torch():
@@ -44,28 +46,53 @@ def test_targets_of_labels_take_a_number_per_picture():
     tracemalloc.stop()
 
 
-def test_balanced_matches_scikit_learn():
-    reference = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
-    weights = weigh_classes("balanced", LABELS, CLASSES, "student")
-    assert np.allclose(weights, reference[LABELS]) and weights.mean() == pytest.approx(1)
+@pytest.mark.parametrize("rows", [ALL, np.array([0, 3, 4, 6])], ids=["all", "a part"])
+def test_balanced_matches_scikit_learn(rows):
+    """Among the pictures that are trained on."""
+    reference = compute_class_weight("balanced", classes=np.arange(3), y=LABELS[rows])
+    assert np.allclose(weigh_classes("balanced", LABELS, rows, CLASSES, "student"), reference[LABELS])
 
 
-def test_class_weights_by_name_and_none():
-    assert weigh_classes({"owl": 3.0, "cat": 0.5}, LABELS, CLASSES, "student").tolist() == [0.5] * 4 + [
-        1,
-        1,
-        3,
-    ]
-    assert weigh_classes("none", LABELS, CLASSES, "student").tolist() == [1] * 7
+@pytest.mark.parametrize("rows", [ALL, np.array([0, 3, 4, 6])], ids=["all", "a part"])
+@pytest.mark.parametrize("setting", ["none", "balanced", {}, {"owl": 9.0, "cat": 0.5}, {"cat": 0.0}])
+def test_weights_of_classes_have_mean_one_over_the_pictures_trained_on(setting, rows):
+    """So the gradient of pictures that are all alike is, on average over batches, what it is without."""
+    weights = weigh_classes(setting, LABELS, rows, CLASSES, "student")
+    assert weights[rows].mean() == pytest.approx(1)
+    if not setting or setting == "none":
+        assert weights.tolist() == [1] * 7
+
+
+def test_a_lesson_weighs_the_pictures_trained_on():
+    manifest = Manifest([f"{number}.png" for number in ALL], LABELS, CLASSES, "")
+    settings, rows = LabelSettings(label_smoothing=0.1, class_weights={"owl": 9.0}), np.array([0, 3, 4, 6])
+    lesson = build_lesson(manifest, settings, "student", rows)
+    assert lesson.rows is rows and lesson.weights == pytest.approx(
+        [1 / 3] * 6 + [3]
+    )  # 9 / the mean of 1, 1, 1, 9
+    whole = build_lesson(manifest, settings, "student")
+    assert whole.rows.tolist() == ALL.tolist() and whole.weights.mean() == pytest.approx(1)
+
+
+def test_class_weights_by_name_are_relative():
+    """Four cats of .5, two dogs of 1 and an owl of 3 have mean 1; four times as much is the same."""
+    weights = weigh_classes({"owl": 3.0, "cat": 0.5}, LABELS, ALL, CLASSES, "student")
+    assert weights.tolist() == [0.5] * 4 + [1, 1, 3]
+    fourfold = weigh_classes({"owl": 12.0, "cat": 2.0, "dog": 4.0}, LABELS, ALL, CLASSES, "student")
+    assert fourfold.tolist() == weights.tolist()
+    without_owl = weigh_classes({"owl": 3.0, "cat": 0.5}, LABELS, ALL[:6], CLASSES, "student")
+    assert without_owl == pytest.approx(weights * 6 / 4)
     with pytest.raises(UserError) as error:
-        weigh_classes({"cta": 2.0}, LABELS, CLASSES, "student")
+        weigh_classes({"cta": 2.0}, LABELS, ALL, CLASSES, "student")
     assert str(error.value) == "params.yaml: student.class_weights.cta: no such class, did you mean cat?"
 
 
 def test_class_weights_match_torch():
-    logits, weights = torch.randn(7, 3), torch.tensor([0.5, 1, 3])
-    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), weights[LABELS])
-    reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=weights, reduction="sum") / 7
+    """Over the whole training set; torch divides by the mean weight of each batch."""
+    logits, given = torch.randn(7, 3), {"cat": 4.0, "dog": 1.0, "owl": 9.0}
+    weights = weigh_classes(given, LABELS, ALL, CLASSES, "student")
+    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), torch.from_numpy(weights))
+    reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=torch.tensor([4.0, 1, 9]))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
 

@@ -251,6 +251,18 @@ def test_extreme_logits_stay_finite(recipe):
     assert logits.grad.isfinite().all()
 
 
+def test_equal_costs_multiply_the_loss(batch):
+    """As docs/strategies.md says; of bce, the term of a hard target's own class is no mistake."""
+    costs = {true: {other: 3.0 for other in CLASSES if other != true} for true in CLASSES}
+    weighted = losses.WeightedSettings(costs)
+    logits, targets, weights = batch
+    assert torch.allclose(build("softmax+weighted", weighted=weighted)(*batch), 3 * build("softmax")(*batch))
+    hard = targets[:5].copy_(torch.eye(5))
+    terms = BASES["bce"].terms(logits[:5], hard) * (3 - 2 * hard)
+    expected = (weights[:5, None] * terms).sum() / 5
+    assert torch.allclose(build("weighted", weighted=weighted)(logits[:5], hard, weights[:5]), expected)
+
+
 LN2 = math.log(2)
 
 

@@ -41,7 +41,9 @@ class Weighted(nn.Module):
 
     In a bce loss, the term of class b gets the cost of mistaking the target's class for b. In a softmax loss
     only the target's class has a term, so the row gets the mean cost of the wrong classes, weighted by their
-    probabilities. Soft targets blend the costs of their classes; costs of 1 give factors of 1.
+    probabilities. Soft targets blend the costs of their classes; costs of 1 give factors of 1. Others are
+    not divided by a mean, which would depend on the mistakes being made: costs of k act on a softmax as k
+    times the learning rate of SGD.
     """
 
     extra: Tensor  # (C, C)
