@@ -7,7 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
+from timm.loss import BinaryCrossEntropy
 
+from src.batches.batch import Batch
+from src.batches.mixing import blend
 from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.losses.loss import Loss
@@ -25,6 +28,14 @@ def test_smoothing_matches_torch():
     smooth = LabelTargets(LABELS, 3, 0.1)[:]
     ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth), torch.ones(7))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
+
+
+def test_smoothing_of_bce_matches_timm():
+    logits = torch.randn(7, 3)
+    smooth = torch.from_numpy(LabelTargets(LABELS, 3, 0.1)[:])
+    ours = Loss(BASES["bce"], [])(logits, smooth, torch.ones(7))
+    reference = BinaryCrossEntropy(smoothing=0.1, sum_classes=True)(logits, torch.from_numpy(LABELS))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
 
@@ -94,6 +105,25 @@ def test_class_weights_match_torch():
     ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), torch.from_numpy(weights))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=torch.tensor([4.0, 1, 9]))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
+
+
+def test_class_weights_under_smoothing_are_those_of_the_pictures():
+    """As if the smoothed row were drawn so many times; torch instead weights each class of the row."""
+    logits, weights = torch.randn(7, 3), torch.tensor([0.5, 1, 3])
+    smooth = torch.from_numpy(LabelTargets(LABELS, 3, 0.1)[:])
+    ours = Loss(BASES["softmax"], [])(logits, smooth, weights[LABELS])
+    rows = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1, reduction="none")
+    assert ours.item() == pytest.approx((weights[LABELS] * rows).mean().item(), rel=1e-5)
+
+
+def test_class_weights_under_mixup_match_torch():
+    """Where torch takes the mixed targets as probabilities."""
+    logits, weights, labels = torch.randn(7, 3), torch.tensor([0.5, 1, 3]), torch.from_numpy(LABELS)
+    batch = Batch(torch.zeros(7, 1, 1, 1), torch.from_numpy(TRUTH), weights[labels])
+    mixed = blend(batch, batch.rows(torch.arange(7).flip(0)), 0.3, batch.images)
+    ours = Loss(BASES["softmax"], [])(logits, mixed.targets, mixed.weights)
+    targets = 0.3 * torch.from_numpy(TRUTH) + 0.7 * torch.from_numpy(TRUTH).flip(0)
+    assert ours.item() == pytest.approx(F.cross_entropy(logits, targets, weight=weights).item(), rel=1e-5)
 
 
 def test_a_fraction_is_stratified():

@@ -551,6 +551,25 @@ def test_focal_bce_matches_torchvision():
     assert torch.allclose(loss, reference) and torch.allclose(mine.grad, other.grad, atol=1e-6)
 
 
+def test_focal_bce_of_soft_targets_by_hand(batch):
+    """The formula of the quality focal loss."""
+    logits, targets, _ = batch
+    p, t = logits.double().sigmoid(), targets.double()
+    terms = -((t - p).abs() ** 2) * ((1 - t) * (1 - p).log() + t * p.log())
+    value = build("bce", gamma=2.0)(logits, targets, torch.ones(8))
+    assert value.item() == pytest.approx(terms.sum().item() / 8, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("base", BASES)
+def test_focal_of_soft_targets_rises_on_every_way_from_the_target(batch, base, gamma):
+    logits, targets, _ = (part.double() for part in batch)
+    focal, way = apply_focal(BASES[base], gamma), BASES[base].probs(logits) - targets
+    places = [BASES[base].logits(targets + share * way) for share in torch.linspace(0.01, 1, 100)]
+    values = torch.stack([focal.terms(place, targets).sum(dim=1) for place in places])
+    assert (values.diff(dim=0) > 0).all()
+
+
 def test_focal_softmax_by_hand():
     """Probability 1/2 of the true class: (1/2)^3 ln 2."""
     value = build("softmax", "ab", gamma=3.0)(torch.zeros(1, 2), torch.tensor([[1.0, 0]]), torch.ones(1))

@@ -37,8 +37,9 @@ def apply_focal(base: Base, gamma: float) -> Base:
     """The base with every term multiplied by |target - probability|^gamma; gamma 0 gives the base itself.
 
     For hard targets, T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002; for
-    soft targets, the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a
-    gradient.
+    soft targets, the quality focal loss of X. Li et al., 2020, arXiv:2006.04388, which is 0 at the target;
+    `torchvision.ops.sigmoid_focal_loss` is not. The factor carries a gradient, which for soft targets has no
+    bound near the target if gamma is below 1.
     """
     if gamma == 0:
         return base
