@@ -88,7 +88,7 @@ def test_two_processes_match_one_and_see_each_picture_once(two):
     alone, both = workers.compute(), torch.load(two / "found.pt", weights_only=True)
     assert set(alone) == set(both)
     for name in workers.RECIPES:
-        assert (alone[name] - both[name]).abs().max() < 1e-5, name
+        assert alone[name].isfinite().all() and (alone[name] - both[name]).abs().max() < 1e-5, name
     for name in set(alone) - set(workers.RECIPES):
         assert torch.equal(alone[name], both[name]), name
     assert len(both["7 rows in batches of 2"]) == 7

@@ -478,6 +478,11 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
          ["student.class_weights.cta: no such class, did you mean cat?"]),
         ({"student__class_weights": {"1.1": 2.0}},
          ["student.class_weights.1.1: no such class, did you mean 1.10?"]),
+        ({"student__class_weights": {"cat": 0.0, "dog": 0.0}}, []),  # 1.10 has 1
+        ({"student__class_weights": dict.fromkeys(CLASSES, 0.0), "teacher__big__class_weights": {"cow": 0.0}},
+         ["teacher.big.class_weights.cow: no such class (3 classes: cat, dog, 1.10)",
+          "student.class_weights: every class has weight 0, nothing would be learned (give one of them a "
+          "positive weight)"]),
         ({"teacher_common__prior": {"x": 0.1}},
          ["teacher.big.prior.x: no such class (3 classes: cat, dog, 1.10)"]),
         ({"student__prior": {"cat": 0.5, "dog": 0.5}},

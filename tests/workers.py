@@ -20,10 +20,13 @@ from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
 from src.losses.loss import build_loss
-from src.losses.weightings import WeightingSettings
+from src.losses.weightings import WeightedSettings, WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
+from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
+from src.teaching.knowledge import Knowledge
+from src.teaching.targets import DistillSettings, mix_targets
 from src.training.fit import fit
 from src.training.job import Job
 from src.training.prepare import prepare
@@ -33,7 +36,10 @@ from src.training.step import train_epoch
 
 LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
-RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")
+RECIPES = (
+    "bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed",
+    "softmax+weighted+threshold+ghm+ohm, taught", "bce+weighted+threshold+ghm+ohm, taught",
+)  # fmt: skip
 
 
 def compute():
@@ -52,21 +58,34 @@ def compute():
 
 
 def compute_weights(recipe, device):
-    """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses."""
-    recipe, _, mixed = recipe.partition(", ")
+    """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses.
+
+    After the recipe: mixed with mixup, cutmix and multi-scale; taught also with distillation and curriculum.
+    """
+    recipe, _, how = recipe.partition(", ")
     generator = np.random.default_rng(1)
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
+    images = generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8)
+    targets, weights = np.eye(CLASSES, dtype=np.float32)[labels], generator.uniform(0, 2, pictures)
+    if how == "taught":
+        guesses = generator.dirichlet(np.ones(CLASSES) / 3, pictures)
+        teacher = Knowledge("softmax", 0.5 * targets + 0.5 * guesses)
+        curriculum = CurriculumSettings((0.9, 0.6, 0.0), (1.0, 0.7, 0.0), "teacher", 0)
+        weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
+        assert set(weights) == {1.0, 0.7, 0.0}
+        targets = mix_targets(targets, [teacher], recipe.partition("+")[0], DistillSettings(0.7, 2))
     data = TrainingSet(
-        pictures=generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8),
-        targets=np.eye(CLASSES, dtype=np.float32)[labels], weights=generator.uniform(0, 2, pictures),
-        rows=np.arange(pictures), augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
-        transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if mixed else [],
+        pictures=images, targets=targets, weights=weights, rows=np.arange(pictures),
+        augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
+        transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if how else [],
     )  # fmt: skip
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
     )
-    loss = build_loss(recipe, read(WeightingSettings, "weighting"), 0, "abcd", "weighting")
+    costs = WeightedSettings({"a": {"b": 5.0}})
+    weightings = replace(read(WeightingSettings, "weighting"), weighted=costs)
+    loss = build_loss(recipe, weightings, 0, "abcd", "weighting")
     values = {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
     job = Job(
         network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),

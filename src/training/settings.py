@@ -20,7 +20,7 @@ class StepSettings(Settings):
     """What a training step does besides forward and backward."""
 
     batch_size: Annotated[int, within("[2, inf)")]  # pictures per batch, summed over all processes
-    accumulate: Count  # batches whose gradients are accumulated into one step
+    accumulate: Count  # batches whose gradients are accumulated into one step; GHM and OHM see each alone
     clip: Factor  # largest norm of the gradient; 0 = off
     precision: Literal["float32", "bfloat16", "float16"]  # of the forward pass on a GPU; float32 on a CPU
     sync_batchnorm: bool  # BatchNorm over the pictures of all processes; on GPUs only
