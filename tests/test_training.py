@@ -21,6 +21,7 @@ from conftest import (
     read_shipped,
     wrap_network,
 )
+from timm.optim import create_optimizer_v2
 
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
@@ -48,6 +49,11 @@ from src.training.step import Training, train_epoch
 from src.training.validation import Best, Validation
 
 NONE = dataclasses.replace(LIGHT, policy="none")
+EXEMPTING = (  # with and without names that are not decayed
+    "test_vit test_vit3 test_convnext test_mambaout test_resnet deit_tiny_distilled_patch16_224 levit_128s "
+    "swin_tiny_patch4_window7_224 beit_base_patch16_224 xcit_nano_12_p16_224 coat_lite_tiny "
+    "eva02_tiny_patch14_224"
+).split()
 
 
 def train(pack, workers=0, data=None, **changes):
@@ -196,6 +202,40 @@ def test_biases_and_norms_are_not_decayed():
     groups = build_optimizer(build_model("timm/test_resnet", 3, "x"), chosen).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
+
+
+@pytest.mark.parametrize("arch", EXEMPTING)
+def test_what_timm_decays_is_decayed(arch):
+    """timm's create_optimizer_v2 on the bare network is the reference."""
+    with torch.device("meta"):
+        network = build_model(f"timm/{arch}", 3, "x")
+    for ours, theirs in ((1.0, None), (0.75, 0.75)):
+        reference = create_optimizer_v2(network.net, "adamw", weight_decay=0.05, layer_decay=theirs)
+        assert name_decayed(network, layer_decay=ours) == name_decayed(network, reference)
+
+
+@pytest.mark.parametrize(
+    "arch, spared",
+    [("vit_b_32", ["class_token", "pos_embedding"]), ("swin_t", ["relative_position_bias_table"])],
+)
+def test_embeddings_of_torchvision_are_not_decayed(arch, spared):
+    """Those of torchvision's references: class_token, position_embedding, relative_position_bias_table."""
+    with torch.device("meta"):
+        network = build_model(arch, 3, "x")
+    several = {name for name, parameter in network.net.named_parameters() if parameter.ndim > 1}
+    for layer_decay in (1.0, 0.75):
+        rest = several - name_decayed(network, layer_decay=layer_decay)
+        assert sorted({name.rpartition(".")[2] for name in rest}) == spared
+
+
+def name_decayed(network, optimizer=None, **changes):
+    """The names of the decayed parameters, in our optimizer with these settings or in another one."""
+    chosen = make_settings(optimizer="adamw", weight_decay=0.05, **changes)
+    groups = (optimizer or build_optimizer(network, chosen)).param_groups
+    names = {id(parameter): name for name, parameter in network.net.named_parameters()}
+    return {
+        names[id(parameter)] for group in groups if group["weight_decay"] for parameter in group["params"]
+    }
 
 
 # the loop
