@@ -112,7 +112,6 @@ def assert_same(one, other):
         {"swa": 2, "schedule": "cosine"},
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
-        {"patience": 1, "lr": 1e-9},
         {"freeze": 2, "head_lr_mult": 2.0},
         {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
     ],
@@ -127,6 +126,26 @@ def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, chan
     assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
     begun = f"{min(2, len(quiet[2]) - 1)} and {6 if 'accumulate' in changes else 3} batches of the next"
     assert f"resuming from epoch {begun}, saved in {tmp_path}" in capsys.readouterr().out
+
+
+class Flat(Validation):
+    """Never finds a better epoch than the first."""
+
+    def measure(self, model, before_batch=lambda: None):
+        super().measure(model, before_batch)
+        return 0.5, 1.0
+
+
+def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_path, monkeypatch):
+    """Patience 2 strikes after epoch 3 of 9, so 5 is the last; killed while it writes any row."""
+    monkeypatch.setattr("conftest.Validation", Flat)
+    changes = {"patience": 2, "epochs": 9, "schedule": "cosine"}
+    quiet = train(pack, State(), NoCurves(), **changes)
+    assert len(quiet[2]) == 5
+    for last in range(5):
+        with pytest.raises(Killed):
+            train(pack, Saved(tmp_path), KilledAfter(last), **changes)
+    assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
 
 
 @pytest.mark.parametrize(

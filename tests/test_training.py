@@ -268,12 +268,14 @@ def test_an_epoch_matches_plain_torch(pack):
     )
 
 
-def test_training_learns_and_keeps_the_best_epoch(pack):
-    model, best, rows = train(pack, epochs=8)
-    assert rows[-1].train_loss < rows[0].train_loss
-    assert best.accuracy == max(row.val_accuracy for row in rows) > 0.8
-    ties = [row for row in rows if row.val_accuracy == best.accuracy]
-    assert best.epoch == min(ties, key=lambda row: row.val_loss).epoch
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_training_learns_and_keeps_the_best_epoch(pack, select):
+    model, best, rows = train(pack, epochs=8, select=select)
+    assert rows[-1].train_loss < rows[0].train_loss and best.accuracy > 0.8
+    first, then = (lambda row: row.val_loss), (lambda row: -row.val_accuracy)
+    if select == "accuracy":
+        first, then = then, first
+    assert best.epoch == min(rows, key=lambda row: (first(row), then(row))).epoch
     logits = predict_logits(model, pack[0], 8, CPU)
     assert (logits.argmax(1).numpy() == pack[1].argmax(1)).mean() == best.accuracy
 
@@ -342,18 +344,29 @@ def test_same_seed_gives_same_weights_with_any_workers(pack):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_best_prefers_accuracy_then_lower_loss():
-    best, model = Best(), torch.nn.Linear(1, 1)
+@pytest.mark.parametrize("select, expected", [("accuracy", (4, 0.6, 2.0)), ("loss", (7, 0.5, 0.1))])
+def test_the_best_epoch_is_chosen_by_one_figure_and_ties_by_the_other(select, expected):
+    best, model = Best(select), torch.nn.Linear(1, 1)
     for epoch, accuracy, loss in [
-        (1, 0.5, 1.0),
-        (2, 0.6, 3.0),
-        (3, 0.6, 2.0),
-        (4, 0.6, 2.5),
-        (5, 0.4, 0.1),
-        (6, 0.6, float("nan")),
+        (1, 0.5, float("nan")),
+        (2, 0.5, 1.0),
+        (3, 0.6, 3.0),
+        (4, 0.6, 2.0),
+        (5, 0.6, 2.5),
+        (6, 0.4, 0.1),
+        (7, 0.5, 0.1),
+        (8, 0.6, float("nan")),
+        (9, 0.5, 0.1),
     ]:
         best.offer(epoch, accuracy, loss, model)
-    assert (best.epoch, best.accuracy, best.loss) == (3, 0.6, 2.0)
+    assert (best.epoch, best.accuracy, best.loss) == expected
+
+
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_a_network_whose_loss_on_val_is_no_number_is_still_kept(select):
+    best, model = Best(select), torch.nn.Linear(1, 1)
+    best.offer(1, 0.5, float("nan"), model)
+    assert best.epoch == 1 and best.state
 
 
 def test_a_non_finite_loss_stops_the_run(pack):
@@ -480,7 +493,7 @@ def test_with_all_features_off_training_equals_a_plain_loop(pack):
     model, loss, best = (
         build_model("timm/test_resnet", 3, "student"),
         Loss(BASES["softmax"], []),
-        Best(),
+        Best("loss"),
     )
     optimizer, step = build_optimizer(model, make_settings()), 0
     for epoch in (1, 2):
@@ -572,10 +585,51 @@ def test_averaged_weights_are_kept(pack, changes):
     assert [row.train_loss for row in rows] == [row.train_loss for row in plain]  # training is unaffected
 
 
-def test_training_stops_after_patience_epochs(pack, capsys):
-    _, best, rows = train(pack, epochs=30, patience=3, lr=1e-9)
-    assert len(rows) == best.epoch + 3 < 30
-    assert f"no better epoch since {best.epoch}" in capsys.readouterr().out
+class Written(Validation):
+    """Finds these losses, one per epoch, then 1."""
+
+    losses = ()
+
+    def measure(self, model, before_batch=lambda: None):
+        first, *Written.losses = (*Written.losses, 1.0)
+        return 0.5, first
+
+
+def train_with_losses(pack, monkeypatch, losses, **changes):
+    """The best epoch and the learning rates of the epochs, over the largest, if val has these losses."""
+    monkeypatch.setattr("conftest.Validation", Written)
+    monkeypatch.setattr(Written, "losses", losses)
+    _, best, rows = train(pack, lr=0.01, warmup_factor=0.1, **changes)
+    return best.epoch, [row.lr / 0.01 for row in rows]
+
+
+def test_patience_counts_after_the_warm_up_and_anneals_the_rest(pack, monkeypatch, capsys):
+    """Warm-up 0.1, 0.55, then the cosine of 8 epochs: its first two, then every third of the last six.
+
+    Epoch 1 is the best. Counted from the end of the warm-up, 2, patience 2 strikes after 4.
+    """
+    best, rates = train_with_losses(
+        pack, monkeypatch, [0.9], epochs=10, warmup=2, patience=2, schedule="cosine"
+    )
+    cosine = [0.5 + 0.5 * np.cos(np.pi * epoch / 8) for epoch in (0, 1, 2, 5)]
+    assert best == 1 and rates == pytest.approx([0.1, 0.55, *cosine])
+    assert "no better epoch since 1: 6 is the last (student.patience)" in capsys.readouterr().out
+
+
+def test_patience_passes_through_the_remaining_steps(pack, monkeypatch):
+    """Steps after 1 + 3, 1 + 5 and 1 + 7 of 1 + 8 epochs; from epoch 4 on, 3 epochs take the place of 5.
+
+    They begin at 4, 5 2/3 and 7 1/3 of the schedule's epochs.
+    """
+    best, rates = train_with_losses(pack, monkeypatch, [0.9], epochs=9, warmup=1, patience=3, schedule="step")
+    assert best == 1 and rates == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01])
+
+
+def test_a_better_epoch_renews_patience_and_the_end_stays_as_planned(pack, monkeypatch):
+    """With 8 epochs patience 3 could strike after 6 at the earliest, and 3 more would be too many."""
+    plain = train_with_losses(pack, monkeypatch, [0.9, 0.8, 0.7], epochs=8, warmup=2)
+    assert train_with_losses(pack, monkeypatch, [0.9, 0.8, 0.7], epochs=8, warmup=2, patience=3) == plain
+    assert plain[0] == 3 and len(plain[1]) == 8
 
 
 def test_slimming_by_hand_and_its_metric(pack):

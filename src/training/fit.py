@@ -19,7 +19,7 @@ from src.training.curves import Curves, Row
 from src.training.display import Display, print_resumption
 from src.training.job import Job
 from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
-from src.training.schedules import build_schedule
+from src.training.schedules import build_schedule, hurry
 from src.training.state import State
 from src.training.step import train_epoch
 from src.training.stopping import Stop
@@ -30,15 +30,25 @@ from src.training.validation import Best
 class Progress:
     """How far a training has come."""
 
+    best: Best
+    turn: int  # the epoch after which the schedule hurries to its end; the same as `last` if it does not
+    last: int  # the epoch with which the training ends
     epoch: int = 0  # the last finished one, from 1
     losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
     rows: list[Row] = field(default_factory=list)
-    best: Best = field(default_factory=Best)
 
     def finish(self, row: Row) -> None:
         """Record that the epoch of `row` is finished."""
         self.epoch, self.losses = row.epoch, []
         self.rows.append(row)
+
+    def end_early(self, patience: int, warmup: int) -> bool:
+        """Whether training now ends in `patience` epochs: as many after the warm-up brought no better one."""
+        waited = self.epoch - max(self.best.epoch, warmup)
+        if self.turn < self.last or waited < patience or self.epoch + patience >= self.last:
+            return False
+        self.turn, self.last = self.epoch, self.epoch + patience
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
@@ -47,11 +57,14 @@ class Progress:
             "losses": losses,  # (processes, batches)
             "rows": [asdict(row) for row in self.rows],
             "best": vars(self.best),
+            "turn": self.turn,
+            "last": self.last,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.losses = state["epoch"], list(state["losses"][rank()])
         self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
+        self.turn, self.last = state["turn"], state["last"]
 
 
 def fit(job: Job, curves: Curves, state: State) -> Best:
@@ -60,13 +73,20 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     `state` is saved after the last step of each epoch, before the network is measured, unless saving is slow
     compared to an epoch. SIGTERM and Ctrl-C save it after a step or between two batches of the measurement.
     A training that an earlier process did not finish resumes from there, with bit-identical results.
+
+    `patience` epochs after the warm-up without a better one do not break the training off, since the learning
+    rate is still high then: what is left of the schedule passes in as many more epochs.
     """
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
-    factor = build_schedule(settings)
+    progress = Progress(Best(settings.select), settings.epochs, settings.epochs)
+    planned = build_schedule(settings)
+
+    def factor(time: float) -> float:
+        return planned(hurry(time, progress.turn, progress.last, settings.epochs))
+
     schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
     average = build_average(job.network, settings, settings.epochs)
-    progress = Progress()
     state.track(
         model=job.network, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
         average=average, progress=progress,
@@ -75,13 +95,11 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
         print_resumption(path, progress.epoch, len(progress.losses))
     for row in progress.rows:
         curves.add(row)
-    best, display = progress.best, Display(settings.epochs, progress.epoch)
+    best, display = progress.best, Display(progress.last, progress.epoch)
     with Stop(state.save) as stop:
         run.after_step.extend([schedule.step, average.after_step, stop.raise_if_asked])
-        for epoch in range(progress.epoch + 1, settings.epochs + 1):
-            if settings.patience and epoch - 1 - best.epoch >= settings.patience:
-                print(f"no better epoch since {best.epoch}: training stops ({job.key}.patience)")
-                break
+        while progress.epoch < progress.last:
+            epoch = progress.epoch + 1
             done, wanted = len(progress.losses), steps * settings.accumulate
             batches = islice(data.epoch(epoch, done), wanted - done)
             shown = display.show_batches(batches, epoch, done, wanted)
@@ -98,6 +116,9 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             curves.add(row)
             progress.finish(row)
             display.print_epoch(row, best)
+            if settings.patience and progress.end_early(settings.patience, settings.warmup):
+                display.epochs = progress.last
+                print(f"no better epoch since {best.epoch}: {progress.last} is the last ({job.key}.patience)")
     job.network.load_state_dict(best.state)
     if settings.slim:
         gammas = torch.cat([gamma.flatten() for gamma in find_gammas(job.network, job.key)])
