@@ -175,6 +175,45 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("every, changes", [(1, {}), (50, {}), (1, {"accumulate": 3, "batch_size": 2})])
+def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
+    pack, tmp_path, monkeypatch, every, changes
+):
+    """Infinite pixels in the first batch of a step and a signal in its last one; 50 steps as on a GPU."""
+    monkeypatch.setitem(src.training.fit.EVERY, "cpu", every)
+    accumulate, seen, network = (
+        changes.get("accumulate", 1),
+        [],
+        build_model("timm/test_resnet", 3, "student"),
+    )
+    first, before = 3 * accumulate + 1, {}
+
+    def break_down(batch, _):
+        seen.append(batch)
+        if len(seen) == first:
+            before.update({name: value.detach().clone() for name, value in network.named_parameters()})
+            batch = batch._replace(images=batch.images * float("inf"))
+        if len(seen) == first + accumulate - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data = make_training_set(pack, transforms=[break_down], batch_size=changes.get("batch_size", 8))
+    with pytest.raises(UserError) as stopped:
+        fit(make_job(pack, network, data=data, **changes), NoCurves(), Saved(tmp_path))
+    epoch, batch = (1, 10) if accumulate > 1 else (2, 1)
+    assert str(stopped.value) == (
+        f"params.yaml: student.lr: the loss became nan in batch {batch} of epoch {epoch} "
+        "(try a lower lr or a longer warmup)"
+    )
+    assert len(seen) == first + accumulate - 1
+    if every == 1:
+        assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
+    state = Saved(tmp_path)
+    state.track(model=build_model("timm/test_resnet", 3, "student"))
+    assert (state.restore(CPU) is None) == (epoch == 1)
+    assert all(value.isfinite().all() for value in state.parts["model"].parameters())
+
+
 class Slow(Validation):
     """A validation in which a signal arrives before batch `batch` of measurement `number`, both from 1."""
 

@@ -371,7 +371,7 @@ def test_a_network_whose_loss_on_val_is_no_number_is_still_kept(select):
 
 def test_a_non_finite_loss_stops_the_run(pack):
     with pytest.raises(
-        UserError, match=r"^params.yaml: student.lr: the loss became (nan|inf) in step \d of epoch 1 "
+        UserError, match=r"^params.yaml: student.lr: the loss became (nan|inf) in batch \d of epoch 1 "
     ):
         train(pack, lr=1e38, optimizer="sgd", warmup=0)
 

@@ -1,70 +1,29 @@
 """All epochs: train, evaluate, keep the best, save; or resume where a killed training stopped."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from src.batches.data import TrainingSet
-from src.ground.errors import UserError
-from src.machine.collectives import all_rows, rank, share_buffers, world
+from src.machine.collectives import rank, share_buffers
 from src.machine.seeding import seed_generators
 from src.training.averaging import build_average
 from src.training.curves import Curves, Row
 from src.training.display import Display, print_resumption
 from src.training.job import Job
 from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
+from src.training.progress import Progress
 from src.training.schedules import build_schedule, hurry
 from src.training.state import State
 from src.training.step import train_epoch
 from src.training.stopping import Stop
 from src.training.validation import Best
 
-
-@dataclass
-class Progress:
-    """How far a training has come."""
-
-    best: Best
-    turn: int  # the epoch after which the schedule hurries to its end; the same as `last` if it does not
-    last: int  # the epoch with which the training ends
-    epoch: int = 0  # the last finished one, from 1
-    losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
-    rows: list[Row] = field(default_factory=list)
-
-    def finish(self, row: Row) -> None:
-        """Record that the epoch of `row` is finished."""
-        self.epoch, self.losses = row.epoch, []
-        self.rows.append(row)
-
-    def end_early(self, patience: int, warmup: int) -> bool:
-        """Whether training now ends in `patience` epochs: as many after the warm-up brought no better one."""
-        waited = self.epoch - max(self.best.epoch, warmup)
-        if self.turn < self.last or waited < patience or self.epoch + patience >= self.last:
-            return False
-        self.turn, self.last = self.epoch, self.epoch + patience
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
-        return {
-            "epoch": self.epoch,
-            "losses": losses,  # (processes, batches)
-            "rows": [asdict(row) for row in self.rows],
-            "best": vars(self.best),
-            "turn": self.turn,
-            "last": self.last,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()])
-        self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
-        self.turn, self.last = state["turn"], state["last"]
+EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU each waits for it
 
 
 def fit(job: Job, curves: Curves, state: State) -> Best:
@@ -73,6 +32,9 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     `state` is saved after the last step of each epoch, before the network is measured, unless saving is slow
     compared to an epoch. SIGTERM and Ctrl-C save it after a step or between two batches of the measurement.
     A training that an earlier process did not finish resumes from there, with bit-identical results.
+
+    A loss that is not finite stops the training before the optimizer's step, on a GPU a few steps later, and
+    before a state is saved.
 
     `patience` epochs after the warm-up without a better one do not break the training off, since the learning
     rate is still high then: what is left of the schedule passes in as many more epochs.
@@ -96,7 +58,18 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     for row in progress.rows:
         curves.add(row)
     best, display = progress.best, Display(progress.last, progress.epoch)
-    with Stop(state.save) as stop:
+    look = EVERY[run.device.type] * settings.accumulate  # batches
+
+    def check_losses() -> None:
+        if len(progress.losses) % look == 0:
+            progress.check_finite(look, job.key)
+
+    def save() -> None:
+        progress.check_finite(len(progress.losses), job.key)
+        state.save()
+
+    run.before_step.insert(0, check_losses)
+    with Stop(save) as stop:
         run.after_step.extend([schedule.step, average.after_step, stop.raise_if_asked])
         while progress.epoch < progress.last:
             epoch = progress.epoch + 1
@@ -104,7 +77,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             batches = islice(data.epoch(epoch, done), wanted - done)
             shown = display.show_batches(batches, epoch, done, wanted)
             losses = train_epoch(run, shown, (data.seed, epoch), progress.losses)
-            check_finite(losses, epoch, job.key)
+            progress.check_finite(look, job.key)
             state.save_if_cheap()
             seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here
             images = partial(read_images, data, epoch, run.device, stop.raise_if_asked)
@@ -133,14 +106,3 @@ def read_images(
     for batch in data.epoch(epoch):
         before_batch()
         yield batch.to(device).images
-
-
-def check_finite(losses: Tensor, epoch: int, key: str) -> None:
-    """Stop at a non-finite loss (steps,), before it reaches the best weights or the curves."""
-    broken = (~losses.isfinite()).nonzero()
-    if len(broken):
-        step = int(broken[0])
-        raise UserError(
-            f"params.yaml: {key}.lr: the loss became {losses[step].item()} in step {step + 1} of epoch "
-            f"{epoch} (try a lower lr or a longer warmup)"
-        )
