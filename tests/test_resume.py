@@ -109,7 +109,7 @@ def assert_same(one, other):
         {},
         {"ghm": True, "mixed": True},
         {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
-        {"swa": 2, "schedule": "cosine"},
+        {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
         {"freeze": 2, "head_lr_mult": 2.0},

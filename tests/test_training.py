@@ -21,6 +21,7 @@ from conftest import (
     read_shipped,
     wrap_network,
 )
+from PIL import Image
 from timm.optim import create_optimizer_v2
 
 from src.batches.augment import POLICIES, augment_each, build_augment
@@ -40,7 +41,7 @@ from src.networks.predict import predict_logits
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manifest
 from src.pictures.reading import read_pictures
 from src.training.averaging import build_average
-from src.training.fit import fit
+from src.training.fit import fit, leave_plain, read_images
 from src.training.optim import build_optimizer
 from src.training.prepare import check_processes, penalize_gammas, prepare
 from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
@@ -119,6 +120,7 @@ def test_onecycle_matches_torch():
         ({"ema": 0.9, "swa": 2}, "ema and swa: one of them must be 0, got 0.9 and 2"),
         ({"swa": 4}, "swa must be below epochs, got 4 and 4"),
         ({"freeze": 2, "swa": 1}, "swa recomputes every BatchNorm, so freeze must be none or backbone"),
+        ({"swa_lr": 0.1}, "swa_lr must be 0 if swa is 0, got 0.1"),
         ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
         (
             {"schedule": "step", "step_factors": (1, 0.1)},
@@ -573,6 +575,37 @@ def test_swa_updates_batch_norm(pack):
     measured = average.after_epoch(1, lambda: [images[:8], images[8:]])
     assert torch.allclose(measured[0].running_mean, images.mean(dim=(0, 2, 3)), atol=1e-4)
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the model in training is unchanged
+
+
+def test_swa_takes_its_own_constant_rate(pack, monkeypatch):
+    """The last 3 of 6 epochs; without swa_lr they follow onecycle."""
+    changes = {"epochs": 6, "warmup": 2, "swa": 3}
+    _, rates = train_with_losses(pack, monkeypatch, [], swa_lr=0.004, **changes)
+    cycle = [onecycle_factor(epoch, 6, 2) for epoch in range(6)]
+    assert rates == pytest.approx([*cycle[:3], 0.4, 0.4, 0.4])
+    assert train_with_losses(pack, monkeypatch, [], **changes)[1] == pytest.approx(cycle)
+
+
+def test_swa_recomputes_batch_norm_from_plain_pictures(pack, monkeypatch):
+    """Augmentation is asked for 4 epochs of 24 pictures, not for the 2 averaged ones again."""
+    augmented = []
+
+    def blacken(pixels):
+        augmented.append(pixels)
+        return np.zeros((32, 32, 3), np.uint8)
+
+    black = dataclasses.replace(make_training_set(pack), augment=blacken)
+    fit(make_job(pack, data=black, swa=2), NoCurves(), State())
+    assert len(augmented) == 4 * 24
+    large = np.kron(pack[0], np.ones((1, 2, 2, 1), np.uint8))  # as of a pack with a margin
+    data = leave_plain(make_training_set((large, pack[1]), augment=LIGHT), 32, 32)
+    images = torch.cat(list(read_images(data, 1, CPU, lambda: None)))
+    pixels = (images.permute(0, 2, 3, 1).numpy() * 255).round()
+    small = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR)) for one in large]
+    numbers = [np.flatnonzero((small == one).all(axis=(1, 2, 3))).item() for one in pixels]
+    assert len(set(numbers)) == 24
+    monkeypatch.setattr("src.training.fit.MOST", 9)
+    assert torch.equal(torch.cat(list(read_images(data, 1, CPU, lambda: None))), images[:16])
 
 
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"swa": 2}])

@@ -136,6 +136,8 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
         yield f"{key}: patience and swa: one of them must be 0, got {one['patience']} and {one['swa']}"
     if one["swa"] >= epochs:
         yield f"{key}: swa must be below epochs, got {one['swa']} and {epochs}"
+    if one["swa_lr"] and not one["swa"]:
+        yield f"{key}: swa_lr must be 0 if swa is 0, got {one['swa_lr']}"
     if one["swa"] and one["freeze"] not in ("none", "backbone"):
         rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         yield f"{key}: {rule}, got {one['freeze']}"

@@ -1,6 +1,8 @@
 """All epochs: train, evaluate, keep the best, save; or resume where a killed training stopped."""
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -11,19 +13,21 @@ from torch.optim.lr_scheduler import LambdaLR
 from src.batches.data import TrainingSet
 from src.machine.collectives import rank, share_buffers
 from src.machine.seeding import seed_generators
+from src.pictures.letterbox import resize
 from src.training.averaging import build_average
 from src.training.curves import Curves, Row
 from src.training.display import Display, print_resumption
 from src.training.job import Job
 from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
 from src.training.progress import Progress
-from src.training.schedules import build_schedule, hurry
+from src.training.schedules import build_schedule, hold, hurry
 from src.training.state import State
 from src.training.step import train_epoch
 from src.training.stopping import Stop
 from src.training.validation import Best
 
 EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU each waits for it
+MOST = 10_000  # pictures that BatchNorm's statistics are recomputed from
 
 
 def fit(job: Job, curves: Curves, state: State) -> Best:
@@ -43,6 +47,8 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     steps = len(data.rows) // settings.batch_size // settings.accumulate
     progress = Progress(Best(settings.select), settings.epochs, settings.epochs)
     planned = build_schedule(settings)
+    if settings.swa_lr:
+        planned = hold(planned, settings.epochs - settings.swa, settings.swa_lr / settings.lr)
 
     def factor(time: float) -> float:
         return planned(hurry(time, progress.turn, progress.last, settings.epochs))
@@ -57,6 +63,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
         print_resumption(path, progress.epoch, len(progress.losses))
     for row in progress.rows:
         curves.add(row)
+    plain = leave_plain(data, *job.validation.pictures.shape[1:3])
     best, display = progress.best, Display(progress.last, progress.epoch)
     look = EVERY[run.device.type] * settings.accumulate  # batches
 
@@ -80,7 +87,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             progress.check_finite(look, job.key)
             state.save_if_cheap()
             seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here
-            images = partial(read_images, data, epoch, run.device, stop.raise_if_asked)
+            images = partial(read_images, plain, epoch, run.device, stop.raise_if_asked)
             measured = average.after_epoch(epoch, images)
             share_buffers(measured)
             accuracy, val_loss = job.validation.measure(measured, stop.raise_if_asked)
@@ -99,10 +106,18 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     return best
 
 
+def leave_plain(data: TrainingSet, height: int, width: int) -> TrainingSet:
+    """The same training set without augmentation, its pictures resized to `height` x `width`."""
+    return replace(data, augment=partial(resize, height=height, width=width))
+
+
 def read_images(
     data: TrainingSet, epoch: int, device: torch.device, before_batch: Callable[[], None]
 ) -> Iterator[Tensor]:
-    """The images (N, 3, H, W) in [0, 1] of an epoch's batches; calls `before_batch` before each."""
-    for batch in data.epoch(epoch):
+    """The images (N, 3, H, W) in [0, 1] of an epoch's first MOST pictures; calls `before_batch` before each.
+
+    N pictures of a batch, H height, W width in pixels.
+    """
+    for batch in islice(data.epoch(epoch), math.ceil(MOST / data.batch_size)):
         before_batch()
         yield batch.to(device).images

@@ -79,6 +79,11 @@ def hurry(time: float, turn: int, last: int, epochs: int) -> float:
     return time if time <= turn else turn + (time - turn) * (epochs - turn) / (last - turn)
 
 
+def hold(schedule: Callable[[float], float], start: float, value: float) -> Callable[[float], float]:
+    """The schedule, with the constant factor `value` from epoch `start` on."""
+    return lambda time: value if time >= start else schedule(time)
+
+
 def build_schedule(settings: ScheduleSettings) -> Callable[[float], float]:
     """The schedule: time in epochs, from 0 -> factor of the learning rate."""
     epochs, warmup, first = settings.epochs, settings.warmup, settings.warmup_factor
