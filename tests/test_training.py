@@ -119,6 +119,7 @@ def test_onecycle_matches_torch():
         ),
         ({"ema": 0.9, "swa": 2}, "ema and swa: one of them must be 0, got 0.9 and 2"),
         ({"swa": 4}, "swa must be below epochs, got 4 and 4"),
+        ({"swa": 3, "warmup": 2}, "swa must be at most epochs - warmup, 2, to average no warm-up, got 3"),
         ({"freeze": 2, "swa": 1}, "swa recomputes every BatchNorm, so freeze must be none or backbone"),
         ({"swa_lr": 0.1}, "swa_lr must be 0 if swa is 0, got 0.1"),
         ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
