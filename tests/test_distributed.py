@@ -176,6 +176,15 @@ def test_an_error_in_one_process_is_reported_once(two, file, expected):
 
 
 @pytest.mark.slow
+def test_an_infinite_loss_in_one_process_stops_all_at_that_step_with_one_line(two):
+    code, errors = end(begin(two, "become_infinite", two / "found"))
+    line = "params.yaml: student.lr: the loss became nan in batch 2 of epoch 2 "
+    line += "(try a lower lr or a longer warmup)"
+    assert [(two / f"found.{n}").read_text() for n in (0, 1)] == [f"5 {line}"] * 2
+    assert code == 1 and len(errors) == 1 and errors[0].endswith(line)
+
+
+@pytest.mark.slow
 def test_a_port_in_use_is_one_line(two):
     with socket.socket() as used:
         used.bind(("localhost", 0))

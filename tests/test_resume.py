@@ -109,10 +109,9 @@ def assert_same(one, other):
         {},
         {"ghm": True, "mixed": True},
         {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
-        {"swa": 2, "schedule": "cosine"},
+        {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
-        {"patience": 1, "lr": 1e-9},
         {"freeze": 2, "head_lr_mult": 2.0},
         {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
     ],
@@ -127,6 +126,26 @@ def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, chan
     assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
     begun = f"{min(2, len(quiet[2]) - 1)} and {6 if 'accumulate' in changes else 3} batches of the next"
     assert f"resuming from epoch {begun}, saved in {tmp_path}" in capsys.readouterr().out
+
+
+class Flat(Validation):
+    """Never finds a better epoch than the first."""
+
+    def measure(self, model, before_batch=lambda: None):
+        super().measure(model, before_batch)
+        return 0.5, 1.0
+
+
+def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_path, monkeypatch):
+    """Patience 2 strikes after epoch 3 of 9, so 5 is the last; killed while it writes any row."""
+    monkeypatch.setattr("conftest.Validation", Flat)
+    changes = {"patience": 2, "epochs": 9, "schedule": "cosine"}
+    quiet = train(pack, State(), NoCurves(), **changes)
+    assert len(quiet[2]) == 5
+    for last in range(5):
+        with pytest.raises(Killed):
+            train(pack, Saved(tmp_path), KilledAfter(last), **changes)
+    assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +173,45 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert len(seen) == epochs * batches  # none is seen twice
     begun = "epoch 0 and 6 batches" if changes.get("accumulate") else "epoch 1 and 2 batches"
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every, changes", [(1, {}), (50, {}), (1, {"accumulate": 3, "batch_size": 2})])
+def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
+    pack, tmp_path, monkeypatch, every, changes
+):
+    """Infinite pixels in the first batch of a step and a signal in its last one; 50 steps as on a GPU."""
+    monkeypatch.setitem(src.training.fit.EVERY, "cpu", every)
+    accumulate, seen, network = (
+        changes.get("accumulate", 1),
+        [],
+        build_model("timm/test_resnet", 3, "student"),
+    )
+    first, before = 3 * accumulate + 1, {}
+
+    def break_down(batch, _):
+        seen.append(batch)
+        if len(seen) == first:
+            before.update({name: value.detach().clone() for name, value in network.named_parameters()})
+            batch = batch._replace(images=batch.images * float("inf"))
+        if len(seen) == first + accumulate - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data = make_training_set(pack, transforms=[break_down], batch_size=changes.get("batch_size", 8))
+    with pytest.raises(UserError) as stopped:
+        fit(make_job(pack, network, data=data, **changes), NoCurves(), Saved(tmp_path))
+    epoch, batch = (1, 10) if accumulate > 1 else (2, 1)
+    assert str(stopped.value) == (
+        f"params.yaml: student.lr: the loss became nan in batch {batch} of epoch {epoch} "
+        "(try a lower lr or a longer warmup)"
+    )
+    assert len(seen) == first + accumulate - 1
+    if every == 1:
+        assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
+    state = Saved(tmp_path)
+    state.track(model=build_model("timm/test_resnet", 3, "student"))
+    assert (state.restore(CPU) is None) == (epoch == 1)
+    assert all(value.isfinite().all() for value in state.parts["model"].parameters())
 
 
 class Slow(Validation):

@@ -141,12 +141,17 @@ def hang_while_others_wait(file):
     run_on_main(lambda: time.sleep(1000))
 
 
+def draw_pack():
+    """30 pictures of three colours and their one-hot targets."""
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+
+
 def stop_and_resume():
     """Weights and curves of a training, and of one that is stopped in its second epoch and resumed."""
     start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
-    generator, labels = np.random.default_rng(0), np.arange(30) % 3
-    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
-    pack = pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+    pack = draw_pack()
 
     def train(state, stop=False):
         torch.manual_seed(0)
@@ -171,6 +176,24 @@ def stop_and_resume():
     except Stopped:
         resumed = train(Saved(folder))
     return {"quiet": quiet[0], "quiet rows": quiet[1], "resumed": resumed[0], "resumed rows": resumed[1]}
+
+
+def become_infinite(file):
+    """A training whose second process meets infinite pixels in the fifth batch, its second epoch's second."""
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    seen = []
+
+    def break_down(batch, _):
+        seen.append(batch)
+        broken = rank() == 1 and len(seen) == 5
+        return batch._replace(images=batch.images * float("inf")) if broken else batch
+
+    pack = draw_pack()
+    try:
+        fit(make_job(pack, data=make_training_set(pack, transforms=[break_down])), NoCurves(), State())
+    except UserError as error:
+        file.with_suffix(f".{rank()}").write_text(f"{len(seen)} {error}")
+        raise
 
 
 def main():

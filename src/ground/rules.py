@@ -137,6 +137,11 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
         yield f"{key}: patience and swa: one of them must be 0, got {one['patience']} and {one['swa']}"
     if one["swa"] >= epochs:
         yield f"{key}: swa must be below epochs, got {one['swa']} and {epochs}"
+    elif one["swa"] and one["swa"] > epochs - one["warmup"] > 0:
+        rule = f"swa must be at most epochs - warmup, {epochs - one['warmup']}, to average no warm-up"
+        yield f"{key}: {rule}, got {one['swa']}"
+    if one["swa_lr"] and not one["swa"]:
+        yield f"{key}: swa_lr must be 0 if swa is 0, got {one['swa_lr']}"
     if one["swa"] and one["freeze"] not in ("none", "backbone"):
         rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         yield f"{key}: {rule}, got {one['freeze']}"

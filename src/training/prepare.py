@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -59,7 +60,7 @@ def prepare(job: Job) -> Training:
     frozen = freeze(network, settings.freeze, job.key)
     optimizer = build_optimizer(network, settings)
     penalties: list[Callable[[], Tensor]] = []
-    before_step: list[Callable[[], Tensor]] = []
+    before_step: list[Callable[[], Any]] = []
     if settings.slim:
         penalties.append(partial(penalize_gammas, find_gammas(network, job.key), settings.slim))
     if settings.clip:

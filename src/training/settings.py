@@ -13,6 +13,7 @@ from src.teaching.labels import LabelSettings
 from src.training.averaging import AveragingSettings
 from src.training.optim import OptimSettings
 from src.training.schedules import ScheduleSettings
+from src.training.validation import Select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class TrainingSettings(
 ):
     """The settings that the trainings of teachers and students share."""
 
-    patience: CountOrZero  # epochs without improvement after which training stops; 0 = off
+    patience: CountOrZero  # after so many epochs without a better one, as many more are the last; 0 = off
+    select: Select  # what the best epoch on val is chosen by; the other one decides ties
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class Training:
     transforms: Sequence[Transform] = ()  # on the device, before the model
     penalties: Sequence[Callable[[], Tensor]] = ()  # added to the loss
     before_epoch: Sequence[Callable[[], Any]] = ()  # with the model in training mode
-    before_step: Sequence[Callable[[], Any]] = ()  # after the gradients are computed
+    before_step: list[Callable[[], Any]] = field(default_factory=list)  # after the gradients are computed
     after_step: list[Callable[[], Any]] = field(default_factory=list)
     after_epoch: Sequence[Callable[[], Any]] = ()  # before the model is evaluated
     accumulate: int = 1  # batches whose gradients are accumulated into one step
@@ -76,4 +76,9 @@ def train_epoch(
                 hook()
     for hook in run.after_epoch:
         hook()
-    return all_sum(torch.stack(losses).cpu()) / world()
+    return average_losses(losses)
+
+
+def average_losses(losses: Sequence[Tensor]) -> Tensor:
+    """This process's losses of some batches, averaged over all processes: (batches,), on the CPU."""
+    return all_sum(torch.stack(list(losses)).cpu()) / world()

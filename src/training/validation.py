@@ -1,12 +1,13 @@
-"""The accuracy and loss of a network on val, and the best epoch so far.
+"""The accuracy and loss of a network on val, and the best epoch so far by one of them.
 
 N pictures, H height, W width in pixels, C classes.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,17 @@ from src.networks.predict import predict_logits
 from src.pictures.reading import Pictures
 from src.teaching.labels import Targets
 
+Select = Literal["loss", "accuracy"]
+
 
 @dataclass
 class Best:
-    """The weights of the epoch with the highest accuracy on val; ties are broken by the lowest loss."""
+    """The weights of the best epoch on val: that of the lowest loss, or of the highest accuracy.
 
+    Among equals the other one decides, and among equals in both the first epoch.
+    """
+
+    select: Select
     epoch: int = 0  # from 1
     accuracy: float = -1.0  # in [0, 1]
     loss: float = float("inf")
@@ -30,9 +37,14 @@ class Best:
 
     def offer(self, epoch: int, accuracy: float, loss: float, model: nn.Module) -> None:
         """Keep a copy of the model's weights if they are better than those kept."""
-        if (accuracy, -loss) > (self.accuracy, -self.loss):
+        if self.rank(accuracy, loss) > self.rank(self.accuracy, self.loss):
             self.epoch, self.accuracy, self.loss = epoch, accuracy, loss
             self.state = copy.deepcopy(model.state_dict())
+
+    def rank(self, accuracy: float, loss: float) -> tuple[float, float]:
+        """What is compared, the larger the better; a loss that is no number is the worst."""
+        gain = -math.inf if math.isnan(loss) else -loss
+        return (gain, accuracy) if self.select == "loss" else (accuracy, gain)
 
     def metrics(self) -> dict[str, Any]:
         """What goes into the metrics file."""
