@@ -24,7 +24,7 @@ from conftest import (
 
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
-from src.batches.data import Epoch
+from src.batches.loader import Views
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
 from src.ground.files import write_json
@@ -277,10 +277,10 @@ def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, polic
         pictures=read_pictures("train", dct_scaling=False),
         targets=np.tile(pack[1], (1, 1000)),
     )
-    epoch = Epoch(data.pictures, data.augment, data.seed, 1)
-    sent = pickle.dumps(epoch, protocol=5)
+    views = Views(data.pictures, data.augment, data.seed)
+    sent = pickle.dumps(views, protocol=5)
     assert len(sent) < 20_000
-    assert torch.equal(pickle.loads(sent).__getitems__([3, 1]), epoch.__getitems__([3, 1]))
+    assert torch.equal(pickle.loads(sent)[1, [3, 1]], views[1, [3, 1]])
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     for row in progress.rows:
         curves.add(row)
     best, display = progress.best, Display(settings.epochs, progress.epoch)
-    with Stop(state.save) as stop:
+    with Stop(state.save, lambda: len(progress.losses) % settings.accumulate == 0) as stop:
         run.after_step.extend([schedule.step, average.after_step, stop.raise_if_asked])
         for epoch in range(progress.epoch + 1, settings.epochs + 1):
             if settings.patience and epoch - 1 - best.epoch >= settings.patience:
