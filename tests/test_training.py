@@ -3,9 +3,7 @@
 import copy
 import dataclasses
 import hashlib
-import os
 import pickle
-import signal
 
 import numpy as np
 import pytest
@@ -171,14 +169,6 @@ def test_workers_do_not_change_batches(pack):
     alone, helped = (list(make_training_set(pack, workers=workers).epoch(3)) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def test_a_worker_that_dies_is_a_one_line_error(pack):
-    def die(pixels):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
-        list(dataclasses.replace(make_training_set(pack, workers=1), augment=die).epoch(1))
 
 
 def test_a_batch_on_the_device_is_float_in_0_to_1():
