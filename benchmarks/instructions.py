@@ -43,7 +43,13 @@ def begin(side: str, arch: str, pixels: int, folder: Path) -> subprocess.Popen:
     (folder / PARAMS).write_text(text.replace(own, f"cpu_isa: {cpu_isa} "), encoding="utf-8")
     clean = {name: value for name, value in os.environ.items() if name not in CPU_ISA[SAME]}
     environment = clean | {"PYTHONPATH": os.getcwd(), "GOMP_SPINCOUNT": spins}
-    command = [sys.executable, "-m", "benchmarks.instructions", arch, str(pixels)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.instructions",
+        arch,
+        *map(str, (pixels, *NETS[arch, pixels])),
+    ]
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         bufsize=1,
@@ -69,7 +75,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        arch, pixels = sys.argv[1], int(sys.argv[2])
-        serve_epochs(build_ours(arch, pixels, pixels, *NETS[arch, pixels]))
+        arch, (pixels, batch_size, steps) = sys.argv[1], map(int, sys.argv[2:])
+        serve_epochs(build_ours(arch, pixels, pixels, batch_size, steps))
     else:
         main()

@@ -1,9 +1,11 @@
 """A killed training resumes to the same bits; changed inputs, damage and a second writer are reported."""
 
+import dataclasses
 import errno
 import fcntl
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -212,6 +214,35 @@ def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
     state.track(model=build_model("timm/test_resnet", 3, "student"))
     assert (state.restore(CPU) is None) == (epoch == 1)
     assert all(value.isfinite().all() for value in state.parts["model"].parameters())
+
+
+class Deadly:
+    """The usual augmentation; the process that calls it often enough is killed, as by a lack of memory."""
+
+    def __init__(self, augment, last):
+        self.augment, self.calls, self.last = augment, 0, last
+
+    def __call__(self, pixels):
+        self.calls += 1
+        if self.calls == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.augment(pixels)
+
+
+@pytest.mark.parametrize(
+    "calls, begun",
+    [(41, "epoch 1(,| and [12] batches)"), pytest.param(1, "epoch 0,", marks=pytest.mark.slow)],
+)
+def test_if_a_worker_dies_the_state_is_saved(pack, tmp_path, capsys, monkeypatch, calls, begun):
+    """In the first batch of 8, or in the second epoch's third; an epoch has 24 pictures."""
+    monkeypatch.setattr("src.training.state.COST", 1e-9)  # otherwise saved only at the end of an epoch
+    quiet, data = train(pack, State(), NoCurves()), make_training_set(pack, workers=1)
+    torch.manual_seed(0)
+    job = make_job(pack, data=dataclasses.replace(data, augment=Deadly(data.augment, calls)))
+    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
+        fit(job, NoCurves(), Saved(tmp_path))
+    assert_same(train(pack, Saved(tmp_path), NoCurves()), quiet)
+    assert re.search(f"resuming from {begun}", capsys.readouterr().out)
 
 
 class Slow(Validation):

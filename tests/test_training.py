@@ -3,9 +3,7 @@
 import copy
 import dataclasses
 import hashlib
-import os
 import pickle
-import signal
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from timm.optim import create_optimizer_v2
 
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
-from src.batches.data import Epoch
+from src.batches.loader import Views
 from src.batches.mixing import MixSettings, build_transforms
 from src.ground.errors import UserError
 from src.ground.files import write_json
@@ -182,14 +180,6 @@ def test_workers_do_not_change_batches(pack):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_worker_that_dies_is_a_one_line_error(pack):
-    def die(pixels):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
-        list(dataclasses.replace(make_training_set(pack, workers=1), augment=die).epoch(1))
-
-
 def test_a_batch_on_the_device_is_float_in_0_to_1():
     batch = Batch(
         torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), torch.ones(1, 2), torch.ones(1)
@@ -322,10 +312,10 @@ def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, polic
         pictures=read_pictures("train", dct_scaling=False),
         targets=np.tile(pack[1], (1, 1000)),
     )
-    epoch = Epoch(data.pictures, data.augment, data.seed, 1)
-    sent = pickle.dumps(epoch, protocol=5)
+    views = Views(data.pictures, data.augment, data.seed)
+    sent = pickle.dumps(views, protocol=5)
     assert len(sent) < 20_000
-    assert torch.equal(pickle.loads(sent).__getitems__([3, 1]), epoch.__getitems__([3, 1]))
+    assert torch.equal(pickle.loads(sent)[1, [3, 1]], views[1, [3, 1]])
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
         state.save()
 
     run.before_step.insert(0, check_losses)
-    with Stop(save) as stop:
+    with Stop(save, lambda: len(progress.losses) % settings.accumulate == 0) as stop:
         run.after_step.extend([schedule.step, average.after_step, stop.raise_if_asked])
         while progress.epoch < progress.last:
             epoch = progress.epoch + 1
