@@ -155,6 +155,29 @@ def test_sizes_that_a_network_must_take():
     assert list_sizes(96, 96, 0.3, [0.75], 8) == [(96, 96), (72, 72), (48, 48)]
 
 
+def test_the_benchmark_of_sizes_runs(tiny_images, place, capsys, monkeypatch):
+    """On a tiny network: a line for each row and seed, then the mean of each row."""
+    from benchmarks import sizes  # here: it imports stages, which set what torch reads on import
+
+    monkeypatch.setattr(sizes, "ROWS", {sizes.FULL: "[1.0]", "smaller": "[0.5,1.0]"})
+    options = [
+        "--arch",
+        "timm/test_resnet",
+        "--side",
+        "16",
+        "--epochs",
+        "2",
+        "--seeds",
+        "1",
+        "--batch-size",
+        "8",
+    ]
+    sizes.main([str(tiny_images), "none", *options])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines[:2]] == ["seed 1", "seed 1"] and len(lines) == 10
+    assert lines[2].endswith("CPU time 1.000 of that of full size") and "smaller" in lines[6]
+
+
 def test_the_same_generator_gives_the_same_batch():
     settings = replace(OFF, mixup=0.4, cutmix=1.0, multi_scale=0.15)
     results = []
