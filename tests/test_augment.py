@@ -41,7 +41,7 @@ PUBLISHED = {
 }
 AFFINE = v2.RandomAffine(20, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=BILINEAR)
 REFERENCES = {  # of a basis
-    "none": [v2.ToPILImage()],
+    "flip": [v2.ToPILImage(), v2.RandomHorizontalFlip(0.5)],
     "light": [v2.ToPILImage(), AFFINE, v2.RandomHorizontalFlip(0.5)],
     "crop": [
         v2.ToImage(),
@@ -74,7 +74,7 @@ def test_a_published_policy_after_its_basis_matches_torchvision(pictures, policy
 @pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
 def test_what_moves_in_from_outside_is_black(policy):
     """One operation on a grey picture leaves a single colour unless it moves pixels."""
-    settings = dataclasses.replace(LIGHT, policy=policy, basis="none", num_ops=1, magnitude=20)
+    settings = dataclasses.replace(LIGHT, policy=policy, basis="flip", flip=0, num_ops=1, magnitude=20)
     views = draw_views(build_augment(settings, 32, 32), np.full((32, 32, 3), 100, np.uint8), 100)
     moved = views[views.min(axis=(1, 2, 3)) != views.max(axis=(1, 2, 3))]
     assert len(moved) > 20 and (moved.min(axis=(1, 2, 3)) == 0).all() and moved.max() == 100

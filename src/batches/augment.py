@@ -21,7 +21,6 @@ from src.pictures.letterbox import resize
 
 CPU = torch.device("cpu")
 BILINEAR = InterpolationMode.BILINEAR
-BASES = ("none", "light", "crop")  # policies that may come before a published one
 Augment = Callable[[np.ndarray], np.ndarray]  # uint8 (h, w, 3) -> (H, W, 3), the network's size
 Policy = Callable[["AugmentSettings", int, int], Augment]  # settings, height, width -> transform
 
@@ -73,6 +72,11 @@ class Erase:
         return self.erase(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
 
 
+def flip(settings: "AugmentSettings") -> v2.Transform:
+    """A random horizontal flip."""
+    return v2.RandomHorizontalFlip(settings.flip)
+
+
 def light(settings: "AugmentSettings") -> v2.Transform:
     """A small random rotation, shift and scaling, padded with black, then a random horizontal flip."""
     affine = v2.RandomAffine(
@@ -81,7 +85,7 @@ def light(settings: "AugmentSettings") -> v2.Transform:
         scale=(1 - settings.scale, 1 + settings.scale),
         interpolation=BILINEAR,
     )
-    return v2.Compose([affine, v2.RandomHorizontalFlip(settings.flip)])
+    return v2.Compose([affine, flip(settings)])
 
 
 def custom(settings: "AugmentSettings") -> Callable[[Image.Image], Image.Image]:
@@ -126,20 +130,21 @@ def follow_basis(transform: Callable[["AugmentSettings"], v2.Transform]) -> Poli
     """A policy from a published transform: the basis, then the transform at the network's input size.
 
     The recipes put a random crop and a flip before it: padded and shifted by some pixels for pictures of 32,
-    resized for photographs. The basis `crop` is the latter; `light` takes the place of the former.
+    resized for photographs. The basis `crop` is the latter, `light` is like the former, `flip` a flip alone.
     """
 
     def build(settings: "AugmentSettings", height: int, width: int) -> Augment:
-        basis = POLICIES[settings.basis](settings, height, width)
+        basis = BASES[settings.basis](settings, height, width)
         return v2.Compose([basis, OnPillow(transform(settings), height, width)])
 
     return build
 
 
+BASES: dict[str, Policy] = {"flip": wrap_pillow(flip), "light": wrap_pillow(light), "crop": Crop}
 POLICIES: dict[str, Policy] = {
     "none": wrap_pillow(lambda settings: v2.Identity()),
-    "light": wrap_pillow(light),
-    "crop": Crop,
+    "light": BASES["light"],
+    "crop": BASES["crop"],
     "custom": wrap_pillow(custom),
     "autoaugment": follow_basis(autoaugment),
     "randaugment": follow_basis(randaugment),
@@ -152,12 +157,12 @@ class AugmentSettings(MixSettings):
     """How training pictures and batches are augmented."""
 
     policy: Annotated[str, Rule(enum=list(POLICIES))]  # augmentation of single pictures
-    basis: Annotated[str, Rule(enum=list(BASES))]  # auto-, rand-, trivialaugment: the policy before them
+    basis: Annotated[str, Rule(enum=list(BASES))]  # auto-, rand-, trivialaugment: what comes before them
     min_area: Annotated[float, within("(0, 1]")]  # crop: smallest area, as a share of the picture's
     rotate: Annotated[float, within("[0, 180]")]  # light: largest rotation to either side, in degrees
     shift: Share  # light: largest shift to either side, as a share of width and height
     scale: Annotated[float, within("[0, 1)")]  # light: largest relative change of size, up or down
-    flip: Share  # light and crop: probability of a horizontal flip
+    flip: Share  # all but none and custom: probability of a horizontal flip
     num_ops: Annotated[int, within("[0, 14]")]  # randaugment: number of operations, applied in sequence
     magnitude: Annotated[int, within("[0, 30]")]  # randaugment: strength of the operations
     erase: Share  # all policies: probability of blacking out a random rectangle
