@@ -46,7 +46,7 @@ def read_shipped(kind, key=""):
 
 LIGHT = dataclasses.replace(
     read_shipped(AugmentSettings, "augment"), policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5,
-    erase=0, mixup=0, cutmix=0, multi_scale=0,
+    erase=0, mixup=0, cutmix=0, multi_scale=0, train_scales=(1.0,), size_divisor=1,
 )  # fmt: skip
 
 
@@ -140,11 +140,13 @@ def pack():
     return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
-def make_training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
+def make_training_set(pack, augment=LIGHT, workers=0, seed=1, transforms=(), **changes):
+    """The three colours; `transforms` are those of every epoch, or a function of the epoch."""
     images, targets = pack
     values = dict(
-        pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), transforms=[],
-        batch_size=8, augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
+        pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), batch_size=8,
+        transforms=transforms if callable(transforms) else lambda epoch: transforms,
+        augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
     )  # fmt: skip
     return TrainingSet(**values | changes)
 

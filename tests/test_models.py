@@ -39,13 +39,14 @@ def test_the_first_layer_normalises():
 
 
 def test_a_network_must_take_every_size():
-    check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15), 3, "student")
+    check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15, [1], 1), 3, "student")
     vit = build_model("timm/test_vit", 3, "x")
-    check_sizes(vit, list_sizes(160, 160, 0), 3, "student")
+    check_sizes(vit, list_sizes(160, 160, 0, [1], 1), 3, "student")
     for model, sizes in (
-        (vit, list_sizes(160, 160, 0.1)),  # 176 pixels are a multiple of its patch size, 159 are not
-        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0)),
-        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5)),
+        (vit, list_sizes(160, 160, 0.1, [1], 1)),  # 176 pixels are a multiple of its patch size, 159 are not
+        (vit, list_sizes(160, 160, 0, [0.55, 1], 1)),  # nor are 88
+        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0, [1], 1)),
+        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5, [1], 1)),
     ):
         with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
             check_sizes(model, sizes, 3, "student")

@@ -193,6 +193,9 @@ def test_every_list_can_be_overridden(place, key, value):
          "augment.policy: must be none, light, crop, custom, autoaugment, randaugment or trivialaugment, "
          "got 'randaug', did you mean randaugment?"),
         ("augment__mixup", -1, "augment.mixup: must be a number in [0, 100], got -1"),
+        ("augment__train_scales", [],
+         "augment.train_scales: must be a list of shares of the input size, each in (0, 1]; [1] = off, "
+         "got []"),
         ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),
     ],
 )  # fmt: skip
@@ -441,6 +444,16 @@ def test_every_mapping_by_class_is_known_to_the_rules():
         ({"teacher__second__warmup": 30}, ["teacher.second: warmup must be below epochs, got 30 and 30"]),
         ({"teacher_common__swa": 3, "teacher__second__ema": 0.9},
          ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
+        ({"augment__size_divisor": 5},
+         ["augment: size_divisor must divide images.height and images.width, got 5 for 32 x 32"]),
+        ({"augment__train_scales": [1.0, 0.2], "augment__size_divisor": 32, "augment__multi_scale": 0.3},
+         ["augment: train_scales and multi_scale must not round 32 x 32 pixels to 0, got [1.0, 0.2], 0.3 and "
+          "size_divisor 32"]),
+        ({"teacher_common__augment__train_scales": [0.01]},
+         [f"teacher.{name}.augment: train_scales and multi_scale must not round 32 x 32 pixels to 0, got "
+          "[0.01], 0.0 and size_divisor 1" for name in ("big", "second")]),
+        ({"student__epochs": 2, "student__warmup": 1, "augment__train_scales": [0.5, 0.75, 1.0]},
+         ["augment: train_scales must be at most 2, one per epoch, got 3"]),
         ({"demo__train": 1500, "demo__val": 290},
          ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
         ({"data__min_side": 1e200},

@@ -18,6 +18,7 @@ import torch
 from conftest import (
     CPU,
     EACH_OPTIMIZER,
+    LIGHT,
     ROOT,
     NoCurves,
     edit_params,
@@ -29,7 +30,7 @@ from conftest import (
 
 import src.training.fit
 import tools.clean_runs
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.params import flatten
 from src.losses.bases import BASES
@@ -84,7 +85,7 @@ class KilledAfter(NoCurves):
         super().add(row)
 
 
-def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):
+def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, scales=(1.0,), transforms=(), **changes):
     torch.manual_seed(0)
     chosen = make_settings(**changes)
     model = build_model(chosen.arch, 3, "student")
@@ -92,9 +93,11 @@ def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
         model.net.bn1 = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.bn1)
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
-    mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
+    mix = dataclasses.replace(LIGHT, mixup=0.4 * mixed, multi_scale=0.2 * mixed, train_scales=scales)
     data = make_training_set(
-        pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size
+        pack,
+        transforms=lambda epoch: [*build_transforms(mix, chosen.epochs, epoch), *transforms],
+        batch_size=chosen.batch_size,
     )
     best = fit(make_job(pack, model, loss, data, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
@@ -110,6 +113,7 @@ def assert_same(one, other):
     [
         {},
         {"ghm": True, "mixed": True},
+        {"scales": (0.5, 0.75, 1.0), "swa": 2},
         {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
         {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
@@ -151,7 +155,13 @@ def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "ranger", "ema": 0.9}, {"accumulate": 3, "batch_size": 2}]
+    "changes",
+    [
+        {},
+        {"optimizer": "ranger", "ema": 0.9},
+        {"accumulate": 3, "batch_size": 2},
+        {"scales": (0.5, 0.75, 1.0), "mixed": True},
+    ],
 )
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys, signum, changes):

@@ -247,6 +247,8 @@ def test_every_strategy_at_once(copy):
         "augment.mixup=0.2",
         "augment.cutmix=1.0",
         "augment.multi_scale=0.15",
+        "augment.train_scales=[0.5,1.0]",
+        "augment.size_divisor=8",
         "student.arch=timm/test_resnet",
         "student.optimizer=ranger",
         "student.schedule=cosine",

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from timm.optim import create_optimizer_v2
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
 from src.batches.loader import Views
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.mixing import build_transforms
 from src.ground.errors import UserError
 from src.ground.files import write_json
 from src.ground.names import OPTIMIZERS, list_optimizers
@@ -459,7 +460,7 @@ def test_batches_that_do_not_fill_a_step_are_skipped(pack, monkeypatch):
     read = []
     monkeypatch.setattr(
         "src.training.fit.train_epoch",
-        lambda run, batches, seed, losses: read.append(len(list(batches))) or torch.ones(1),
+        lambda run, batches, *rest: read.append(len(list(batches))) or torch.ones(1),
     )
     train(pack, epochs=2, accumulate=2)
     assert read == [2, 2]
@@ -479,9 +480,7 @@ def test_clipping_bounds_the_gradient(pack):
 
 
 def test_with_all_features_off_training_equals_a_plain_loop(pack):
-    ours = train(
-        pack, epochs=2, data={"transforms": build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0))}
-    )[0].state_dict()
+    ours = train(pack, epochs=2, data={"transforms": partial(build_transforms, LIGHT, 2)})[0].state_dict()
     torch.manual_seed(0)
     model, loss, best = (
         build_model("timm/test_resnet", 3, "student"),
@@ -521,11 +520,24 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
 
 
 def test_mixing_changes_the_training_reproducibly(pack):
-    mix = {"transforms": build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15))}
+    settings = dataclasses.replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.15)
+    mix = {"transforms": partial(build_transforms, settings, 2)}
     one, other = (train(pack, epochs=2, data=mix)[0].state_dict() for _ in range(2))
     plain = train(pack, epochs=2)[0].state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not torch.equal(one["net.fc.weight"], plain["net.fc.weight"])
+
+
+def test_sizes_rise_with_the_epochs_and_measuring_stays_at_the_input_size(pack):
+    """Four epochs in three equal parts: two at half of 32 pixels, one at 24, one at 32."""
+    seen, network = [], build_model("timm/test_resnet", 3, "student")
+    network.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0].shape)))
+    settings = dataclasses.replace(LIGHT, train_scales=(0.5, 0.75, 1.0))
+    data = make_training_set(pack, transforms=partial(build_transforms, settings, 4))
+    fit(make_job(pack, network, data=data, epochs=4), NoCurves(), State())
+    trained = [tuple(shape[2:]) for training, shape in seen if training]
+    assert trained == [(16, 16)] * 6 + [(24, 24)] * 3 + [(32, 32)] * 3
+    assert {tuple(shape[2:]) for training, shape in seen if not training} == {(32, 32)}
 
 
 def test_only_the_selected_rows_are_seen(pack):

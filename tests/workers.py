@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import nn
 import src.training.state
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
 from src.losses.loss import build_loss
@@ -36,6 +37,7 @@ from src.training.step import train_epoch
 
 LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
+MIXED = replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.2, train_scales=(0.75, 1.0), size_divisor=2)
 RECIPES = (
     "bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed",
     "softmax+weighted+threshold+ghm+ohm, taught", "bce+weighted+threshold+ghm+ohm, taught",
@@ -77,7 +79,7 @@ def compute_weights(recipe, device):
     data = TrainingSet(
         pictures=images, targets=targets, weights=weights, rows=np.arange(pictures),
         augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
-        transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if how else [],
+        transforms=partial(build_transforms, MIXED if how else LIGHT, 2),
     )  # fmt: skip
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -93,7 +95,7 @@ def compute_weights(recipe, device):
         manifests="",
     )  # fmt: skip
     training = prepare(job)
-    losses = train_epoch(training, data.epoch(1), (3, 1))
+    losses = train_epoch(training, data.epoch(1), (3, 1), data.transforms(1))
     assert len(losses) == STEPS
     return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
 

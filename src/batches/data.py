@@ -14,7 +14,7 @@ from torch import Tensor
 from src.batches.augment import Augment
 from src.batches.batch import Batch
 from src.batches.loader import Loader, Views
-from src.batches.mixing import Transform
+from src.batches.mixing import Transforms
 from src.machine.collectives import own_slice
 from src.pictures.reading import Pictures
 from src.teaching.labels import Targets
@@ -29,7 +29,7 @@ class TrainingSet:
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures to train on
     augment: Augment  # of single pictures
-    transforms: list[Transform]  # of whole batches; the training loop applies them on the device
+    transforms: Transforms  # of whole batches; the training loop applies them on the device
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
     workers: int  # processes that augment pictures

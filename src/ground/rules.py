@@ -149,6 +149,34 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
         yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
 
 
+def find_teacher_size_conflicts(params: Params) -> Iterator[str]:
+    for learner in list_teachers(params, list(params["teacher"])):
+        yield from find_size_conflicts(learner, f"{learner.key}.augment", params["images"])
+
+
+def find_student_size_conflicts(params: Params) -> Iterator[str]:
+    yield from find_size_conflicts(find_student(params), "augment", params["images"])
+
+
+def find_size_conflicts(learner: Learner, key: str, images: Params) -> Iterator[str]:
+    """The rules of the sizes that pictures have in training; `key` is the section that sets them."""
+    one, height, width = learner.strategy["augment"], images["height"], images["width"]
+    divisor, scales, epochs = one["size_divisor"], one["train_scales"], learner.settings["epochs"]
+    if height % divisor or width % divisor:
+        rule = "size_divisor must divide images.height and images.width"
+        yield f"{key}: {rule}, got {divisor} for {height} x {width}"
+    elif not scale_side(min(height, width), min(scales) * (1 - one["multi_scale"]), divisor):
+        rule = f"train_scales and multi_scale must not round {height} x {width} pixels to 0"
+        yield f"{key}: {rule}, got {quote(scales)}, {one['multi_scale']} and size_divisor {divisor}"
+    if len(scales) > epochs:
+        yield f"{key}: train_scales must be at most {epochs}, one per epoch, got {len(scales)}"
+
+
+def scale_side(side: int, scale: float, divisor: int) -> int:
+    """`scale` times a side in pixels, as the nearest multiple of `divisor`; 0 is none to train on."""
+    return divisor * round(scale * side / divisor)
+
+
 def find_curriculum_conflicts(params: Params) -> Iterator[str]:
     thresholds, weights = params["curriculum"]["thresholds"], params["curriculum"]["weights"]
     if len(thresholds) != len(weights):
@@ -187,6 +215,8 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("teacher", "teacher_common"): find_teacher_conflicts,
     ("curriculum",): find_curriculum_conflicts,
     ("student",): find_student_conflicts,
+    ("images", "teacher", "teacher_common"): find_teacher_size_conflicts,
+    ("images", "student", "augment"): find_student_size_conflicts,
     ("student", "teacher", "teacher_common", "knowledge", "processes", "device"): find_sharing_conflicts,
 }
 

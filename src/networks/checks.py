@@ -55,7 +55,9 @@ def check_logits(logits: object, shape: tuple[int, int], mode: str, key: str) ->
 def check_sizes(network: nn.Module, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
     """Refuse a network that fails at one of `sizes` (height, width), or has no classifier."""
     for height, width in sizes:
-        remedy = f"{ANOTHER}, change images.height and images.width, or set multi_scale to 0"
+        remedy = (
+            f"{ANOTHER}, or change images.height and images.width, or of augment multi_scale and train_scales"
+        )
         with refuse(key, f"take pictures of {height} x {width}", remedy):
             logits = network.eval()(draw_images(1, (height, width)))
         check_logits(logits, (1, num_classes), "evaluation", key)

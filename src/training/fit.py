@@ -83,7 +83,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             done, wanted = len(progress.losses), steps * settings.accumulate
             batches = islice(data.epoch(epoch, done), wanted - done)
             shown = display.show_batches(batches, epoch, done, wanted)
-            losses = train_epoch(run, shown, (data.seed, epoch), progress.losses)
+            losses = train_epoch(run, shown, (data.seed, epoch), data.transforms(epoch), progress.losses)
             progress.check_finite(look, job.key)
             state.save_if_cheap()
             seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here

@@ -70,7 +70,6 @@ def prepare(job: Job) -> Training:
         loss=job.loss.to(device),
         optimizer=optimizer,
         device=device,
-        transforms=job.data.transforms,
         penalties=penalties,
         before_epoch=[module.eval for module in frozen],
         before_step=before_step,
