@@ -1,6 +1,7 @@
 """Run by tests/test_distributed.py in one process and in several: python tests/workers.py CASE FILE."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from src.losses.weightings import WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
+from src.training.features import FOLDER, learn_from_features
 from src.training.fit import fit
 from src.training.job import Job
 from src.training.prepare import prepare
@@ -33,6 +35,7 @@ from src.training.step import train_epoch
 
 LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
+FROZEN = "classifier of a frozen network"
 RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")
 
 
@@ -48,7 +51,24 @@ def compute():
     shared.running_mean.fill_(rank())
     share_buffers(shared)
     found["shared buffers"] = shared.running_mean
-    return found
+    return found | compute_features()
+
+
+def compute_features():
+    """Features as they are computed and as they are found again, and a classifier trained on them."""
+    run_on_main(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
+    torch.manual_seed(0)
+    job = make_job(draw_pack(), data=make_training_set(draw_pack(), views=2), freeze="backbone")
+    both = {name: torch.from_numpy(learn_from_features(job).data.features) for name in ("computed", "found")}
+    fit(job, NoCurves(), State())
+    return both | {FROZEN: job.network.net.fc.weight.detach()}
+
+
+def draw_pack():
+    """30 pictures of three colours, (30, 32, 32, 3), and their one-hot targets."""
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
 def compute_weights(recipe, device):
@@ -125,9 +145,7 @@ def hang_while_others_wait(file):
 def stop_and_resume():
     """Weights and curves of a training, and of one that is stopped in its second epoch and resumed."""
     start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
-    generator, labels = np.random.default_rng(0), np.arange(30) % 3
-    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
-    pack = pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+    pack = draw_pack()
 
     def train(state, stop=False):
         torch.manual_seed(0)

@@ -13,6 +13,7 @@ class Batch(NamedTuple):
     """The same three tensors everywhere, from the loader to the loss."""
 
     images: Tensor  # (N, 3, H, W) RGB; uint8 until it is on the device, then float in [0, 1]
+    # or features of them (N, F), always float
     targets: Tensor  # (N, C) float in [0, 1]
     weights: Tensor  # (N,) float, at least 0
 
@@ -23,7 +24,7 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; they are transferred as uint8."""
         images, targets, weights = (part.to(device, non_blocking=True) for part in self)
-        return Batch(scale_to_unit(images), targets, weights)
+        return Batch(images if images.is_floating_point() else scale_to_unit(images), targets, weights)
 
 
 def scale_to_unit(images: Tensor) -> Tensor:

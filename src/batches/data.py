@@ -34,6 +34,7 @@ class TrainingSet:
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
     workers: int  # processes that augment pictures
+    views: int = 0  # augmentations of a picture, which the epochs use in turn; 0 = a new one in each epoch
 
     def epoch(self, epoch: int, done: int = 0) -> Iterable[Batch]:
         """The batches of one epoch in an order drawn from (seed, epoch), without the first `done`.
@@ -46,14 +47,22 @@ class TrainingSet:
             order[start : start + self.batch_size][own].tolist()
             for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
+        return self.add_targets(self.load_images(self.choose_view(epoch), batches), batches)
+
+    def choose_view(self, epoch: int) -> int:
+        """The epoch, from 1, whose augmentation an epoch sees."""
+        return (epoch - 1) % self.views + 1 if self.views else epoch
+
+    def load_images(self, view: int, batches: list[list[int]]) -> Iterable[Tensor]:
+        """The images of each batch, augmented as in the epoch `view`."""
         loader = DataLoader(
-            Epoch(self.pictures, self.augment, self.seed, epoch),
+            Epoch(self.pictures, self.augment, self.seed, view),
             batch_sampler=batches,
             collate_fn=keep_batch,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
         )
-        return self.add_targets(report_workers(loader), batches)
+        return report_workers(loader)
 
     def add_targets(self, images: Iterable[Tensor], batches: Iterable[list[int]]) -> Iterator[Batch]:
         """The images of each batch with its targets and weights, which no worker needs to know."""

@@ -15,10 +15,12 @@ from src.ground.errors import UserError
 from src.machine.collectives import all_rows, rank, share_buffers, world
 from src.machine.seeding import seed_generators
 from src.training.averaging import build_average
-from src.training.curves import Curves, Row
+from src.training.curves import NoCurves, Row
 from src.training.display import Display, print_resumption
+from src.training.features import learn_from_features
 from src.training.job import Job
 from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
+from src.training.probe import build_probe, take_classifier
 from src.training.schedules import build_schedule
 from src.training.state import State
 from src.training.step import train_epoch
@@ -54,25 +56,30 @@ class Progress:
         self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
 
 
-def fit(job: Job, curves: Curves, state: State) -> Best:
+def fit(job: Job, curves: NoCurves, state: State) -> Best:
     """Train for all epochs and leave the best weights in the network.
 
     `state` is saved after the last step of each epoch, before the network is measured, unless saving is slow
     compared to an epoch. SIGTERM and Ctrl-C save it after a step or between two batches of the measurement.
     A training that an earlier process did not finish resumes from there, with bit-identical results.
     """
+    job = learn_from_features(job)
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
     factor = build_schedule(settings)
     schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
-    average = build_average(job.network, settings, settings.epochs)
+    average = build_average(job.trained, settings, settings.epochs)
     progress = Progress()
     state.track(
-        model=job.network, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
+        model=job.trained, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
         average=average, progress=progress,
     )  # fmt: skip
     if path := state.restore(run.device):
         print_resumption(path, progress.epoch, len(progress.losses))
+    elif settings.probe_first:
+        probe = build_probe(job)
+        fit(probe, NoCurves(), State())
+        take_classifier(job.network, probe.network)
     for row in progress.rows:
         curves.add(row)
     best, display = progress.best, Display(settings.epochs, progress.epoch)
@@ -98,7 +105,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             curves.add(row)
             progress.finish(row)
             display.print_epoch(row, best)
-    job.network.load_state_dict(best.state)
+    job.trained.load_state_dict(best.state)
     if settings.slim:
         gammas = torch.cat([gamma.flatten() for gamma in find_gammas(job.network, job.key)])
         best.small_gammas = (gammas.abs() < SMALL_GAMMA).double().mean().item()
