@@ -9,6 +9,7 @@ import torch
 from conftest import LIGHT, NoCurves, edit_params, make_job, make_training_set, wrap_network
 from torch import nn
 
+import benchmarks.frozen
 import src.training.features
 from src.batches.augment import count_views
 from src.ground.errors import Stopped, UserError
@@ -280,3 +281,17 @@ def test_probing_without_something_to_spoil_is_refused(place, changes, got):
     with pytest.raises(UserError) as error:
         read_params()
     assert str(error.value) == f"params.yaml: {got.format(rule)}"
+
+
+def test_the_benchmark_compares_its_rows(place, tiny_images, monkeypatch, capsys):
+    """From features and from pictures the accuracies are the same."""
+    weights = place / "weights.pth"
+    torch.save(build().net.state_dict(), weights)
+    words = ["frozen", str(tiny_images), str(weights), "--arch", "timm/test_resnet", "--size", "32"]
+    chosen = ["--epochs", "1", "--seeds", "1", "--batch-size", "8", "--rows", "frozen, plain, from"]
+    monkeypatch.setattr("sys.argv", [*words, *chosen])
+    benchmarks.frozen.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("seed 1, ")]
+    (pictures, seconds), (features, others) = (line.rsplit(", ", 1) for line in lines)
+    assert pictures.partition(" val ")[2] == features.partition(" val ")[2] and "test " in features
+    assert seconds.endswith(" s") and others.endswith(" s")
