@@ -110,6 +110,7 @@ def test_a_network_without_a_head_of_its_own_is_trained_from_pictures(arch):
     [
         (nn.ReLU(), 4),
         (nn.Dropout(0.5), 3),
+        (nn.Dropout(0.5, inplace=True), 3),
         (nn.BatchNorm1d(8, affine=False), None),  # nothing of it is trained, and it changes in each step
         (nn.Sequential(nn.Dropout(0.5), nn.ReLU()), None),
     ],

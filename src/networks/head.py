@@ -36,12 +36,20 @@ class Call:
     def __init__(self, layer: nn.Module):
         self.layer = layer
         self.inputs: list[Tensor] = []
+        self.copies: list[Tensor] = []  # of the inputs, which a layer may change in place
         self.outputs: list[Any] = []
-        self.handle = layer.register_forward_hook(self.record)
+        self.handles = (
+            layer.register_forward_pre_hook(self.record_input),
+            layer.register_forward_hook(lambda _, __, output: self.outputs.append(output)),
+        )
 
-    def record(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def record_input(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.inputs.append(inputs[0])
-        self.outputs.append(output)
+        self.copies.append(inputs[0].clone())
+
+    def close(self) -> None:
+        for handle in self.handles:
+            handle.remove()
 
 
 @torch.no_grad()
@@ -70,13 +78,13 @@ def split_off_head(network: Network, size: tuple[int, int]) -> tuple[Features, n
             logits = network(images)
     finally:
         for call in calls:
-            call.handle.remove()
+            call.close()
     own = calls[0]
     if len(own.inputs) != 1 or own.inputs[0].ndim != 2 or own.outputs[0] is not logits:
         return None
     entries = [call for call in calls[1:] if any(output is own.inputs[0] for output in call.outputs)]
     entry = entries[0] if entries else own
     features = Features(network, entry.layer)
-    if len(entry.inputs) != 1 or not torch.equal(entry.inputs[0], features.eval()(images)):
+    if len(entry.inputs) != 1 or not torch.equal(entry.copies[0], features.eval()(images)):
         return None
     return features, nn.Sequential(*(call.layer for call in (*entries, own)))
