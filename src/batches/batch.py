@@ -1,6 +1,6 @@
 """The batch: what the loader yields, transforms map and a training step consumes.
 
-N pictures in the batch, C classes, H height, W width in pixels.
+N pictures in the batch, C classes, H height, W width in pixels, F features.
 """
 
 from typing import NamedTuple
@@ -10,10 +10,12 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """The same three tensors everywhere, from the loader to the loss."""
+    """The same three tensors everywhere, from the loader to the loss.
+
+    Features of the images, (N, F) float, may take their place where a classifier is trained alone.
+    """
 
     images: Tensor  # (N, 3, H, W) RGB; uint8 until it is on the device, then float in [0, 1]
-    # or features of them (N, F), always float
     targets: Tensor  # (N, C) float in [0, 1]
     weights: Tensor  # (N,) float, at least 0
 

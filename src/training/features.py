@@ -156,8 +156,8 @@ def read_features(path: Path, count: int, first: np.ndarray) -> np.ndarray | Non
         path.touch()
     except (OSError, ValueError, EOFError):
         return None
-    same = found.shape == (count, first.shape[1]) and np.array_equal(found[: len(first)], first)
-    return found if same else None
+    fits = found.dtype == first.dtype and found.shape == (count, first.shape[1])
+    return found if fits and np.array_equal(found[: len(first)], first) else None
 
 
 def share_features(found: np.ndarray | None, width: int) -> np.ndarray:
