@@ -33,7 +33,7 @@ FOLDER = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch/features"
 KEPT = 3  # files besides the current one; older ones are removed
 
 
-class Views:
+class View:
     """The pictures that a training sees in its epoch `view`, uint8 (M, H, W, 3), augmented on access."""
 
     def __init__(self, data: TrainingSet, view: int, size: tuple[int, int]):
@@ -90,7 +90,7 @@ def learn_from_features(job: Job) -> Job:
     if parts is None:
         return job
     features, head = parts
-    views = [Views(data, view, size) for view in range(1, data.views + 1)]
+    views = [View(data, view, size) for view in range(1, data.views + 1)]
     found = load_or_compute(features, [*views, validation.pictures], validation.batch_size, job.device)
     print(f"{job.key}.freeze: the classifier learns from {found.shape[1]} features per picture")
     own = len(views) * len(data.rows)
