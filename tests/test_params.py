@@ -1,8 +1,10 @@
 """params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
 import copy
+import dataclasses
 import json
 import random
+import re
 import shutil
 
 import numpy as np
@@ -19,6 +21,7 @@ from src.ground.rules import BY_CLASS, count_fraction
 from src.ground.strict_yaml import parse_yaml
 from src.teaching.labels import draw_fraction
 from src.training.settings import TeacherSettings
+from tools.ablation.overrides import override_params
 
 LOSS = (
     "must be at most one of softmax, bce (default bce) and any of weighted, threshold, ghm, ohm, joined by "
@@ -584,3 +587,12 @@ def test_an_entry_of_teacher_needs_its_own_keys(place):
 )
 def test_intervals_become_keywords_of_json_schema(interval, keywords):
     assert within(interval).keywords == keywords
+
+
+def test_the_documented_word_copies_a_teacher_with_another_seed(place):
+    """Its values are those of the entry after all overrides, and both are teachers of the student."""
+    manual = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
+    word = re.sub(r"\s+", " ", re.search("'([+]teacher.big2=.*?)'", manual, re.DOTALL)[1])
+    with override_params([word, "teacher.big.lr=0.007", "knowledge.teachers=[big,big2]"]):
+        one, other = (read(TeacherSettings, f"teacher.{name}", "teacher_common") for name in ("big", "big2"))
+    assert other == dataclasses.replace(one, seed=12) and other.lr == 0.007

@@ -40,7 +40,7 @@ from src.networks.predict import predict_logits
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manifest
 from src.pictures.reading import read_pictures
 from src.training.averaging import build_average
-from src.training.fit import fit, leave_plain, read_images
+from src.training.fit import fit, read_images
 from src.training.optim import build_optimizer
 from src.training.prepare import check_processes, penalize_gammas, prepare
 from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
@@ -601,7 +601,7 @@ def test_swa_recomputes_batch_norm_from_plain_pictures(pack, monkeypatch):
     fit(make_job(pack, data=black, swa=2), NoCurves(), State())
     assert len(augmented) == 4 * 24
     large = np.kron(pack[0], np.ones((1, 2, 2, 1), np.uint8))  # as of a pack with a margin
-    data = leave_plain(make_training_set((large, pack[1]), augment=LIGHT), 32, 32)
+    data = make_training_set((large, pack[1]), augment=LIGHT).leave_plain(32, 32)
     images = torch.cat(list(read_images(data, 1, CPU, lambda: None)))
     pixels = (images.permute(0, 2, 3, 1).numpy() * 255).round()
     small = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR)) for one in large]

@@ -1,6 +1,7 @@
 """Run by tests/test_distributed.py in one process and in several: python tests/workers.py CASE FILE."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ from src.networks.predict import predict_logits
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.knowledge import Knowledge
 from src.teaching.targets import DistillSettings, mix_targets
+from src.training.features import FOLDER, learn_from_features
 from src.training.fit import fit
 from src.training.job import Job
 from src.training.prepare import prepare
@@ -37,6 +39,7 @@ from src.training.step import train_epoch
 
 LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
+FROZEN = "classifier of a frozen network"
 MIXED = replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.2, train_scales=(0.75, 1.0), size_divisor=2)
 RECIPES = (
     "bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed",
@@ -56,7 +59,24 @@ def compute():
     shared.running_mean.fill_(rank())
     share_buffers(shared)
     found["shared buffers"] = shared.running_mean
-    return found
+    return found | compute_features()
+
+
+def compute_features():
+    """Features as they are computed and as they are found again, and a classifier trained on them."""
+    run_on_main(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
+    torch.manual_seed(0)
+    job = make_job(draw_pack(), data=make_training_set(draw_pack(), views=2), freeze="backbone")
+    both = {name: torch.from_numpy(learn_from_features(job).data.features) for name in ("computed", "found")}
+    fit(job, NoCurves(), State())
+    return both | {FROZEN: job.network.net.fc.weight.detach()}
+
+
+def draw_pack():
+    """30 pictures of three colours, (30, 32, 32, 3), and their one-hot targets."""
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
 def compute_weights(recipe, device):
@@ -141,13 +161,6 @@ def hang_while_others_wait(file):
     start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
     file.with_suffix(f".{rank()}").write_text(str(os.getpid()))
     run_on_main(lambda: time.sleep(1000))
-
-
-def draw_pack():
-    """30 pictures of three colours and their one-hot targets."""
-    generator, labels = np.random.default_rng(0), np.arange(30) % 3
-    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
-    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
 def stop_and_resume():

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from src.batches.mixing import MixSettings
-from src.ground.kinds import Rule, Share, within
+from src.ground.kinds import CountOrZero, Rule, Share, within
 from src.machine.seeding import seed_generators
 from src.pictures.letterbox import resize
 
@@ -166,12 +166,18 @@ class AugmentSettings(MixSettings):
     num_ops: Annotated[int, within("[0, 14]")]  # randaugment: number of operations, applied in sequence
     magnitude: Annotated[int, within("[0, 30]")]  # randaugment: strength of the operations
     erase: Share  # all policies: probability of blacking out a random rectangle
+    views: CountOrZero  # augmentations of a picture, used in turn; 0 = a new one in every epoch
 
 
 def build_augment(settings: AugmentSettings, height: int, width: int) -> Augment:
     """The configured transform of one picture; its output is `height` x `width`."""
     policy = POLICIES[settings.policy](settings, height, width)
     return v2.Compose([policy, Erase(settings.erase)]) if settings.erase else policy
+
+
+def count_views(settings: AugmentSettings) -> int:
+    """How many different pictures the epochs make of one: 1 without augmentation, 0 = one per epoch."""
+    return 1 if settings.policy == "none" and not settings.erase else settings.views
 
 
 def augment_each(

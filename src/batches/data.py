@@ -4,8 +4,8 @@ N pictures, M of them trained on, C classes, h height, w width in pixels.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from src.batches.augment import Augment
 from src.batches.batch import Batch
 from src.batches.loader import Loader, Views
-from src.batches.mixing import Transforms
+from src.batches.mixing import Transforms, no_transforms
 from src.machine.collectives import own_slice
+from src.pictures.letterbox import resize
 from src.pictures.reading import Pictures
 from src.teaching.labels import Targets
 
@@ -33,6 +34,7 @@ class TrainingSet:
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
     workers: int  # processes that augment pictures
+    views: int = 0  # augmentations of a picture, which the epochs use in turn; 0 = a new one in each epoch
 
     @cached_property
     def loader(self) -> Loader:
@@ -50,8 +52,20 @@ class TrainingSet:
             order[start : start + self.batch_size][own].tolist()
             for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
-        images = self.loader.load([(epoch, numbers) for numbers in batches])
-        return self.add_targets(images, batches)
+        return self.add_targets(self.load_images(self.choose_view(epoch), batches), batches)
+
+    def leave_plain(self, height: int, width: int) -> "TrainingSet":
+        """The same pictures without augmentation and transforms, resized to `height` x `width` pixels."""
+        plain = partial(resize, height=height, width=width)
+        return replace(self, augment=plain, transforms=no_transforms, views=1)
+
+    def choose_view(self, epoch: int) -> int:
+        """The epoch, from 1, whose augmentation an epoch sees."""
+        return (epoch - 1) % self.views + 1 if self.views else epoch
+
+    def load_images(self, view: int, batches: list[list[int]]) -> Iterable[Tensor]:
+        """The images of each batch, augmented as in the epoch `view`."""
+        return self.loader.load([(view, numbers) for numbers in batches])
 
     def add_targets(self, images: Iterable[Tensor], batches: Iterable[list[int]]) -> Iterator[Batch]:
         """The images of each batch with its targets and weights, which no worker needs to know."""

@@ -37,6 +37,11 @@ class MixSettings(Settings):
     size_divisor: Count  # pixels; both keys above change sizes to multiples of it
 
 
+def no_transforms(epoch: int) -> Sequence[Transform]:
+    """Leave every batch as it is."""
+    return ()
+
+
 def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
     """The batch with `images` and the matching targets and weights.
 

@@ -147,6 +147,9 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
         yield f"{key}: {rule}, got {one['freeze']}"
     if one["pretrained_sha256"] != ANY_FILE and one["pretrained"] == NO_WEIGHTS:
         yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
+    if one["probe_first"] and (one["pretrained"] == NO_WEIGHTS or one["freeze"] == "backbone"):
+        rule = "probe_first must be false if pretrained is none or freeze is backbone"
+        yield f"{key}: {rule}, got {one['pretrained']} and {one['freeze']}"
 
 
 def find_teacher_size_conflicts(params: Params) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from src.batches.augment import build_augment
+from src.batches.augment import build_augment, count_views
 from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms, list_sizes
 from src.ground.files import sha256_of, write_json
@@ -64,6 +64,7 @@ def assemble(
         batch_size=settings.batch_size,
         seed=strategy.seed,
         workers=read(int, "workers"),  # no param of a stage: it changes no result
+        views=count_views(augment),
     )
     truth = LabelTargets(pictures.val.labels, len(classes))
     validation = Validation(pictures.val_pictures, truth, base, settings.batch_size, device)

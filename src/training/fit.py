@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -13,12 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from src.batches.data import TrainingSet
 from src.machine.collectives import rank, share_buffers
 from src.machine.seeding import seed_generators
-from src.pictures.letterbox import resize
 from src.training.averaging import build_average
-from src.training.curves import Curves, Row
+from src.training.curves import NoCurves, Row
 from src.training.display import Display, print_resumption
+from src.training.features import learn_from_features
 from src.training.job import Job
 from src.training.prepare import SMALL_GAMMA, find_gammas, prepare
+from src.training.probe import build_probe, take_classifier
 from src.training.progress import Progress
 from src.training.schedules import build_schedule, hold, hurry
 from src.training.state import State
@@ -30,7 +30,7 @@ EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GP
 MOST = 10_000  # pictures that BatchNorm's statistics are recomputed from
 
 
-def fit(job: Job, curves: Curves, state: State) -> Best:
+def fit(job: Job, curves: NoCurves, state: State) -> Best:
     """Train for all epochs and leave the best weights in the network.
 
     `state` is saved after the last step of each epoch, before the network is measured, unless saving is slow
@@ -43,6 +43,7 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
     `patience` epochs after the warm-up without a better one do not break the training off, since the learning
     rate is still high then: what is left of the schedule passes in as many more epochs.
     """
+    job = learn_from_features(job)
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
     progress = Progress(Best(settings.select), settings.epochs, settings.epochs)
@@ -54,16 +55,20 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
         return planned(hurry(time, progress.turn, progress.last, settings.epochs))
 
     schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
-    average = build_average(job.network, settings, settings.epochs)
+    average = build_average(job.trained, settings, settings.epochs)
     state.track(
-        model=job.network, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
+        model=job.trained, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
         average=average, progress=progress,
     )  # fmt: skip
     if path := state.restore(run.device):
         print_resumption(path, progress.epoch, len(progress.losses))
+    elif settings.probe_first:
+        probe = build_probe(job)
+        fit(probe, NoCurves(), State())
+        take_classifier(job.network, probe.network)
     for row in progress.rows:
         curves.add(row)
-    plain = leave_plain(data, *job.validation.pictures.shape[1:3])
+    plain = data.leave_plain(*job.validation.pictures.shape[1:3])
     best, display = progress.best, Display(progress.last, progress.epoch)
     look = EVERY[run.device.type] * settings.accumulate  # batches
 
@@ -99,16 +104,11 @@ def fit(job: Job, curves: Curves, state: State) -> Best:
             if settings.patience and progress.end_early(settings.patience, settings.warmup):
                 display.epochs = progress.last
                 print(f"no better epoch since {best.epoch}: {progress.last} is the last ({job.key}.patience)")
-    job.network.load_state_dict(best.state)
+    job.trained.load_state_dict(best.state)
     if settings.slim:
         gammas = torch.cat([gamma.flatten() for gamma in find_gammas(job.network, job.key)])
         best.small_gammas = (gammas.abs() < SMALL_GAMMA).double().mean().item()
     return best
-
-
-def leave_plain(data: TrainingSet, height: int, width: int) -> TrainingSet:
-    """The same training set without augmentation, its pictures resized to `height` x `width`."""
-    return replace(data, augment=partial(resize, height=height, width=width))
 
 
 def read_images(

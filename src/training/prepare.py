@@ -51,7 +51,7 @@ def check_batch_norm(model: nn.Module, settings: StepSettings, processes: int, k
 
 def prepare(job: Job) -> Training:
     """The Training of a job, on its device and with the constant learning rate lr."""
-    network, settings, device = job.network, job.settings, job.device
+    network, model, settings, device = job.network, job.trained, job.settings, job.device
     check_batches(len(job.data.rows), settings, job.key)
     check_batch_norm(network, settings, world(), job.key)
     network.to(device)
@@ -66,7 +66,7 @@ def prepare(job: Job) -> Training:
     if settings.clip:
         before_step.append(partial(nn.utils.clip_grad_norm_, list(network.parameters()), settings.clip))
     return Training(
-        model=network if world() == 1 else DistributedDataParallel(network, forward_sync_buffers=False),
+        model=model if world() == 1 else DistributedDataParallel(model, forward_sync_buffers=False),
         loss=job.loss.to(device),
         optimizer=optimizer,
         device=device,

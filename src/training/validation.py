@@ -66,10 +66,14 @@ class Validation:
         self, model: nn.Module, before_batch: Callable[[], None] = lambda: None
     ) -> tuple[float, float]:
         """Accuracy in [0, 1], and the base's mean loss against the labels."""
-        logits = predict_logits(model, self.pictures, self.batch_size, self.device, before_batch)
+        logits = self.predict(model, before_batch)
         losses, right = [], []
         for rows in list_chunks(*logits.shape):
             targets = torch.from_numpy(self.targets[rows])
             losses.append(self.base.terms(logits[rows], targets).sum(dim=1))
             right.append(logits[rows].argmax(dim=1) == targets.argmax(dim=1))
         return torch.cat(right).double().mean().item(), torch.cat(losses).mean().item()
+
+    def predict(self, model: nn.Module, before_batch: Callable[[], None]) -> Tensor:
+        """The logits (N, C) of all pictures, on the CPU; calls `before_batch` before each batch."""
+        return predict_logits(model, self.pictures, self.batch_size, self.device, before_batch)
