@@ -322,6 +322,13 @@ def test_weightings_that_are_set_to_do_nothing_change_no_bit(lesson, recipe, gam
     assert torch.equal(value, plain[0]) and torch.equal(gradient, plain[1])
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_no_step_waits_for_a_value(lesson, base):
+    """On tensors without values, of the meta device; reading one stops a GPU."""
+    loss = build("+".join([base, *WEIGHTINGS]), gamma=2.0).to("meta")
+    assert loss(*(part.to("meta") for part in lesson)).shape == ()
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_extreme_logits_stay_finite(recipe):
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)

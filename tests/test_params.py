@@ -497,8 +497,8 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
         ({"student__class_weights": {"cat": 0.0, "dog": 0.0}}, []),  # 1.10 has 1
         ({"student__class_weights": dict.fromkeys(CLASSES, 0.0), "teacher__big__class_weights": {"cow": 0.0}},
          ["teacher.big.class_weights.cow: no such class (3 classes: cat, dog, 1.10)",
-          "student.class_weights: every class has weight 0, nothing would be learned (give one of them a "
-          "positive weight)"]),
+          "student.class_weights: every class with pictures has weight 0 (give one of them a positive "
+          "weight)"]),
         ({"teacher_common__prior": {"x": 0.1}},
          ["teacher.big.prior.x: no such class (3 classes: cat, dog, 1.10)"]),
         ({"student__prior": {"cat": 0.5, "dog": 0.5}},
@@ -530,6 +530,14 @@ def test_what_contradicts_classes_or_counts_is_refused_all_at_once(place, change
     with pytest.raises(UserError) as error:
         check_pictures(CLASSES, trains=True)
     assert str(error.value).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+def test_a_class_without_pictures_has_no_weight(place):
+    """All of them were refused, with data.on_bad skip."""
+    edit_params(place, student__class_weights={"cat": 0.0})
+    check_pictures({"cat": 30, "dog": 30}, trains=False)
+    with pytest.raises(UserError, match="^params.yaml: student.class_weights: every class with pictures has"):
+        check_pictures({"cat": 60, "dog": 0}, trains=False)
 
 
 def test_a_class_in_another_unicode_form_is_explained(place):

@@ -23,7 +23,7 @@ NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"  # of pretrained, if it is no pa
 ANY_FILE = "any"  # of pretrained_sha256, if it is no hash
 NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
-NO_WEIGHT = "every class has weight 0, nothing would be learned (give one of them a positive weight)"
+NO_WEIGHT = "every class with pictures has weight 0 (give one of them a positive weight)"
 TOLERANCE = 1e-6  # of a sum of probabilities
 
 
@@ -227,14 +227,15 @@ RULES = {  # the sections that a rule looks at -> the rule
 # what the classes, the numbers of pictures and the files of weights tell
 
 
-def find_class_conflicts(learners: Sequence[Learner], classes: Sequence[str]) -> Iterator[str]:
-    """Settings by class that these classes (C,) contradict."""
+def find_class_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) -> Iterator[str]:
+    """Settings by class that the classes contradict, whose numbers of training pictures are `counts`."""
+    classes, seen = list(counts), [name for name, count in counts.items() if count]
     for learner in learners:
         for key, names in list_by_class(learner):
             yield from find_unknown_classes(names, classes, key)
             if key.endswith(".costs"):
                 yield from (f"{key}.{name}.{name}: {SELF_COST}" for name in names if name in names[name])
-            if key.endswith(".class_weights") and not any(names.get(name, 1) for name in classes):
+            if key.endswith(".class_weights") and not any(names.get(name, 1) for name in seen):
                 yield f"{key}: {NO_WEIGHT}"
         yield from find_prior_conflicts(learner, classes)
 

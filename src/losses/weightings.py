@@ -86,8 +86,8 @@ class Threshold(nn.Module):
     """Ignore what is good enough: factor 0 past the probability bound that lies in the target's direction.
 
     An element of bce whose probability is below its target rests at or above `high`, one above its target at
-    or below `low`, and one at its target has no gradient. Hard targets are such: the true class rests at or
-    above `high`, a wrong one at or below `low`. A soft target between the bounds is always learned. For
+    or below `low`, and one at its target has no gradient. So with hard targets the true class rests at or
+    above `high`, a wrong one at or below `low`, and a soft target between the bounds is always learned. For
     softmax the unit is a row, where the true class, that of the largest target, decides: the row rests if
     its probability is at least `high` and not above its target.
 

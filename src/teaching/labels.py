@@ -91,7 +91,7 @@ def weigh_classes(
     """
     counts = np.bincount(labels[rows], minlength=len(classes))
     if setting == "balanced":
-        return (len(rows) / (len(classes) * counts))[labels]
+        return (len(rows) / (np.count_nonzero(counts) * counts.clip(1)))[labels]
     weights = np.ones(len(classes))
     if not isinstance(setting, str):
         for number, weight in index_by_class(setting, classes, f"{key}.class_weights").items():
