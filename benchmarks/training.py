@@ -56,11 +56,19 @@ def build_reference(arch: str, height: int, width: int, batch_size: int, steps: 
     return run_epoch
 
 
-def build_ours(arch: str, height: int, width: int, batch_size: int, steps: int) -> Callable[[], object]:
+def build_ours(
+    arch: str,
+    height: int,
+    width: int,
+    batch_size: int,
+    steps: int,
+    precision: torch.dtype = torch.float32,
+) -> Callable[[], object]:
     device = start_machine(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
     network = build_model(arch, CLASSES, "student")
     optimizer = build_optimizer(network, replace(read(StudentSettings, "student"), optimizer="sgd", lr=LR))
-    training = Training(model=network, loss=Loss(BASES["softmax"], []), device=device, optimizer=optimizer)
+    loss = Loss(BASES["softmax"], [])
+    training = Training(model=network, loss=loss, device=device, optimizer=optimizer, precision=precision)
     images = torch.randint(0, 256, (batch_size, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     targets = torch.eye(CLASSES)[torch.arange(batch_size) % CLASSES]
     batches = [Batch(images, targets, torch.ones(batch_size))] * steps
@@ -77,13 +85,13 @@ def serve(name: str, arch: str, side: int, batch_size: int, steps: int) -> None:
     serve_epochs(SIDES[name](arch, side, side, batch_size, steps))
 
 
-def serve_epochs(run_epoch: Callable[[], object]) -> None:
+def serve_epochs(run_epoch: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> None:
     """Time an epoch for every line of stdin, after one that warms up."""
     run_epoch()
     for _ in sys.stdin:
-        began = time.perf_counter()
+        began = clock()
         run_epoch()
-        print(time.perf_counter() - began, flush=True)
+        print(clock() - began, flush=True)
 
 
 def begin(name: str, arch: str, side: int) -> subprocess.Popen:

@@ -42,14 +42,21 @@ def test_a_network_must_take_every_size():
     check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15, [1], 1), 3, "student")
     vit = build_model("timm/test_vit", 3, "x")
     check_sizes(vit, list_sizes(160, 160, 0, [1], 1), 3, "student")
-    for model, sizes in (
-        (vit, list_sizes(160, 160, 0.1, [1], 1)),  # 176 pixels are a multiple of its patch size, 159 are not
-        (vit, list_sizes(160, 160, 0, [0.55, 1], 1)),  # nor are 88
-        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0, [1], 1)),
-        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5, [1], 1)),
+    several = "change multi_scale, train_scales or images.height and images.width"
+    for model, sizes, refused, remedy in (
+        (vit, list_sizes(160, 160, 0.1, [1], 1), "159 x 159", several),  # no multiple of its patch size
+        (vit, list_sizes(160, 160, 0, [0.55, 1], 1), "88 x 88", several),
+        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0, [1], 1), "32 x 32", "224"),
+        (build_model("alexnet", 3, "x"), list_sizes(32, 64, 0, [1], 1), "32 x 64", "96"),
+        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5, [1], 1), "32 x 32", several),
     ):
-        with pytest.raises(UserError, match="^params.yaml: student.arch: the network cannot take"):
+        with pytest.raises(UserError) as caught:
             check_sizes(model, sizes, 3, "student")
+        start, remedies = str(caught.value).rsplit("(", 1)
+        assert start.startswith(f"params.yaml: student.arch: the network cannot take pictures of {refused}: ")
+        if remedy != several:
+            remedy = f"set images.height and images.width to {remedy}"
+        assert remedies == f"{remedy}, or use another network)"
 
 
 def test_a_network_must_have_a_classifier():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from src.losses.bases import BASES
 from src.networks.checkpoint import Facts, load_model, save_weights
 from src.networks.checks import check_round_trip, check_step, check_trace
 from src.networks.initial import build_initial
-from src.networks.libraries import build_model
+from src.networks.libraries import build_model, skip_pixels_first
 from src.pictures.grey import GREY_RANGE
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
 from stages import dump_knowledge, export_jit
@@ -73,6 +74,71 @@ def test_a_strided_convolution_of_single_pixels_gives_the_same_logits_and_gradie
     check_step(network, (64, 64), 3, "x")
 
 
+def differ_from_double(layer, reference, images):
+    """The largest error of output and gradients beside `reference` in float64, which oneDNN does not take."""
+    images = [images.to(kind, copy=True).requires_grad_() for kind in (torch.float32, torch.float64)]
+    found = []
+    for one, some in zip((layer, reference), images, strict=True):
+        out = one(some.contiguous(memory_format=torch.channels_last))
+        (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
+        found.append([out, some.grad, *(parameter.grad for parameter in one.parameters())])
+    errors = [((a.double() - b).abs().max() / b.abs().max()).item() for a, b in zip(*found, strict=True)]
+    return max(errors)
+
+
+def pass_through_pickle(layer):
+    return pickle.loads(pickle.dumps(layer))
+
+
+def load_into_another(layer):
+    other = nn.Conv2d(layer.in_channels, layer.out_channels, 1, (3, 2))
+    skip_pixels_first(other)
+    other.load_state_dict(layer.state_dict())
+    return other
+
+
+def trace(layer):
+    return torch.jit.trace(layer, torch.rand(1, 3, 8, 8), check_trace=False)
+
+
+def export(layer):
+    return torch.export.export(layer, (torch.rand(2, 3, 16, 15),)).module()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda layer: layer, copy.deepcopy, pass_through_pickle, load_into_another, trace, export],
+    ids=["itself", "deepcopy", "pickle", "state_dict", "trace", "export"],
+)
+def test_skipping_pixels_first_survives_what_is_done_to_a_layer(change):
+    plain = nn.Conv2d(3, 8, 1, (3, 2)).to(memory_format=torch.channels_last)
+    skipping = copy.deepcopy(plain)
+    skip_pixels_first(skipping)
+    layer, images = change(skipping), torch.rand(2, 3, 16, 15)
+    assert differ_from_double(layer, plain.double(), images) < 1e-5
+    assert plain.stride == (3, 2) and skipping.stride == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "inputs, options",
+    [
+        (3, {"kernel_size": 1, "stride": 2, "padding": 1}),
+        (3, {"kernel_size": 3, "stride": 2, "padding": 1}),
+        (3, {"kernel_size": (1, 3), "stride": 2}),
+        (3, {"kernel_size": 2, "stride": 2}),
+        (6, {"kernel_size": 1, "stride": 2, "groups": 3, "padding": 1}),
+        (16, {"kernel_size": 1, "stride": 2}),
+        (12, {"kernel_size": 1, "stride": (1, 2), "groups": 4}),
+        (3, {"kernel_size": 1}),
+    ],
+)
+def test_the_other_convolutions_of_few_channels_are_right_as_they_are(inputs, options):
+    """The neighbours of the one that oneDNN computes wrongly in the channels-last layout (oneDNN#6035)."""
+    layer = nn.Conv2d(inputs, 24, **options).to(memory_format=torch.channels_last)
+    images = torch.rand(4, inputs, 32, 32)
+    assert differ_from_double(layer, copy.deepcopy(layer).double(), images) < 1e-5
+
+
 def test_layers_of_the_classifier():
     network = build_model("mobilenetv3_small", 3, "x")
     assert network.is_in_classifier("classifier.3.weight") and not network.is_in_classifier(
@@ -121,6 +187,8 @@ class Odd(nn.Module):
             return logits / 0
         if fault == "no gradient":
             return logits.detach()
+        if fault == "no finite gradient":
+            return logits + (0 * self.scale).sqrt()
         if fault == "fails in training" and self.training:
             raise KeyError("aux")
         if fault == "made for the traced batch":
@@ -154,6 +222,7 @@ def build_odd(fault):
         ("no finite weights", "the network's output in evaluation is not finite"),
         ("no gradient", "the network cannot take a training step: element 0 of tensors does not require"),
         ("fails in training", "the network cannot take a training step: 'aux'"),
+        ("no finite gradient", "the network cannot take a training step: the gradient of net.scale is not"),
     ],
 )
 def test_a_network_that_cannot_be_used_is_refused_before_it_is_trained(monkeypatch, fault, message):

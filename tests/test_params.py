@@ -471,6 +471,10 @@ def test_every_mapping_by_class_is_known_to_the_rules():
             "processes)" for key in ("teacher.big", "student"))]),
         ({"student__sync_batchnorm": True, "device": "cpu"},
          ["student.sync_batchnorm: true, but it runs on GPUs only, not on a CPU (set false)"]),
+        ({"student__precision": "float16", "teacher_common__precision": "bfloat16", "device": "cpu"},
+         ["teacher.big.precision: bfloat16, but on a CPU it takes AVX512-BF16 or AMX, and cpu_isa: auto (set "
+          "float32)",
+          "student.precision: float16, but it is for GPUs only, not for a CPU (set float32 or bfloat16)"]),
         ({"student__warmup": 99, "curriculum__weights": [0, 0, 0, 0], "seed": -1, "teacher__big__lr": 0},
          ["seed: must be a whole number in [0, 4294967295], got -1",
           "teacher.big.lr: must be a number in (0, 100], got 0",

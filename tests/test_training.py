@@ -33,7 +33,7 @@ from src.ground.names import OPTIMIZERS, list_optimizers
 from src.ground.rules import Learner, find_learner_conflicts
 from src.losses.bases import BASES
 from src.losses.loss import Loss
-from src.machine.runtime import MachineSettings
+from src.machine.runtime import MachineSettings, has_bfloat16
 from src.networks.checkpoint import load_model, save_weights
 from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
@@ -42,6 +42,7 @@ from src.pictures.reading import read_pictures
 from src.training.averaging import build_average
 from src.training.fit import fit, read_images
 from src.training.optim import build_optimizer
+from src.training.precision import choose_precision
 from src.training.prepare import check_processes, penalize_gammas, prepare
 from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
 from src.training.state import State
@@ -504,7 +505,7 @@ def test_with_all_features_off_training_equals_a_plain_loop(pack):
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
-    """`prepare` turns it off on a CPU, but the loop is the same."""
+    """A CPU trains in float16 for this test only, but the loop is the same."""
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3))
     seen = []
@@ -515,8 +516,54 @@ def test_mixed_precision_keeps_weights_and_loss_in_float32(pack, precision):
     losses = train_epoch(run, make_training_set(pack).epoch(1), (1, 1))
     assert set(seen) == {precision} and losses.dtype == torch.float32 and losses.isfinite().all()
     assert model[1].weight.dtype == torch.float32 and not torch.equal(model[1].weight, before)
-    asked = make_job(pack, wrap_network(model), run.loss, precision=str(precision).removeprefix("torch."))
-    assert prepare(asked).precision is torch.float32
+
+
+DEPTHWISE, GROUPED = (torch.nn.Conv2d(6, 12, 3, groups=groups) for groups in (6, 3))
+
+
+@pytest.mark.parametrize(
+    "wanted, has, net, used, reason",
+    [
+        ("float32", False, DEPTHWISE, "float32", ""),
+        ("float16", True, GROUPED, "float32", "it is for GPUs only (set bfloat16 or float32 here)"),
+        ("bfloat16", False, GROUPED, "float32",
+         "bfloat16 takes a CPU with AVX512-BF16 or AMX, and cpu_isa: auto"),
+        ("bfloat16", True, DEPTHWISE, "float32",
+         "the network has depthwise convolutions, which are slower in bfloat16 on a CPU"),
+        ("bfloat16", True, GROUPED, "bfloat16", ""),
+    ],
+)  # fmt: skip
+def test_a_cpu_takes_float32_and_says_so_where_it_gains_nothing(
+    pack, monkeypatch, capsys, wanted, has, net, used, reason
+):
+    """One params.yaml serves a machine with a GPU and one without; a GPU takes what is asked."""
+    monkeypatch.setattr("src.training.precision.has_bfloat16", lambda: has)
+    job = make_job(pack, wrap_network(net), precision=wanted)
+    assert prepare(job).precision is getattr(torch, used)
+    said = f"warning: params.yaml: student.precision: {wanted}, but float32 is used: {reason}\n"
+    assert capsys.readouterr().out == (said if reason else "")
+    assert choose_precision(wanted, net, torch.device("cuda"), "x") is getattr(torch, wanted)
+
+
+@pytest.mark.parametrize("capability, flags, has", [
+    ("AVX512", {"avx512_bf16": True}, True),
+    ("AVX512", {"amx_bf16": True, "avx512_bf16": False}, True),
+    ("AVX512", {"avx512_bf16": False}, False),
+    ("AVX2", {"avx512_bf16": True}, False),  # cpu_isa hides it
+    ("AVX2", {}, False),
+])  # fmt: skip
+def test_bfloat16_needs_its_instructions(monkeypatch, capability, flags, has):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert has_bfloat16() is has
+    machine = dataclasses.replace(read_shipped(MachineSettings), device="cpu")
+    settings = make_settings(precision="bfloat16")
+    check_processes(settings, dataclasses.replace(machine, device="auto"), "student")
+    if has:
+        return check_processes(settings, machine, "student")
+    message = "^params.yaml: student.precision: bfloat16, but on a CPU it takes AVX512-BF16 or AMX, and cpu_i"
+    with pytest.raises(UserError, match=message):
+        check_processes(settings, machine, "student")
 
 
 def test_mixing_changes_the_training_reproducibly(pack):

@@ -22,6 +22,8 @@ WEIGHTS = Path("data/models")  # where stages write them
 NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"  # of pretrained, if it is no path
 ANY_FILE = "any"  # of pretrained_sha256, if it is no hash
 NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
+NO_FLOAT16 = "float16, but it is for GPUs only, not for a CPU (set float32 or bfloat16)"
+NO_BFLOAT16 = "bfloat16, but on a CPU it takes AVX512-BF16 or AMX, and cpu_isa: auto (set float32)"
 SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
 NO_WEIGHT = "every class with pictures has weight 0 (give one of them a positive weight)"
 TOLERANCE = 1e-6  # of a sum of probabilities
@@ -198,8 +200,14 @@ def find_sharing_conflicts(params: Params) -> Iterator[str]:
     for learner in list_learners(params):
         if problem := spell_sharing_problem(learner.settings["batch_size"], processes):
             yield f"{learner.key}.batch_size: {problem}"
-        if learner.settings["sync_batchnorm"] and params["device"] == "cpu":
+        if params["device"] != "cpu":
+            continue
+        if learner.settings["sync_batchnorm"]:
             yield f"{learner.key}.sync_batchnorm: {NO_CPU}"
+        if learner.settings["precision"] == "float16":
+            yield f"{learner.key}.precision: {NO_FLOAT16}"
+        if learner.settings["precision"] == "bfloat16" and params["cpu_isa"] != "auto":
+            yield f"{learner.key}.precision: {NO_BFLOAT16}"
 
 
 def spell_sharing_problem(batch_size: int, processes: int) -> str:
@@ -220,7 +228,15 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("student",): find_student_conflicts,
     ("images", "teacher", "teacher_common"): find_teacher_size_conflicts,
     ("images", "student", "augment"): find_student_size_conflicts,
-    ("student", "teacher", "teacher_common", "knowledge", "processes", "device"): find_sharing_conflicts,
+    (
+        "student",
+        "teacher",
+        "teacher_common",
+        "knowledge",
+        "processes",
+        "device",
+        "cpu_isa",
+    ): find_sharing_conflicts,
 }
 
 

@@ -62,6 +62,12 @@ def set_precision(precision: str) -> None:
         operation.fp32_precision = precision
 
 
+def has_bfloat16() -> bool:
+    """Whether the CPU has instructions for products of bfloat16 numbers, and `cpu_isa` allows them."""
+    has, used = torch.cpu.get_capabilities(), torch.backends.cpu.get_cpu_capability()
+    return used not in ("DEFAULT", "AVX2") and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 def describe_device(device: torch.device) -> str:
     """cpu, or the name of the GPU."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -5,7 +5,7 @@ None of them changes the network or the state of torch's generators. C classes, 
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from safetensors.torch import load
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from src.ground.errors import UserError, shorten
 from src.networks.checkpoint import encode, rebuild
-from src.networks.network import Network
+from src.networks.network import Input, Network
 
 ANOTHER = "use another network"
+SIDES = range(32, 257, 32)  # pixels of the squares that are tried beside the library's own size
 TRACED = 1e-3  # largest difference of a logit between the network and its trace, as a share of the largest
 
 
@@ -52,15 +53,41 @@ def check_logits(logits: object, shape: tuple[int, int], mode: str, key: str) ->
 
 
 @torch.no_grad()
-def check_sizes(network: nn.Module, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
+def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes: int, key: str) -> None:
     """Refuse a network that fails at one of `sizes` (height, width), or has no classifier."""
     for height, width in sizes:
-        remedy = (
-            f"{ANOTHER}, or change images.height and images.width, or of augment multi_scale and train_scales"
-        )
-        with refuse(key, f"take pictures of {height} x {width}", remedy):
-            logits = network.eval()(draw_images(1, (height, width)))
+        what = f"take pictures of {height} x {width}"
+        try:
+            with refuse(key, what):
+                logits = network.eval()(draw_images(1, (height, width)))
+        except UserError as error:
+            several = "change multi_scale, train_scales or images.height and images.width"
+            remedy = several if len(sizes) > 1 else suggest_size(network, max(height, width))
+            raise UserError(f"{str(error).removesuffix(f'({ANOTHER})')}({remedy}, or {ANOTHER})") from None
         check_logits(logits, (1, num_classes), "evaluation", key)
+
+
+def suggest_size(network: Network, side: int) -> str:
+    """The remedy for squares of `side` pixels that the network does not take: the next larger one, if any."""
+    sides = list_sides(network.expected)
+    for other in [*(one for one in sides if one > side), *(one for one in sides if one <= side)]:
+        if fits(network, other):
+            return f"set images.height and images.width to {other}"
+    return "set images.height and images.width to others"
+
+
+@torch.no_grad()
+def fits(network: nn.Module, side: int) -> bool:
+    """Whether the network takes squares of `side` pixels when it is measured."""
+    with suppress(UserError), refuse("", ""):
+        network.eval()(draw_images(1, (side, side)))
+        return True
+    return False
+
+
+def list_sides(expected: Input) -> list[int]:
+    """Squares that most networks take, in pixels a side, and the library's own size; from the smallest."""
+    return sorted({*SIDES, max(expected.height, expected.width)})
 
 
 @torch.no_grad()
@@ -87,6 +114,9 @@ def check_step(network: nn.Module, size: tuple[int, int], num_classes: int, key:
     check_logits(logits, (2, num_classes), "training", key)
     with refuse(key, "take a training step"):
         logits.logsumexp(dim=1).sum().backward()
+        for name, parameter in network.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                raise ValueError(f"the gradient of {name} is not finite")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Networks by name, from torchvision (`resnet18`) and timm (`timm/resnet10t`)."""
 
 from collections.abc import Sequence
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -13,7 +14,8 @@ from src.ground.errors import UserError, shorten
 from src.ground.names import ALIASES
 from src.networks.network import Input, Network
 
-FEW = 8  # channels; with more of them oneDNN's gradient is right
+FEW = 16  # channels; with so many of them oneDNN's gradient is right (8 with AVX2, 16 with AVX512)
+NOT_PADDED = ((0, 0), "valid")
 ONE_OUTPUT = ("googlenet", "inception_v3")  # built without their auxiliary classifiers
 
 
@@ -44,20 +46,24 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     for module in network.modules():
         module._apply(to_channels_last, recurse=False)
         if isinstance(module, nn.Conv2d) and module.in_channels < FEW:
-            if module.kernel_size == (1, 1) and module.padding == (0, 0) and module.stride != (1, 1):
+            if module.kernel_size == (1, 1) and module.padding in NOT_PADDED and module.stride != (1, 1):
                 skip_pixels_first(module)
     return network
 
 
 def skip_pixels_first(convolution: nn.Conv2d) -> None:
-    """Make a 1 x 1 convolution skip the pixels of its stride before it multiplies: the same logits.
+    """Make a 1 x 1 convolution skip the pixels of its stride before it multiplies: the same output.
 
     Otherwise its gradient writes beyond its memory, for few channels in the channels-last layout on a CPU:
-    mobileone and fastvit end in a crash (oneDNN#6035).
+    mobileone, repvgg and fastvit end in a crash (oneDNN#6035). Convolutions with padding, groups or a larger
+    kernel are right.
     """
-    rows, columns = convolution.stride
-    convolution.register_forward_pre_hook(lambda _, inputs: (inputs[0][..., ::rows, ::columns],))
+    convolution.register_forward_pre_hook(partial(skip_pixels, convolution.stride))
     convolution.stride = (1, 1)
+
+
+def skip_pixels(stride: Sequence[int], _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0][..., :: stride[0], :: stride[1]],)
 
 
 def to_channels_last(tensor: Tensor) -> Tensor:

@@ -11,13 +11,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from src.ground.errors import UserError
-from src.ground.rules import NO_CPU, spell_sharing_problem, spell_step_problem
+from src.ground.rules import (
+    NO_BFLOAT16,
+    NO_CPU,
+    spell_sharing_problem,
+    spell_step_problem,
+)
 from src.machine.collectives import world
-from src.machine.runtime import MachineSettings, choose_device
+from src.machine.runtime import MachineSettings, choose_device, has_bfloat16
 from src.networks.freezing import freeze
 from src.networks.network import BATCH_NORM
 from src.training.job import Job
 from src.training.optim import build_optimizer
+from src.training.precision import choose_precision
 from src.training.settings import StepSettings
 from src.training.step import Training
 
@@ -36,6 +42,8 @@ def check_processes(settings: StepSettings, machine: MachineSettings, key: str) 
         raise UserError(f"params.yaml: {key}.batch_size: {problem}")
     if settings.sync_batchnorm and choose_device(machine.device).type == "cpu":
         raise UserError(f"params.yaml: {key}.sync_batchnorm: {NO_CPU}")
+    if machine.device == "cpu" and settings.precision == "bfloat16" and not has_bfloat16():
+        raise UserError(f"params.yaml: {key}.precision: {NO_BFLOAT16}")
 
 
 def check_batch_norm(model: nn.Module, settings: StepSettings, processes: int, key: str) -> None:
@@ -75,7 +83,7 @@ def prepare(job: Job) -> Training:
         before_step=before_step,
         after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
         accumulate=settings.accumulate,
-        precision=torch.float32 if device.type == "cpu" else getattr(torch, settings.precision),
+        precision=choose_precision(settings.precision, network, device, job.key),
     )
 
 

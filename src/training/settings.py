@@ -23,7 +23,7 @@ class StepSettings(Settings):
     batch_size: Annotated[int, within("[2, inf)")]  # pictures per batch, summed over all processes
     accumulate: Count  # batches whose gradients are accumulated into one step; GHM and OHM see each alone
     clip: Factor  # largest norm of the gradient; 0 = off
-    precision: Literal["float32", "bfloat16", "float16"]  # of the forward pass on a GPU; float32 on a CPU
+    precision: Literal["float32", "bfloat16", "float16"]  # of the forward pass; on a CPU not float16
     sync_batchnorm: bool  # BatchNorm over the pictures of all processes; on GPUs only
     slim: Share  # factor of the L1 penalty on BatchNorm's scales; 0 = off
 
