@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import (
@@ -156,6 +157,25 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert len(seen) == epochs * batches  # none is seen twice
     begun = "epoch 0 and 6 batches" if changes.get("accumulate") else "epoch 1 and 2 batches"
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
+
+
+def test_the_second_ctrl_c_stops_at_once_and_a_third_is_ignored(pack):
+    seen, handler = [], signal.getsignal(signal.SIGINT)
+
+    def interrupt(batch, _):
+        seen.append(batch)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still running")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            data = make_training_set(pack, workers=2, transforms=[interrupt])
+            fit(make_job(pack, data=data), NoCurves(), State())
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(seen) == 1 and not psutil.wait_procs(psutil.Process().children(), timeout=5)[1]
 
 
 class Deadly:
