@@ -1,5 +1,6 @@
 """Every benchmark runs to its end on tiny sizes and prints finite figures, so that none dies unnoticed."""
 
+import importlib
 import math
 import re
 import shutil
@@ -18,7 +19,6 @@ from benchmarks import (
     models,
     pack_margin,
     saving,
-    stages,
     teacher_in_the_loop,
     training,
 )
@@ -158,6 +158,7 @@ def test_instructions(monkeypatch, capsys):
 def test_stages(monkeypatch, capsys, project):
     monkeypatch.chdir(project.folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the project has no benchmarks
+    stages = importlib.import_module("benchmarks.stages")  # the package has another `stages` by that name
     text = measure(monkeypatch, capsys, stages, ROUNDS=1)
     assert min(find(r"starts in NUMBER s of CPU", text, 8)) > 0
     whole, core = (find(pattern, text, 1)[0] for pattern in ("repro: NUMBER s, of", "of which NUMBER s are"))

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import (
@@ -224,6 +225,25 @@ def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
     state.track(model=build_model("timm/test_resnet", 3, "student"))
     assert (state.restore(CPU) is None) == (epoch == 1)
     assert all(value.isfinite().all() for value in state.parts["model"].parameters())
+
+
+def test_the_second_ctrl_c_stops_at_once_and_a_third_is_ignored(pack):
+    seen, handler = [], signal.getsignal(signal.SIGINT)
+
+    def interrupt(batch, _):
+        seen.append(batch)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still running")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            data = make_training_set(pack, workers=2, transforms=[interrupt])
+            fit(make_job(pack, data=data), NoCurves(), State())
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(seen) == 1 and not psutil.wait_procs(psutil.Process().children(), timeout=5)[1]
 
 
 class Deadly:

@@ -15,6 +15,7 @@ from src.batches.loader import WorkerDied
 from src.ground.errors import Stopped
 from src.machine.collectives import all_max, world
 from src.machine.launching import is_launched
+from src.machine.workers import kill_children
 
 INTERVAL = 0.5  # seconds between two checks for the process that started this one
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one from a terminal that is closed
@@ -41,11 +42,15 @@ class Stop:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, WorkerDied) and world() == 1 and self.is_between_steps():
             self.save()
+        if error is not None:
+            kill_children()  # the workers: nobody waits for what they compute
         for signum, handler in self.previous.items():
             signal.signal(signum, handler)
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
         if self.signum and signum == signal.SIGINT and not is_launched():
+            self.previous[signum] = signal.SIG_IGN  # a third one would only interrupt the end
+            signal.signal(signum, signal.SIG_IGN)
             raise KeyboardInterrupt
         self.signum = signum
 
