@@ -8,20 +8,16 @@ run     python -m benchmarks.frozen DATA WEIGHTS [--arch NAME --size 96 --epochs
 """
 
 import argparse
-import contextlib
 import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from benchmarks.students import Change, format_values, mute_stdout
+from benchmarks.students import Change, check_pictures, format_values, mute_stdout
 from src.batches.data import TrainingSet
 from src.ground.errors import run
 from src.ground.params import read, read_top
@@ -30,13 +26,11 @@ from src.networks.checkpoint import save_weights
 from src.networks.predict import predict_logits
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
-from src.teaching.curriculum_file import write_weights
 from src.training.curves import NoCurves
 from src.training.features import FOLDER
 from src.training.fit import fit
 from src.training.state import State
-from stages import check_images
-from stages.train_student import CURRICULUM, DISTILL, build_job
+from stages.train_student import build_job
 from tools.ablation.overrides import override_params
 
 LIGHT, PLAIN = ["augment.policy=light", "augment.flip=0.5"], ["augment.policy=none"]
@@ -122,21 +116,6 @@ def main() -> None:
             one.seconds / first.seconds for one, first in zip(found, results[rows[0].name], strict=True)
         ]
         print(f"{name:32} CPU time over that of {rows[0].name!r}: {statistics.mean(ratios):.3f}")
-
-
-@contextlib.contextmanager
-def check_pictures(overrides: list[str]) -> Iterator[None]:
-    """A temporary working folder in which these pictures are packed and the student has no teacher."""
-    with tempfile.TemporaryDirectory() as name:
-        for file in ("params.yaml", "params.schema.json"):
-            shutil.copy(file, name)
-        with contextlib.chdir(name):
-            with override_params(overrides), mute_stdout():
-                check_images.main()
-            DISTILL.mkdir()
-            paths = read_manifest("train").paths
-            write_weights(CURRICULUM, paths, np.ones(len(paths)))
-            yield
 
 
 def train(overrides: list[str], change: Change, keep: Path | None) -> Result:

@@ -10,26 +10,23 @@ run     python -m benchmarks.sizes DATA WEIGHTS [--arch NAME] [--side 96] [--epo
 """
 
 import argparse
-import contextlib
-import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from benchmarks.students import format_values, mute_stdout, train_student
+from benchmarks.students import check_pictures, format_values, train_student
 from src.ground.errors import run
+from src.ground.params import read
 from src.networks.predict import predict_logits
 from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import FilePictures
 from src.training.state import State
-from stages import check_images, dump_knowledge, make_curriculum
 from tools.ablation.overrides import override_params
 
 FULL = "full size"
@@ -69,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "knowledge.teachers=[]", "augment.policy=crop", "augment.min_area=0.25", "augment.flip=0.5",
     ]  # fmt: skip
     found: dict[str, list[Result]] = {name: [] for name in ROWS}
-    with pack_pictures(overrides):
+    with check_pictures(overrides), override_params(overrides):
         for seed in range(1, given.seeds + 1):
             for name, scales in ROWS.items():
-                result = train([*overrides, f"augment.train_scales={scales}", f"seed={seed}"], given.side)
+                result = train([f"augment.train_scales={scales}", f"seed={seed}"], given.side)
                 found[name].append(result)
                 print(f"seed {seed}, {name:22} {format_result(result)}", flush=True)
     for name, results in found.items():
@@ -82,34 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{'':22} {column:6} {format_values([getattr(result, column) for result in results])}")
 
 
-@contextlib.contextmanager
-def pack_pictures(overrides: Sequence[str]) -> Iterator[None]:
-    """A temporary working folder in which the pictures are packed and the student has no teacher."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("params.yaml", "params.schema.json"):
-            shutil.copy(name, folder)
-        with contextlib.chdir(folder), override_params(overrides), mute_stdout():
-            for stage in (check_images, dump_knowledge, make_curriculum):
-                stage.main()
-        with contextlib.chdir(folder):
-            yield
-
-
 def train(overrides: Sequence[str], side: int) -> Result:
     """What a student with these overrides reaches on pictures of `side` pixels."""
     began = time.process_time()
     model = train_student(overrides, State())
     seconds = time.process_time() - began
-    root = next(Path(one.partition("=")[2]) for one in overrides if one.startswith("data.root="))
     sizes = {"val": ("val", side), "test": ("test", side), "larger": ("test", round(LARGER * side))}
-    accuracies = {name: measure_accuracy(model, root, *size) for name, size in sizes.items()}
+    accuracies = {name: measure_accuracy(model, *size) for name, size in sizes.items()}
     return Result(**accuracies, seconds=seconds)
 
 
-def measure_accuracy(model: nn.Module, root: Path, split: str, side: int) -> float:
+def measure_accuracy(model: nn.Module, split: str, side: int) -> float:
     """Accuracy in [0, 1] on the pictures of a split, letterboxed to `side` pixels."""
     manifest = read_manifest(split)
-    pictures = FilePictures(root, manifest.paths, side, side, True, read_grey_range())
+    root, grey_range = Path(read(str, "data.root")), read_grey_range()
+    pictures = FilePictures(root, manifest.paths, side, side, read(bool, "images.dct_scaling"), grey_range)
     predicted = predict_logits(model, pictures, 32, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
     return float((predicted == manifest.labels).mean())
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,10 +19,12 @@ from src.machine.runtime import MachineSettings
 from src.networks.predict import predict_logits
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
+from src.teaching.curriculum_file import write_weights
 from src.training.curves import Curves
 from src.training.fit import fit
 from src.training.state import State
-from stages.train_student import build_job
+from stages import check_images
+from stages.train_student import CURRICULUM, DISTILL, build_job
 from tools.ablation.overrides import override_params
 
 Change = Callable[[TrainingSet], TrainingSet]
@@ -42,6 +46,21 @@ def train_student(overrides: Sequence[str], state: State, change: Change = lambd
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
             fit(job, curves, state)
     return job.network
+
+
+@contextlib.contextmanager
+def check_pictures(overrides: list[str]) -> Iterator[None]:
+    """A temporary working folder in which these pictures are packed and the student has no teacher."""
+    with tempfile.TemporaryDirectory() as name:
+        for file in ("params.yaml", "params.schema.json"):
+            shutil.copy(file, name)
+        with contextlib.chdir(name):
+            with override_params(overrides), mute_stdout():
+                check_images.main()
+            DISTILL.mkdir()
+            paths = read_manifest("train").paths
+            write_weights(CURRICULUM, paths, np.ones(len(paths)))
+            yield
 
 
 @contextlib.contextmanager

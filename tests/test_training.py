@@ -708,6 +708,30 @@ def test_patience_passes_through_the_remaining_steps(pack, monkeypatch):
     assert best == 1 and rates == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01])
 
 
+def test_patience_passes_through_the_remaining_sizes(pack, monkeypatch):
+    """Three scales in 10 epochs begin at 1, 5 and 8; after 4 the last two epochs are the planned 5 and 8."""
+    seen = []
+    settings = dataclasses.replace(LIGHT, train_scales=(0.5, 0.75, 1.0))
+
+    def build(epoch):
+        return [
+            *build_transforms(settings, 10, epoch),
+            lambda batch, _: seen.append(batch.images.shape[2]) or batch,
+        ]
+
+    train_with_losses(
+        pack,
+        monkeypatch,
+        [0.9],
+        epochs=10,
+        warmup=2,
+        patience=2,
+        schedule="cosine",
+        data={"transforms": build},
+    )
+    assert seen == [16] * 4 * 3 + [24] * 3 + [32] * 3
+
+
 def test_a_better_epoch_renews_patience_and_the_end_stays_as_planned(pack, monkeypatch):
     """With 8 epochs patience 3 could strike after 6 at the earliest, and 3 more would be too many."""
     plain = train_with_losses(pack, monkeypatch, [0.9, 0.8, 0.7], epochs=8, warmup=2)

@@ -41,7 +41,7 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
     before a state is saved.
 
     `patience` epochs after the warm-up without a better one do not break the training off, since the learning
-    rate is still high then: what is left of the schedule passes in as many more epochs.
+    rate is still high then: what is left of the schedule, sizes of pictures included, passes in as many more.
     """
     job = learn_from_features(job)
     run, settings, data = prepare(job), job.settings, job.data
@@ -51,10 +51,10 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
     if settings.swa_lr:
         planned = hold(planned, settings.epochs - settings.swa, settings.swa_lr / settings.lr)
 
-    def factor(time: float) -> float:
-        return planned(hurry(time, progress.turn, progress.last, settings.epochs))
+    def find_place(time: float) -> float:
+        return hurry(time, progress.turn, progress.last, settings.epochs)
 
-    schedule = LambdaLR(run.optimizer, lambda step: factor(step / steps))
+    schedule = LambdaLR(run.optimizer, lambda step: planned(find_place(step / steps)))
     average = build_average(job.trained, settings, settings.epochs)
     state.track(
         model=job.trained, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
@@ -88,7 +88,9 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
             done, wanted = len(progress.losses), steps * settings.accumulate
             batches = islice(data.epoch(epoch, done), wanted - done)
             shown = display.show_batches(batches, epoch, done, wanted)
-            losses = train_epoch(run, shown, (data.seed, epoch), data.transforms(epoch), progress.losses)
+            place = find_place(epoch - 1)  # in the planned epochs
+            transforms = data.transforms(int(place) + 1)
+            losses = train_epoch(run, shown, (data.seed, epoch), transforms, progress.losses)
             progress.check_finite(look, job.key)
             state.save_if_cheap()
             seed_generators(run.device, data.seed, epoch, 0, rank())  # as a resumed run has them here
@@ -97,7 +99,7 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
             share_buffers(measured)
             accuracy, val_loss = job.validation.measure(measured, stop.raise_if_asked)
             best.offer(epoch, accuracy, val_loss, measured)
-            row = Row(epoch, settings.lr * factor(epoch - 1), losses.mean().item(), val_loss, accuracy)
+            row = Row(epoch, settings.lr * planned(place), losses.mean().item(), val_loss, accuracy)
             curves.add(row)
             progress.finish(row)
             display.print_epoch(row, best)
