@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch.utils import deterministic
@@ -47,7 +47,7 @@ def start_machine(machine: MachineSettings, seed: int) -> torch.device:
         replace_sqrt()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True, warn_only=True)
-    set_precision("tf32" if machine.tf32 else "ieee")
+    allow_tf32(machine.tf32)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling takes 14 % of a step
     keep_memory()
     torch.set_num_threads(machine.threads)
@@ -55,11 +55,12 @@ def start_machine(machine: MachineSettings, seed: int) -> torch.device:
     return chosen
 
 
-def set_precision(precision: str) -> None:
-    """Set how a GPU multiplies float32 numbers: ieee, or tf32, torch's default for convolutions."""
-    cudnn: Any = torch.backends.cudnn
-    for operation in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul):
-        operation.fp32_precision = precision
+def allow_tf32(allowed: bool) -> None:
+    """Set whether a GPU may round float32 factors; torch's default is yes in convolutions, no in matmul.
+
+    torch's newer names for it, `fp32_precision`, make torch.export and torch.compile fail.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def has_bfloat16() -> bool:
