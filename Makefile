@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install repro test quick lint evaluate experiments ablation soup fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,11 +43,14 @@ lint: install  ## check style, format and types
 evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
 	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
 
-experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the seeds
+experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the student's seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
 
 ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
 	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
+
+soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=... ROW="..." DATA=demo
+	@python -m tools.soup "$(TABLE)" "$(ROW)" $(DATA) $(if $(SET),--set $(SET))
 
 fashion-mnist: install  ## write the pictures of Fashion-MNIST into data/fashion-mnist
 	@python -m tools.fashion_mnist

@@ -21,8 +21,9 @@ from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 
-THREADS, ROUNDS, STEPS = 2, 7, 5
-BINS = 30
+THREADS, ROUNDS, STEPS, CALLS = 2, 7, 5, 100
+ARCH, PIXELS, BATCH = "resnet18", 32, 128
+PICTURES, CLASSES, BINS = 256, 1000, 30
 
 
 def loop_over_bins(norms: Tensor, average: Tensor, momentum: float) -> Tensor:
@@ -46,23 +47,23 @@ def take_steps(network: Network, loss: Loss, batches: list[Batch]) -> None:
 
 
 def measure_shares(base: Base) -> list[float]:
-    """The time that GHM and OHM add to a training step of resnet18, as a share of it, per round."""
-    images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
-    batches = [Batch(images, torch.eye(10)[torch.arange(128) % 10], torch.ones(128))] * STEPS
-    network = build_model("resnet18", 10, "student")
+    """The time that GHM and OHM add to a training step of ARCH, as a share of it, per round."""
+    images = torch.randint(0, 256, (BATCH, 3, PIXELS, PIXELS), dtype=torch.uint8)
+    batches = [Batch(images, torch.eye(10)[torch.arange(BATCH) % 10], torch.ones(BATCH))] * STEPS
+    network = build_model(ARCH, 10, "student")
     hard = [Ghm(GhmSettings(BINS, 0.75), (), ""), Ohm(OhmSettings(0.7), (), "")]
     plain, both = Loss(base, []), Loss(base, hard)
-    logits, targets, weights = torch.randn(128, 10, requires_grad=True), batches[0].targets, torch.ones(128)
+    logits, targets, weights = torch.randn(BATCH, 10, requires_grad=True), *batches[0][1:]
     seconds = time_in_turns(
         {
             "step": lambda: take_steps(network, plain, batches),
-            "plain": lambda: [plain(logits, targets, weights) for _ in range(100)],
-            "both": lambda: [both(logits, targets, weights) for _ in range(100)],
+            "plain": lambda: [plain(logits, targets, weights) for _ in range(CALLS)],
+            "both": lambda: [both(logits, targets, weights) for _ in range(CALLS)],
         },
         ROUNDS,
     )
     return [
-        (with_both - without) / 100 / (step / STEPS)
+        (with_both - without) / CALLS / (step / STEPS)
         for step, without, with_both in zip(*seconds.values(), strict=True)
     ]
 
@@ -74,16 +75,16 @@ def main() -> None:
         shares = [100 * share for share in measure_shares(base)]
         print(
             f"{base.name}: ghm and ohm add {median(shares):.2f} % ({min(shares):.2f} to {max(shares):.2f}) "
-            "to a step of resnet18 at 32 pixels with batches of 128"
+            f"to a step of {ARCH} at {PIXELS} pixels with batches of {BATCH}"
         )
-    probs, targets = torch.rand(256, 1000), torch.eye(1000)[torch.arange(256)]
-    outcome = Outcome(probs, targets, probs, torch.ones(256), per_sample=False)
+    probs, targets = torch.rand(PICTURES, CLASSES), torch.eye(CLASSES)[torch.arange(PICTURES) % CLASSES]
+    outcome = Outcome(probs, targets, probs, torch.ones(PICTURES), per_sample=False)
     ghm, average = Ghm(GhmSettings(BINS, 0.75), (), ""), torch.zeros(BINS)
     contestants = {
         "loop over bins": lambda: [loop_over_bins((probs - targets).abs(), average, 0.75) for _ in range(10)],
         "ours": lambda: [ghm(outcome) for _ in range(10)],
     }
-    print(f"\nGHM of (256, 1000), {BINS} bins, 10 calls")
+    print(f"\nGHM of ({PICTURES}, {CLASSES}), {BINS} bins, 10 calls")
     print(format_table(time_in_turns(contestants, ROUNDS), "loop over bins"))
 
 

@@ -1,6 +1,6 @@
 """The cost of saving a training's state after its epochs, as a share of the training time.
 
-For the default student, and for a student with the teacher's network. Run `dvc repro` first.
+For the default student, and for a network of 4.9 M parameters. Run `dvc repro` first.
 
 run     python -m benchmarks.saving
 """
@@ -19,7 +19,7 @@ from src.training.state import Saved, State
 ROUNDS = 5
 STUDENTS: dict[str, list[str]] = {
     "the student": [],
-    "the teacher's network": ["student.epochs=15", "student.warmup=4", "student.arch=timm/resnet10t"],
+    "timm/resnet10t": ["student.epochs=15", "student.warmup=4", "student.arch=timm/resnet10t"],
 }
 
 

@@ -50,7 +50,7 @@ def add_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
     """The data with the teacher in the loop; the targets of `data` must be the labels."""
     teacher, facts = load_model(TEACHER)
     transform = InTheLoop(teacher, BASES[facts.base], settings)
-    return dataclasses.replace(data, transforms=[*data.transforms, transform])
+    return dataclasses.replace(data, transforms=lambda epoch: [*data.transforms(epoch), transform])
 
 
 def distill_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:

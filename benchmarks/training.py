@@ -78,11 +78,11 @@ def build_ours(
 SIDES: dict[str, Callable[..., Callable[[], object]]] = {"reference": build_reference, "ours": build_ours}
 
 
-def serve(name: str, arch: str, side: int) -> None:
+def serve(name: str, arch: str, side: int, batch_size: int, steps: int) -> None:
     """Time one side's epochs."""
     torch.manual_seed(0)
     torch.set_num_threads(read(int, "threads"))
-    serve_epochs(SIDES[name](arch, side, side, *NETS[arch, side]))
+    serve_epochs(SIDES[name](arch, side, side, batch_size, steps))
 
 
 def serve_epochs(run_epoch: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -95,7 +95,8 @@ def serve_epochs(run_epoch: Callable[[], object], clock: Callable[[], float] = t
 
 
 def begin(name: str, arch: str, side: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "benchmarks.training", name, arch, str(side)]
+    sizes = map(str, (side, *NETS[arch, side]))
+    command = [sys.executable, "-m", "benchmarks.training", name, arch, *sizes]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
 
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 1 else main()
+    serve(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])) if len(sys.argv) > 1 else main()

@@ -14,6 +14,7 @@ writes  data/models/student.safetensors      the weights of the best epoch on va
 run     python -m stages.train_student
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from src.ground.errors import run
@@ -23,7 +24,7 @@ from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
-from src.teaching.labels import Lesson, build_lesson, draw_fraction
+from src.teaching.labels import build_lesson, draw_fraction
 from src.teaching.targets import DistillSettings, mix_targets
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
@@ -55,14 +56,12 @@ def build_job(machine: MachineSettings) -> Job:
     check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
-    labels = build_lesson(train, settings, "student")
+    rows = draw_fraction(train.labels, settings.fraction, strategy.seed)
+    labels = build_lesson(train, settings, "student", rows)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
-    lesson = Lesson(
-        targets=mix_targets(labels.targets, knowledge, strategy.base, distill),
-        weights=curriculum * labels.weights,
-        rows=draw_fraction(train.labels, settings.fraction, strategy.seed),
-    )
+    targets = mix_targets(labels.targets, knowledge, strategy.base, distill)
+    lesson = replace(labels, targets=targets, weights=curriculum * labels.weights)
     job = assemble(settings, strategy, pictures, lesson, device, "student")
     check_trace(job.network, pictures.size, "student")
     return job

@@ -16,12 +16,15 @@ from ruamel.yaml import YAML
 
 from src.batches.augment import AugmentSettings, build_augment
 from src.batches.data import TrainingSet
+from src.ground.files import open_atomically, write_json
 from src.ground.names import list_optimizers
 from src.ground.params import convert
 from src.losses.bases import BASES
 from src.losses.loss import Loss
 from src.networks.libraries import build_model
 from src.networks.network import Input, Network
+from src.pictures.manifest import CLASSES, manifest_path, pack_path, start_manifest
+from src.teaching.curriculum_file import write_weights
 from src.training.job import Job
 from src.training.settings import TrainingSettings
 from src.training.validation import Validation
@@ -43,7 +46,7 @@ def read_shipped(kind, key=""):
 
 LIGHT = dataclasses.replace(
     read_shipped(AugmentSettings, "augment"), policy="light", rotate=20, shift=0.1, scale=0.1, flip=0.5,
-    erase=0, mixup=0, cutmix=0, multi_scale=0,
+    erase=0, mixup=0, cutmix=0, multi_scale=0, train_scales=(1.0,), size_divisor=1,
 )  # fmt: skip
 
 
@@ -83,6 +86,31 @@ def place(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def ready(place, pack, monkeypatch):
+    """All files that train_student reads, with 30 pictures."""
+    pictures, targets = pack
+    names = ("blue", "green", "red")
+    write_json(CLASSES, names)
+    for split in ("train", "val"):
+        paths = [f"{split}/{number}.png" for number in range(len(pictures))]
+        with open_atomically(manifest_path(split)) as file:
+            start_manifest(file).writerows(
+                [path, names[row.argmax()], ""] for path, row in zip(paths, targets, strict=True)
+            )
+        with open_atomically(pack_path(split), "wb") as file:
+            np.save(file, pictures)
+    train = [f"train/{number}.png" for number in range(len(pictures))]
+    write_weights(Path("data/curriculum.txt"), train, np.ones(len(pictures)))
+    Path("data/distill").mkdir()
+    (place / "dvc.yaml").write_text("stages: {train_student: {deps: [], params: [student, seed]}}\n")
+    edit_params(place, student__epochs=3, student__warmup=1, student__batch_size=8, student__ema=0.9)
+    edit_params(place, threads=1, student__arch="timm/test_resnet", augment__mixup=0.2)
+    monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
+    monkeypatch.setattr("src.training.curves.TENSORBOARD", place / "tensorboard")
+    return place
+
+
 def edit_params(folder, **changes):
     """Set keys of a params.yaml, parts joined by two underscores: student__epochs=2."""
     yaml, path = YAML(), folder / "params.yaml"
@@ -112,11 +140,13 @@ def pack():
     return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
-def make_training_set(pack, augment=LIGHT, workers=0, seed=1, **changes):
+def make_training_set(pack, augment=LIGHT, workers=0, seed=1, transforms=(), **changes):
+    """The three colours; `transforms` are those of every epoch, or a function of the epoch."""
     images, targets = pack
     values = dict(
-        pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), transforms=[],
-        batch_size=8, augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
+        pictures=images, targets=targets, weights=np.ones(30), rows=np.arange(30), batch_size=8,
+        transforms=transforms if callable(transforms) else lambda epoch: transforms,
+        augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
     )  # fmt: skip
     return TrainingSet(**values | changes)
 

@@ -21,16 +21,26 @@ import yaml
 from conftest import ROOT, Project, draw_tiny_images, edit_params
 from dvc.utils.hydra import to_hydra_overrides
 from PIL import Image
+from scipy import integrate, stats
 
 from src.ground.errors import UserError
 from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
+from tools.ablation.__main__ import print_power
 from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
 from tools.ablation.overrides import override_params, set_text
-from tools.ablation.paired import compare_rows, estimate_mean, find_resolution
+from tools.ablation.paired import adjust_by_holm, compare_rows, estimate_mean, find_resolution
+from tools.ablation.power import MOST, count_seeds, describe_power, find_effect, find_power
 from tools.ablation.recorded import explain_inputs, explain_params, group_reasons, read_others
-from tools.ablation.report import draw_table, format_difference, format_table, read_lines, write_report
+from tools.ablation.report import (
+    draw_table,
+    format_difference,
+    format_table,
+    read_lines,
+    rewrite_reports,
+    write_report,
+)
 from tools.ablation.runner import LOG, hold_log
 from tools.ablation.tables import Row, Table, read_file, read_table, slugify
 from tools.inputs import read_inputs
@@ -87,6 +97,32 @@ def test_a_dataset_may_select_rows_and_a_table_may_have_several_baselines(tables
     assert [row.label for row in read_table("losses", "own", []).rows] == ["plain", "harder"]
     tables(baseline=["plain", "bce"])
     assert [row.baseline for row in read_table("losses", "own", []).rows] == ["plain", "bce", "bce"]
+
+
+def test_teachers_keep_their_seeds_or_follow_the_students(tables):
+    own = {"seed": 9} | {f"teacher.{name}.seed": 9002 + i for i, name in enumerate(("big", "second"))}
+    rows = {
+        "plain": ["knowledge.teachers=[]"],
+        "two": ["knowledge.teachers=[big,second]"],
+        "other": ["teacher.big.seed=7"],
+    }
+    tables(rows=rows)
+    table = read_table("losses", "own", [])
+    assert [table.list_seeds(row, 9) for row in table.rows] == [{"seed": 9}] * 3
+    tables(rows=rows, teacher_seeds="follow")
+    following = read_table("losses", "own", [])
+    assert [*following.list_experiments()] == [*table.list_experiments()]  # names and params of the rows
+    plain, two, other = (following.list_seeds(row, 9) for row in following.rows)
+    assert plain == {"seed": 9} and two == own and other == {"seed": 9, "teacher.big.seed": 9007}
+
+
+def test_a_following_teacher_never_has_the_seed_of_another_ones_neighbour(tables):
+    """Teachers of the seeds 2 and 3, which would share networks if each seed moved them by one."""
+    tables(set=["knowledge.teachers=[big,second]"], teacher_seeds="follow")
+    table = read_table("losses", "own", [])
+    seeds = [table.list_seeds(table.rows[0], seed) for seed in range(10)]
+    drawn = [value for one in seeds for key, value in one.items() if key != "seed"]
+    assert len(set(drawn)) == len(drawn) == 20
 
 
 def test_the_path_of_a_dataset_is_made_absolute(tables, place):
@@ -153,6 +189,7 @@ def make_rows(*overrides):
         ({"seeds": [1, 2, 1]}, ".seeds: must be a list of whole numbers, each once, got [1, 2, 1]"),
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
         ({"metric": ["x"]}, ".metric: unknown, did you mean metrics?"),
+        ({"teacher_seeds": "folow"}, ".teacher_seeds: must be "),
         ({"published": {"title": "x", "bec": 1.0}}, ": published: no row 'bec', did you mean bce?"),
         ({"data": {"set": ["data.root=nowhere"]}}, ".rows.plain: data.root: no folder /"),
     ],
@@ -276,16 +313,109 @@ def test_labels_become_slugs(label, name):
 
 def test_the_interval_by_hand():
     """Differences 1, 2, 3: mean 2, sd 1, t(0.975, 2) = 4.302653."""
-    mean, low, high = estimate_mean(np.array([1.0, 2.0, 3.0]))
+    mean, low, high, _ = estimate_mean(np.array([1.0, 2.0, 3.0]))
     assert mean == 2 and high - 2 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert low + high == pytest.approx(4)
     assert estimate_mean(np.array([0.5]))[0] == 0.5 and math.isnan(estimate_mean(np.array([0.5]))[1])
-    assert estimate_mean(np.array([0.0, 0.0])) == (0, 0, 0)
+    assert estimate_mean(np.array([0.9 - 0.8, 0.7 - 0.6]))[:3] == (0.1, 0.1, 0.1)  # equal but for rounding
+    assert math.isnan(estimate_mean(np.array([0.0, 0.0])).p)
+
+
+def test_p_is_that_of_the_paired_t_test():
+    """R: t.test(extra ~ group, data = sleep, paired = TRUE), Student's data of 1908: p-value 0.002833."""
+    more_sleep = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
+    mean, low, high, p = estimate_mean(more_sleep)
+    assert (mean, low, high) == pytest.approx((1.58, 0.7001142, 2.4598858), abs=1e-7)
+    assert p == pytest.approx(0.002833, abs=5e-7)
+
+
+@pytest.mark.parametrize("resolution", [0.0, 0.5])
+def test_p_is_below_5_percent_where_the_interval_excludes_0(resolution):
+    samples = np.random.default_rng(1).normal(1.0, 1.0, (200, 4))
+    estimates = [estimate_mean(sample, resolution) for sample in samples]
+    excluded = [not one.low <= 0 <= one.high for one in estimates]
+    assert excluded == [one.p < 0.05 for one in estimates] and 20 < sum(excluded) < 180
+    wide = [estimate_mean(sample, 2 * resolution + 0.1).p for sample in samples]
+    assert all(p > one.p for p, one in zip(wide, estimates, strict=True))
+
+
+HOLM = [  # p and what R's multtest gives (tests of statsmodels), pingouin's manual, and stdlib's
+    (
+        [0.838541367553, 0.642193923795, 0.680845947633, 0.967833824309, 0.71626938238, 0.177096952723,
+         5.23656777208e-05, 0.0202732688798, 0.00028140506198, 0.0149877310796],
+        [1, 1, 1, 1, 1, 1, 5.23656777208e-04, 0.14191288215860, 0.00253264555782, 0.11990184863680],
+    ),
+    ([0.5, 0.003, 0.32, 0.054, 0.0003], [0.64, 0.012, 0.64, 0.162, 0.0015]),
+    ([0.319, 0.201, 0.4, 0.374, 0.113], [0.957, 0.804, 0.957, 0.957, 0.565]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("p, adjusted", HOLM)
+def test_p_is_adjusted_as_elsewhere(p, adjusted):
+    assert adjust_by_holm(pd.Series(p)).tolist() == pytest.approx(adjusted, rel=1e-9)
+    missing = adjust_by_holm(pd.Series([math.nan, *p]))  # a baseline or a row that failed
+    assert missing[1:].tolist() == pytest.approx(adjusted, rel=1e-9) and math.isnan(missing[0])
+
+
+def test_one_table_in_twenty_has_a_bold_row_if_none_has_an_effect():
+    """400 tables of five rows without an effect; 0.036 is 3.3 standard errors of the share."""
+    draws = np.random.default_rng(0).normal(size=(400, 6, 5))
+    p = [[estimate_mean(row - table[0]).p for row in table[1:]] for table in draws]
+    assert np.mean([min(table) < 0.05 for table in p]) > 0.12  # at least one row of a table
+    assert np.mean([adjust_by_holm(pd.Series(table)).min() < 0.05 for table in p]) < 0.05 + 0.036
+
+
+@pytest.mark.parametrize(
+    "effect, n, level, power",
+    [
+        (1.0, 30, 0.05, 0.9995636009612725),  # R's pwr.t.test, from the tests of statsmodels
+        (0.2, 20, 0.05, 0.1359562887679666),
+        (1.6819970833232674, 5, 0.05, 0.8),  # solved by TTestPower of statsmodels 0.15.0
+        (2.6289740837721873, 5, 0.01, 0.8),
+        (0.8384472461638419, 20, 0.01, 0.8),
+    ],
+)
+def test_the_power_is_that_of_other_programs(effect, n, level, power):
+    assert find_power(effect, n, level) == pytest.approx(power, abs=3e-6)  # their solver's tolerance
+    if power == 0.8:
+        assert find_effect(n, level) == pytest.approx(effect, abs=3e-6)
+
+
+@pytest.mark.parametrize(
+    "effect, level, seeds",  # TTestPower: 33.4, 198.2, 14.3, 133.1 and 5.2
+    [(0.5, 0.05, 34), (0.2, 0.05, 199), (0.8, 0.05, 15), (0.3, 0.01, 134), (2.5, 0.01, 6)],
+)
+def test_seeds_are_counted_as_by_other_programs(effect, level, seeds):
+    assert count_seeds(effect, level) == seeds
+
+
+def test_the_power_of_few_seeds_and_of_many_is_found():
+    """Of three by its integral over the variance, where statsmodels' solver meets a NaN and stops at .786."""
+    effect, critical = find_effect(3, 0.025), stats.t.isf(0.0125, 2)
+    integral = integrate.quad(
+        lambda v: stats.chi2.pdf(v, 2) * stats.norm.sf(critical * math.sqrt(v / 2) - effect * 3**0.5), 0, 60
+    )
+    assert integral[0] == pytest.approx(0.8, abs=1e-6)
+    assert find_power(find_effect(2, 0.05 / 30), 2, 0.05 / 30) == pytest.approx(0.8)
+    assert find_power(0.1, 5000, 0.01) > 0.9999 and count_seeds(0.0, 0.05) == MOST + 1
+
+
+def test_what_the_seeds_would_show_is_told():
+    """Differences .1, .11, .1 and .1, -.1, 0: sd .005774 and .1; the level is .05 / 2."""
+    small, large = np.std([0.1, 0.11, 0.1], ddof=1), 0.1
+    first, family, each = describe_power(compare_rows(make_table(), RECORDS), 3)
+    assert first == (
+        "m: the smallest difference that would be seen four times out of five: "
+        + ", ".join(f"{n} seeds {find_effect(n, 0.025) * (small + large) / 2:.4f}" for n in (3, 6, 12, 24))
+    )
+    assert family.endswith("adjustment for 2 rows; median sd of the paired differences 0.0529)")
+    assert each.endswith(": better 3, same over 1,000")
+    assert describe_power(compare_rows(make_table(seeds=(1,)), RECORDS), 1) == []
 
 
 def test_equal_differences_of_one_picture_are_not_certain():
     """Two differences of 1 / 1197: t(0.975, 1) = 12.7062, so 12.7062 * sqrt(1 / 6 / 2) = 3.668 pictures."""
-    mean, low, high = estimate_mean(np.array([1.0, 1.0]) / 1197, 1 / 1197)
+    mean, low, high, _ = estimate_mean(np.array([1.0, 1.0]) / 1197, 1 / 1197)
     assert mean * 1197 == pytest.approx(1)
     assert (high - mean) * 1197 == pytest.approx(3.66796, rel=1e-5) and low < 0
     assert estimate_mean(np.array([1.0, 2.0, 3.0]), 0.1)[2] - 2 == pytest.approx(
@@ -303,7 +433,7 @@ def cover_counts(pairs, better, worse, resolution):
     share = 0.0
     for one, other in itertools.product(range(pairs + 1), repeat=2):
         if (same := pairs - one - other) >= 0:
-            mean, low, high = estimate_mean(np.repeat([1.0, -1.0, 0.0], [one, other, same]), resolution)
+            _, low, high, _ = estimate_mean(np.repeat([1.0, -1.0, 0.0], [one, other, same]), resolution)
             ways = math.comb(pairs, one) * math.comb(pairs - one, other)
             inside = low - 1e-9 <= better - worse <= high + 1e-9
             share += inside * ways * shares[1] ** one * shares[-1] ** other * shares[0] ** same
@@ -336,7 +466,7 @@ def test_the_resolution_is_one_picture_of_the_metrics_split(metric, resolution):
 def test_the_interval_covers_the_true_mean_19_times_out_of_20():
     """1,000 samples of five from a normal distribution; 0.023 is 3.3 standard errors of the share."""
     samples = np.random.default_rng(0).normal(0.3, 1.0, (1000, 5))
-    inside = [low <= 0.3 <= high for _, low, high in map(estimate_mean, samples)]
+    inside = [low <= 0.3 <= high for _, low, high, _ in map(estimate_mean, samples)]
     assert abs(np.mean(inside) - 0.95) < 0.023
 
 
@@ -344,7 +474,7 @@ def make_table(**changes):
     rows = [Row(label, "plain", (), {}, {}, math.nan) for label in ("plain", "better", "same")]
     values = dict(
         name="t", data="d", title="T", rows=(*rows,), left_out=(), seeds=(1, 2, 3), metrics=("m",),
-        published_title="",
+        published_title="", teacher_seeds="fixed",
     )  # fmt: skip
     return Table(**values | changes)
 
@@ -377,29 +507,59 @@ def test_resolution_and_pairs_stand_in_the_table():
     lines = compare_rows(make_table(metrics=("test.accuracy",)), counted)
     assert lines["resolution"].tolist() == [0.02] * 3
     text = format_table(lines)
-    assert "| test.accuracy, mean ± sd | difference (95 % interval; one picture is 0.02) |" in text
+    assert "| test.accuracy, mean ± sd | difference (95 % interval; one picture is 0.02) | p " in text
     same = (
-        "| same | - | 3 | 0.6000 ± 0.0000 | -0.0500 (-0.6895 to +0.5895, 2 pairs), no difference seen | - |"
+        "| same | - | 3 | 0.6000 ± 0.0000 | -0.0500 (-0.6895 to +0.5895, 2 pairs), no difference seen "
+        "| 0.5021 (0.5021) | - |"
     )
     assert same in text  # 12.7062 sqrt((0.005 + 0.02^2 / 6) / 2) = 0.6395
     same = {name: values | {"m": 0.9 if "better" in name else 0.8} for name, values in RECORDS.items()}
-    assert "| +0.1000 (3 equal pairs) |" in format_table(compare_rows(make_table(), same))
+    assert "| +0.1000 (3 equal pairs) | - |" in format_table(compare_rows(make_table(), same))
 
 
 def test_only_clear_differences_are_bold():
     text = format_table(compare_rows(make_table(published_title="elsewhere"), RECORDS))
-    plain, better, same = text.splitlines()[2:]
-    assert "| 0.6000 ± 0.1000 | baseline | 10 | - |" in plain
+    plain, better, same = text.splitlines()[2:5]
+    assert "| 0.6000 ± 0.1000 | baseline | - | 10 | - |" in plain
     assert "| **+0.1033** (" in better and "no difference" not in better
-    assert "**" not in same and same.endswith("), no difference seen | 10 | - |")
+    assert better.endswith("| 0.0010 (0.0021) | 10 | - |")  # t = .103333 / .003333 = 31, p = .00103896
+    assert "**" not in same and same.endswith("), no difference seen | 1.0000 (1.0000) | 10 | - |")
     one = compare_rows(make_table(seeds=(1,)), RECORDS).set_index("row", drop=False)
     assert format_difference(one.loc["better"]) == "+0.1000 (one pair)" and "| 0.6000 |" in format_table(one)
+
+
+def test_a_difference_is_bold_by_the_adjusted_p():
+    """Differences of about 1 and sd 1, in five rows whose interval just excludes 0: p .04, Holm's .2."""
+    labels = ("plain", *"abcde")
+    rows = tuple(Row(label, "plain", (), {}, {}, math.nan) for label in labels)
+    differences = [0.0, 0.01, 0.02, 0.03, 0.04]
+    records = {
+        f"t-d-{label}-{seed}": {"m": 0.5 + (0 if label == "plain" else value)}
+        for label in labels
+        for seed, value in enumerate(differences, start=1)
+    }
+    lines = compare_rows(make_table(rows=rows, seeds=(1, 2, 3, 4, 5)), records)
+    assert (lines["low"][1:] > 0).all() and lines["p"][1:].tolist() == pytest.approx(
+        [0.0474207] * 5, abs=1e-6
+    )
+    assert lines["p_holm"][1:].tolist() == pytest.approx([5 * 0.0474207] * 5, abs=5e-6)
+    assert "**" not in format_table(lines) and format_table(lines).count("no difference seen") == 5
+    alone = format_table(compare_rows(make_table(rows=rows[:2], seeds=(1, 2, 3, 4, 5)), records))
+    assert "| **+0.0200** (" in alone and "| 0.0474 (0.0474) |" in alone
+
+
+def test_a_table_says_what_its_numbers_speak_of():
+    fixed = format_table(compare_rows(make_table(), RECORDS)).splitlines()
+    assert fixed[-2].startswith("Bold: p below 0.05 after Holm's adjustment for all rows")
+    assert fixed[-1].startswith("Teachers, splits and test pictures are fixed: ")
+    follow = format_table(compare_rows(make_table(teacher_seeds="follow"), RECORDS)).splitlines()
+    assert follow[-1].endswith("this speaks of the seeds of student and teachers alone.")
 
 
 def test_a_table_survives_a_round_trip(place):
     rows = tuple(Row(label, "none", (), {}, {}, 89.2) for label in ("none", "better"))
     records = {name.replace("plain", "none"): values for name, values in RECORDS.items()}
-    paths = write_report(make_table(rows=rows), compare_rows(make_table(rows=rows), records))
+    paths = write_report("t-d", compare_rows(make_table(rows=rows), records))
     assert [str(path) for path in paths] == [
         "metrics/ablation/t-d.csv", "metrics/ablation/t-d.md", "plots/ablation/t-d.png",
     ]  # fmt: skip
@@ -410,6 +570,34 @@ def test_a_table_survives_a_round_trip(place):
     assert [len(line.get_xdata()) for line in left.lines] == [3, 1, 3, 1]
     assert len(right.containers) == 1  # none for the baseline
     assert paths[2].read_bytes().startswith(b"\x89PNG")
+    written = [path.read_bytes() for path in paths]
+    rewrite_reports()
+    assert [path.read_bytes() for path in paths] == written
+
+
+def test_statistics_are_computed_anew_from_the_values_per_seed(place):
+    """As for a table from before p: its own columns are not looked at."""
+    table = make_table(metrics=("test.accuracy",))
+    counted = {name: {"test.accuracy": values["m"], "data.test": 1197} for name, values in RECORDS.items()}
+    csv, markdown, _ = write_report("t-d", compare_rows(table, counted))
+    whole, text = csv.read_bytes(), markdown.read_text()
+    old = read_lines(csv).drop(columns=["p", "p_holm", "teacher_seeds"]).assign(mean=0.0, low=0.0, pairs=9)
+    old.to_csv(csv, index=False)
+    rewrite_reports()
+    assert csv.read_bytes() == whole and markdown.read_text() == text
+
+
+def test_the_power_is_told_from_what_is_recorded_or_else_from_the_last_table(place, capsys):
+    table = make_table()
+    print_power(table, {})
+    assert capsys.readouterr().out == ""
+    write_report("t-d", compare_rows(table, RECORDS))
+    print_power(table, {})
+    last = capsys.readouterr().out
+    assert last.splitlines() == describe_power(read_lines(Path("metrics/ablation/t-d.csv")), 3)
+    two = {name: metrics for name, metrics in RECORDS.items() if not name.endswith("-3")}
+    print_power(table, two)
+    assert capsys.readouterr().out.splitlines() == describe_power(compare_rows(table, two), 3)
 
 
 @pytest.mark.parametrize("label", ["$5_$10", "猫", "a|b", r"\frac{", "a" * 300, '"quoted", and'])
@@ -417,12 +605,15 @@ def test_labels_of_any_letters_are_written_and_drawn(place, label):
     rows = tuple(Row(name, label, (), {}, {}, math.nan) for name in (label, "$x^$"))
     table = make_table(rows=rows, title="$\\frac$ $", published_title="two\nlines | $")
     named = zip(table.list_experiments(), (0.5, 0.6, 0.7, 0.9, 0.8, 0.8), strict=True)
-    paths = write_report(table, compare_rows(table, {name: {"m": value} for (name, _, _), value in named}))
+    paths = write_report("t-d", compare_rows(table, {name: {"m": value} for (name, _, _), value in named}))
     lines = read_lines(paths[0])
     assert lines["row"].tolist() == [label, "$x^$"] and lines["n"].tolist() == [3, 3]
     assert paths[2].read_bytes().startswith(b"\x89PNG")
     cells = {len(re.split(r"(?<!\\)\|", line)) for line in paths[1].read_text().splitlines()}
-    assert len(cells) == 1  # a bar within a label does not end a cell
+    assert cells == {
+        10,
+        1,
+    }  # of the table and of the notes below; a bar within a label does not end a cell
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "..", "a..b", "", "猫"])
@@ -436,7 +627,7 @@ def test_a_table_whose_name_is_no_file_name_is_refused(tables, place, name):
 def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):
     rows = tuple(Row(label, "1", (), {}, {}, math.nan) for label in ("1", "2"))
     table = make_table(rows=rows, seeds=(1,))
-    paths = write_report(table, compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
+    paths = write_report("t-d", compare_rows(table, {"t-d-1-1": {"m": 0.5}, "t-d-2-1": {"m": 0.75}}))
     lines = read_lines(paths[0])
     assert lines["row"].tolist() == ["1", "2"] and lines["values"].tolist() == ["0.500000", "0.750000"]
     assert "+0.2500 (one pair)" in paths[1].read_text() and paths[2].exists()
@@ -444,10 +635,13 @@ def test_a_table_of_one_seed_and_numeric_labels_survives_a_round_trip(place):
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_tables_agree_with_their_values(path):
-    """Means and intervals follow from the values per seed, and the markdown from the CSV."""
+    """Means, intervals and p follow from the values per seed, and the markdown from the CSV."""
     lines = read_lines(path)
     assert format_table(lines) == path.with_suffix(".md").read_text()
     for _, metric in lines.groupby("metric"):
+        assert metric["p_holm"].tolist() == pytest.approx(
+            adjust_by_holm(metric["p"]).tolist(), abs=2e-5, nan_ok=True
+        )
         reached = {
             line["row"]: pd.Series([*map(float, line["values"].split())], line["seeds"].split())
             for _, line in metric.iterrows()
@@ -458,7 +652,7 @@ def test_committed_tables_agree_with_their_values(path):
             if line["row"] != line["baseline"]:
                 differences = (own - reached[line["baseline"]]).dropna().to_numpy()
                 expected = estimate_mean(differences, line["resolution"])
-                assert line[["difference", "low", "high"]].tolist() == pytest.approx(expected, abs=3e-6)
+                assert line[["difference", "low", "high", "p"]].tolist() == pytest.approx(expected, abs=3e-6)
 
 
 def test_a_pretrained_file_is_pinned_by_its_hash(tables, place):
@@ -647,7 +841,9 @@ def laboratory(tmp_path_factory):
     single = TABLE | {"rows": rows, "seeds": [1]}
     torn = {"plain": rows["plain"], "torn": ["student.batch_size=100"], "bce": rows["bce"]}
     broken = TABLE | {"rows": torn, "seeds": [1]}
-    file = {"data": {"own": {"set": []}}, "tables": {"losses": table, "broken": broken, "single": single}}
+    follow = TABLE | {"rows": rows, "teacher_seeds": "follow"}
+    tables = {"losses": table, "broken": broken, "single": single, "follow": follow}
+    file = {"data": {"own": {"set": []}}, "tables": tables}
     file = json.loads(json.dumps(file))  # without the same list in two places, which YAML would alias
     (project.folder / "ablations.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
     project.run("dvc", "repro")
@@ -712,6 +908,21 @@ def test_a_terminated_table_stops_its_training_and_resumes(laboratory):
     assert not laboratory.run(
         "git", "status", "--porcelain", "--", "params.yaml", "dvc.lock", "metrics/*.json"
     )
+
+
+@pytest.mark.slow
+def test_teachers_that_follow_are_trained_once_per_seed(laboratory):
+    """Two rows and two seeds: two teachers; the same runs count afterwards, and tell what the seeds show."""
+    output = run_ablation(laboratory, "follow")
+    assert "0 recorded, 4 to run" in output and "4 trained" in output
+    log = (laboratory.folder / ".scratch/ablation.log").read_text()
+    assert [log.count(f" teacher.big.seed={seed} ") for seed in (1002, 2002)] == [2, 2]
+    assert log.count("Running stage 'train_teacher@big'") == 2
+    again = run_ablation(laboratory, "follow")
+    assert "4 recorded, 0 to run" in again and "\nSplits and test pictures are fixed" in again
+    shown = "test.accuracy: the smallest difference that would be seen four times out of five: 2 seeds "
+    assert output.count(shown) == 1 and again.count(shown) == 1  # the first time there was nothing to go by
+    laboratory.run("rm", "-r", "metrics/ablation", "plots/ablation")
 
 
 @pytest.mark.slow

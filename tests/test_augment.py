@@ -7,10 +7,10 @@ import pytest
 import torch
 from conftest import LIGHT
 from PIL import Image
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from src.batches import custom
-from src.batches.augment import POLICIES, augment_each, build_augment
+from src.batches.augment import BASES, POLICIES, augment_each, build_augment
 
 
 @pytest.fixture
@@ -33,19 +33,51 @@ def test_every_policy_depends_on_seed_epoch_and_picture(pictures, policy, erase)
     assert changed == (policy != "none" or erase == 1)
 
 
-@pytest.mark.parametrize(
-    "policy, kind",
-    [
-        ("autoaugment", v2.AutoAugment),
-        ("randaugment", v2.RandAugment),
-        ("trivialaugment", v2.TrivialAugmentWide),
+BILINEAR = InterpolationMode.BILINEAR
+PUBLISHED = {
+    "autoaugment": v2.AutoAugment(interpolation=BILINEAR),
+    "randaugment": v2.RandAugment(num_ops=3, magnitude=12, interpolation=BILINEAR),
+    "trivialaugment": v2.TrivialAugmentWide(interpolation=BILINEAR),
+}
+AFFINE = v2.RandomAffine(20, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=BILINEAR)
+REFERENCES = {  # of a basis
+    "flip": [v2.ToPILImage(), v2.RandomHorizontalFlip(0.5)],
+    "light": [v2.ToPILImage(), AFFINE, v2.RandomHorizontalFlip(0.5)],
+    "crop": [
+        v2.ToImage(),
+        v2.RandomResizedCrop((32, 48), scale=(0.3, 1.0)),
+        v2.RandomHorizontalFlip(0.5),
+        v2.ToPILImage(),
     ],
-)
-def test_known_policies_match_torchvision(policy, kind):
-    augment = build_augment(dataclasses.replace(LIGHT, policy=policy), 32, 48).transform
-    assert type(augment) is kind
-    if policy == "randaugment":
-        assert (augment.num_ops, augment.magnitude) == (2, 9)
+}
+
+
+def draw_views(augment, picture, count=30):
+    """(count, H, W, 3), each with a seed of its own."""
+    views = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        views.append(np.asarray(augment(picture)))
+    return np.stack(views)
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("policy", PUBLISHED)
+def test_a_published_policy_after_its_basis_matches_torchvision(pictures, policy, basis):
+    """The same random draws give the same pixels."""
+    settings = dataclasses.replace(LIGHT, policy=policy, basis=basis, min_area=0.3, num_ops=3, magnitude=12)
+    reference = v2.Compose([*REFERENCES[basis], PUBLISHED[policy]])
+    views = draw_views(build_augment(settings, 32, 48), pictures[0])
+    assert np.array_equal(views, draw_views(reference, pictures[0]))
+
+
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+def test_what_moves_in_from_outside_is_black(policy):
+    """One operation on a grey picture leaves a single colour unless it moves pixels."""
+    settings = dataclasses.replace(LIGHT, policy=policy, basis="flip", flip=0, num_ops=1, magnitude=20)
+    views = draw_views(build_augment(settings, 32, 32), np.full((32, 32, 3), 100, np.uint8), 100)
+    moved = views[views.min(axis=(1, 2, 3)) != views.max(axis=(1, 2, 3))]
+    assert len(moved) > 20 and (moved.min(axis=(1, 2, 3)) == 0).all() and moved.max() == 100
 
 
 def test_erasing_draws_a_black_rectangle(pictures):

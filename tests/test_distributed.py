@@ -87,9 +87,10 @@ def test_two_processes_match_one_and_see_each_picture_once(two):
     edit_params(two, processes=1)
     alone, both = workers.compute(), torch.load(two / "found.pt", weights_only=True)
     assert set(alone) == set(both)
-    for name in workers.RECIPES:
-        assert (alone[name] - both[name]).abs().max() < 1e-5, name
-    for name in set(alone) - set(workers.RECIPES):
+    close = {*workers.RECIPES, workers.FROZEN}
+    for name in close:
+        assert alone[name].isfinite().all() and (alone[name] - both[name]).abs().max() < 1e-5, name
+    for name in set(alone) - close:
         assert torch.equal(alone[name], both[name]), name
     assert len(both["7 rows in batches of 2"]) == 7
 
@@ -173,6 +174,15 @@ def test_two_processes_that_are_stopped_resume_to_the_same_bits(two):
 def test_an_error_in_one_process_is_reported_once(two, file, expected):
     code, errors = end(begin(two, "raise_in_the_second", two / file))
     assert code == 1 and errors == [expected]
+
+
+@pytest.mark.slow
+def test_an_infinite_loss_in_one_process_stops_all_at_that_step_with_one_line(two):
+    code, errors = end(begin(two, "become_infinite", two / "found"))
+    line = "params.yaml: student.lr: the loss became nan in batch 2 of epoch 2 "
+    line += "(try a lower lr or a longer warmup)"
+    assert [(two / f"found.{n}").read_text() for n in (0, 1)] == [f"5 {line}"] * 2
+    assert code == 1 and len(errors) == 1 and errors[0].endswith(line)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from tools.experiments import (
     build_table,
     drop_equal_inputs,
     flatten_metrics,
+    main,
 )
 
 
@@ -127,3 +128,14 @@ def test_a_commit_without_results_is_accepted(data):
     commit = {"rev": "b" * 40, "name": "old", "data": data, "experiments": None}
     table = build_table([commit], read_same)
     assert table["params"].tolist() == [""]
+
+
+def test_the_means_say_what_they_speak_of(monkeypatch, capsys):
+    monkeypatch.setattr("tools.experiments.query_experiments", lambda commits: SHOWN)
+    monkeypatch.setattr("sys.argv", ["experiments", "--seeds"])
+    main()
+    printed = capsys.readouterr().out
+    assert "0.9000" in printed and "sd is over the student's seeds alone" in printed
+    monkeypatch.setattr("sys.argv", ["experiments"])
+    main()
+    assert "seeds alone" not in capsys.readouterr().out

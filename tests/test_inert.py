@@ -2,16 +2,10 @@
 
 import ast
 from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
-import pytest
-from conftest import ROOT, edit_params
+from conftest import ROOT
 
 import stages.train_student
-from src.ground.files import open_atomically, write_json
-from src.pictures.manifest import CLASSES, manifest_path, pack_path, start_manifest
-from src.teaching.curriculum_file import write_weights
 from tools.deps import INERT
 
 REPLACED = {  # names from INERT files that other sources use
@@ -45,31 +39,6 @@ class Silent:
 @contextmanager
 def run_without_a_state(*_):
     yield Silent()
-
-
-@pytest.fixture
-def ready(place, pack, monkeypatch):
-    """All files that train_student reads, with 30 pictures."""
-    pictures, targets = pack
-    names = ("blue", "green", "red")
-    write_json(CLASSES, names)
-    for split in ("train", "val"):
-        paths = [f"{split}/{number}.png" for number in range(len(pictures))]
-        with open_atomically(manifest_path(split)) as file:
-            start_manifest(file).writerows(
-                [path, names[row.argmax()], ""] for path, row in zip(paths, targets, strict=True)
-            )
-        with open_atomically(pack_path(split), "wb") as file:
-            np.save(file, pictures)
-    train = [f"train/{number}.png" for number in range(len(pictures))]
-    write_weights(Path("data/curriculum.txt"), train, np.ones(len(pictures)))
-    Path("data/distill").mkdir()
-    (place / "dvc.yaml").write_text("stages: {train_student: {deps: [], params: [student, seed]}}\n")
-    edit_params(place, student__epochs=3, student__warmup=1, student__batch_size=8, student__ema=0.9)
-    edit_params(place, threads=1, student__arch="timm/test_resnet", augment__mixup=0.2)
-    monkeypatch.setattr("src.training.resume.SCRATCH", place / ".scratch")
-    monkeypatch.setattr("src.training.curves.TENSORBOARD", place / "tensorboard")
-    return place
 
 
 def train():

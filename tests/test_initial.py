@@ -13,7 +13,7 @@ from src.networks.libraries import build_model
 
 
 def build(arch="mobilenetv3_small", multi_scale=0.0, **changes):
-    chosen, sizes = make_settings(arch=arch, **changes), list_sizes(32, 32, multi_scale)
+    chosen, sizes = make_settings(arch=arch, **changes), list_sizes(32, 32, multi_scale, [1], 1)
     return build_initial(chosen, BASES["softmax"], "abc", (32, 32), sizes, "student")
 
 

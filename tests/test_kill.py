@@ -97,6 +97,29 @@ def test_a_training_killed_ten_times_ends_with_the_same_bits(demo):
     assert not list((demo.folder / ".scratch/train_student").iterdir())
 
 
+def test_workers_that_are_signalled_or_killed_cost_one_line_and_no_work(demo):
+    edit_params(demo.folder, workers=2)
+    dice, command = random.Random(0), ("python", "-m", "stages.train_student")
+    ways = [None, signal.SIGTERM, None, signal.SIGHUP, None, signal.SIGINT, None, None]  # None: a worker dies
+    for number, signum in enumerate(ways):
+        trainer = begin(demo, command)
+        before = read_until(trainer, r"^epoch \d+/100")
+        assert (re.search(RESUMED, before) is None) == (number == 0), before
+        time.sleep(dice.uniform(0.05, 0.5))
+        workers = psutil.Process(trainer.pid).children(recursive=True)
+        os.killpg(trainer.pid, signum) if signum else dice.choice(workers).kill()
+        output = trainer.communicate(timeout=60)[0]
+        assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=20)[1]
+        assert "epoch 100/100" not in output, "too fast: nothing is left to kill"
+        assert trainer.returncode == (128 + signum if signum else 1)
+        lines = [line for line in output.splitlines() if not line.startswith("epoch ")]
+        start = f"stopped by {signum.name} (" if signum else "params.yaml: workers: a process that augments"
+        assert len(lines) == 1 and lines[0].startswith(f"error: {start}"), output
+    assert re.search(RESUMED, demo.run(*command))
+    edit_params(demo.folder, workers=0)
+    assert hash_outs(demo) == demo.quiet
+
+
 def test_a_changed_param_restarts_training_and_is_reported(demo):
     dvc = begin(demo)
     read_until(dvc, r"^epoch \d+/100")

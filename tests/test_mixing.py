@@ -1,14 +1,29 @@
-"""Mixup, cutmix and multi-scale: by hand, exact with weights, seeded by the batch's generator."""
+"""Mixup, cutmix and changes of size: by hand, exact with weights, seeded by the batch's generator."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as F
 
 from src.batches import mixing
 from src.batches.batch import Batch
-from src.batches.mixing import MixSettings, blend, build_transforms, cutmix, list_sizes, mixup, multi_scale
+from src.batches.mixing import (
+    MixSettings,
+    blend,
+    build_transforms,
+    cutmix,
+    list_sizes,
+    mixup,
+    multi_scale,
+    pick_scale,
+    resize,
+)
 from src.losses.bases import BASES
 from src.losses.loss import Loss
+
+OFF = MixSettings(mixup=0, cutmix=0, multi_scale=0, train_scales=(1.0,), size_divisor=1)
 
 
 def make_batch(pictures=6, weights=None):
@@ -74,14 +89,50 @@ def test_multi_scale_keeps_the_ratio_and_stays_in_range():
     batch = make_batch()
     widths = []
     for seed in range(200):
-        height, width = multi_scale(batch, np.random.default_rng(seed), most=0.15).images.shape[-2:]
+        batch_at = multi_scale(batch, np.random.default_rng(seed), most=0.15, scale=1, divisor=1)
+        height, width = batch_at.images.shape[-2:]
         assert abs(height - width * 2 / 3) <= 1
         widths.append(width)
     assert min(widths) >= 25 and max(widths) <= 35 and 29 < np.mean(widths) < 31 and 1 < np.std(widths) < 3
 
 
+def test_resizing_matches_torchvision_and_rounds_to_multiples():
+    batch, generator = make_batch(), np.random.default_rng(0)  # of 20 x 30 pixels
+    for scale, divisor, size in ((0.75, 1, [15, 22]), (0.65, 4, [12, 20]), (0.4, 10, [10, 10])):
+        images = resize(batch, generator, scale, divisor).images
+        assert torch.allclose(images, F.resize(batch.images, size, antialias=True), atol=1e-6)
+    sizes = {
+        tuple(multi_scale(batch, np.random.default_rng(seed), 0.3, 0.8, 4).images.shape[2:])
+        for seed in range(200)
+    }
+    heights, widths = ({size[side] for size in sizes} for side in (0, 1))
+    assert heights == {12, 16, 20} and widths == {16, 20, 24, 28, 32}
+
+
+def test_epochs_are_split_evenly_among_the_scales():
+    picked = [pick_scale((0.5, 0.75, 1.0), epoch, 7) for epoch in range(1, 8)]
+    assert picked == [0.5] * 3 + [0.75] * 2 + [1.0] * 2
+    assert [pick_scale((0.75,), epoch, 3) for epoch in (1, 2, 3)] == [0.75] * 3
+    assert [pick_scale((0.1, 0.2, 0.3), epoch, 3) for epoch in (1, 2, 3)] == [0.1, 0.2, 0.3]
+
+
 def test_without_mixing_there_are_no_transforms():
-    assert build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0)) == []
+    assert build_transforms(OFF, 1, 1) == []
+    rising = replace(OFF, train_scales=(0.5, 1.0))
+    assert len(build_transforms(rising, 2, 1)) == 1 and build_transforms(rising, 2, 2) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mixup": 0.2}, {"cutmix": 1.0}, {"multi_scale": 0.5}, {"train_scales": (0.75,)}], ids=str
+)
+def test_batches_stay_in_the_layout_of_convolutions(changes):
+    """The channels come last in memory, as the loader's do."""
+    pixels = torch.randint(0, 256, (6, 20, 30, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    batch = make_batch()._replace(images=pixels).to(torch.device("cpu"))
+    (transform,) = build_transforms(replace(OFF, **changes), 1, 1)
+    changed = transform(batch, np.random.default_rng(0)).images
+    assert not torch.equal(changed, batch.images)
+    assert changed.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_each_batch_gets_either_mixup_or_cutmix(monkeypatch):
@@ -90,7 +141,7 @@ def test_each_batch_gets_either_mixup_or_cutmix(monkeypatch):
         monkeypatch.setattr(
             mixing, name, lambda batch, generator, alpha, name=name: called.append((name, alpha))
         )
-    (transform,) = build_transforms(MixSettings(mixup=0.2, cutmix=1.0, multi_scale=0))
+    (transform,) = build_transforms(replace(OFF, mixup=0.2, cutmix=1.0), 1, 1)
     for seed in range(40):
         transform(make_batch(), np.random.default_rng(seed))
     assert set(called) == {("mixup", 0.2), ("cutmix", 1.0)}
@@ -98,16 +149,41 @@ def test_each_batch_gets_either_mixup_or_cutmix(monkeypatch):
 
 
 def test_sizes_that_a_network_must_take():
-    assert list_sizes(32, 48, 0) == [(32, 48)]
-    assert list_sizes(100, 200, 0.15) == [(100, 200), (85, 170), (115, 230), (99, 199)]
+    assert list_sizes(32, 48, 0, [1], 1) == [(32, 48)]
+    assert list_sizes(100, 200, 0.15, [1], 1) == [(100, 200), (85, 170), (115, 230), (99, 199)]
+    assert list_sizes(96, 192, 0, [0.5, 0.75, 1], 32) == [(96, 192), (64, 96), (64, 128)]
+    assert list_sizes(96, 96, 0.3, [0.75], 8) == [(96, 96), (72, 72), (48, 48)]
+
+
+def test_the_benchmark_of_sizes_runs(tiny_images, place, capsys, monkeypatch):
+    """On a tiny network: a line for each row and seed, then the mean of each row."""
+    from benchmarks import sizes  # here: it imports stages, which set what torch reads on import
+
+    monkeypatch.setattr(sizes, "ROWS", {sizes.FULL: "[1.0]", "smaller": "[0.5,1.0]"})
+    options = [
+        "--arch",
+        "timm/test_resnet",
+        "--side",
+        "16",
+        "--epochs",
+        "2",
+        "--seeds",
+        "1",
+        "--batch-size",
+        "8",
+    ]
+    sizes.main([str(tiny_images), "none", *options])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines[:2]] == ["seed 1", "seed 1"] and len(lines) == 10
+    assert lines[2].endswith("CPU time 1.000 of that of full size") and "smaller" in lines[6]
 
 
 def test_the_same_generator_gives_the_same_batch():
-    settings = MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15)
+    settings = replace(OFF, mixup=0.4, cutmix=1.0, multi_scale=0.15)
     results = []
     for _ in range(2):
         batch, generator = make_batch(), np.random.default_rng([1, 2, 3])
-        for transform in build_transforms(settings):
+        for transform in build_transforms(settings, 1, 1):
             batch = transform(batch, generator)
         results.append(batch)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

@@ -39,15 +39,16 @@ def test_the_first_layer_normalises():
 
 
 def test_a_network_must_take_every_size():
-    check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15), 3, "student")
+    check_sizes(build_model("timm/test_resnet", 3, "x"), list_sizes(32, 48, 0.15, [1], 1), 3, "student")
     vit = build_model("timm/test_vit", 3, "x")
-    check_sizes(vit, list_sizes(160, 160, 0), 3, "student")
-    several = "set multi_scale to 0, change images.height and images.width"
+    check_sizes(vit, list_sizes(160, 160, 0, [1], 1), 3, "student")
+    several = "change multi_scale, train_scales or images.height and images.width"
     for model, sizes, refused, remedy in (
-        (vit, list_sizes(160, 160, 0.1), "159 x 159", several),  # no multiple of its patch size
-        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0), "32 x 32", "224"),
-        (build_model("alexnet", 3, "x"), list_sizes(32, 64, 0), "32 x 64", "96"),
-        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5), "32 x 32", several),
+        (vit, list_sizes(160, 160, 0.1, [1], 1), "159 x 159", several),  # no multiple of its patch size
+        (vit, list_sizes(160, 160, 0, [0.55, 1], 1), "88 x 88", several),
+        (build_model("timm/vit_tiny_patch16_224", 3, "x"), list_sizes(32, 32, 0, [1], 1), "32 x 32", "224"),
+        (build_model("alexnet", 3, "x"), list_sizes(32, 64, 0, [1], 1), "32 x 64", "96"),
+        (build_model("alexnet", 3, "x"), list_sizes(64, 64, 0.5, [1], 1), "32 x 32", several),
     ):
         with pytest.raises(UserError) as caught:
             check_sizes(model, sizes, 3, "student")

@@ -1,8 +1,10 @@
 """params.yaml: read as DVC reads it and fully validated; every problem names key, value and rule."""
 
 import copy
+import dataclasses
 import json
 import random
+import re
 import shutil
 
 import numpy as np
@@ -19,6 +21,7 @@ from src.ground.rules import BY_CLASS, count_fraction
 from src.ground.strict_yaml import parse_yaml
 from src.teaching.labels import draw_fraction
 from src.training.settings import TeacherSettings
+from tools.ablation.overrides import override_params
 
 LOSS = (
     "must be at most one of softmax, bce (default bce) and any of weighted, threshold, ghm, ohm, joined by "
@@ -193,6 +196,9 @@ def test_every_list_can_be_overridden(place, key, value):
          "augment.policy: must be none, light, crop, custom, autoaugment, randaugment or trivialaugment, "
          "got 'randaug', did you mean randaugment?"),
         ("augment__mixup", -1, "augment.mixup: must be a number in [0, 100], got -1"),
+        ("augment__train_scales", [],
+         "augment.train_scales: must be a list of shares of the input size, each in (0, 1]; [1] = off, "
+         "got []"),
         ("demo__imbalance", 0.5, "demo.imbalance: must be a number in [1, 1000], got 0.5"),
     ],
 )  # fmt: skip
@@ -437,10 +443,20 @@ def test_every_mapping_by_class_is_known_to_the_rules():
 @pytest.mark.parametrize(
     "changes, problems",
     [
-        ({"student__epochs": 12}, ["student: warmup must be below epochs, got 12 and 12"]),
+        ({"student__epochs": 6}, ["student: warmup must be below epochs, got 6 and 6"]),
         ({"teacher__second__warmup": 30}, ["teacher.second: warmup must be below epochs, got 30 and 30"]),
         ({"teacher_common__swa": 3, "teacher__second__ema": 0.9},
          ["teacher.second: ema and swa: one of them must be 0, got 0.9 and 3"]),
+        ({"augment__size_divisor": 5},
+         ["augment: size_divisor must divide images.height and images.width, got 5 for 32 x 32"]),
+        ({"augment__train_scales": [1.0, 0.2], "augment__size_divisor": 32, "augment__multi_scale": 0.3},
+         ["augment: train_scales and multi_scale must not round 32 x 32 pixels to 0, got [1.0, 0.2], 0.3 and "
+          "size_divisor 32"]),
+        ({"teacher_common__augment__train_scales": [0.01]},
+         [f"teacher.{name}.augment: train_scales and multi_scale must not round 32 x 32 pixels to 0, got "
+          "[0.01], 0.0 and size_divisor 1" for name in ("big", "second")]),
+        ({"student__epochs": 2, "student__warmup": 1, "augment__train_scales": [0.5, 0.75, 1.0]},
+         ["augment: train_scales must be at most 2, one per epoch, got 3"]),
         ({"demo__train": 1500, "demo__val": 290},
          ["demo: train and val must leave at least 10 of the 1797 digits for test, got 1500 and 290"]),
         ({"data__min_side": 1e200},
@@ -463,7 +479,7 @@ def test_every_mapping_by_class_is_known_to_the_rules():
          ["seed: must be a whole number in [0, 4294967295], got -1",
           "teacher.big.lr: must be a number in (0, 100], got 0",
           "curriculum: at least one weight must be positive, got [0, 0, 0, 0]",
-          "student: warmup must be below epochs, got 99 and 40"]),
+          "student: warmup must be below epochs, got 99 and 20"]),
     ],
 )  # fmt: skip
 def test_rules_across_keys_are_checked_in_every_stage_all_at_once(place, changes, problems):
@@ -482,6 +498,11 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
          ["student.class_weights.cta: no such class, did you mean cat?"]),
         ({"student__class_weights": {"1.1": 2.0}},
          ["student.class_weights.1.1: no such class, did you mean 1.10?"]),
+        ({"student__class_weights": {"cat": 0.0, "dog": 0.0}}, []),  # 1.10 has 1
+        ({"student__class_weights": dict.fromkeys(CLASSES, 0.0), "teacher__big__class_weights": {"cow": 0.0}},
+         ["teacher.big.class_weights.cow: no such class (3 classes: cat, dog, 1.10)",
+          "student.class_weights: every class with pictures has weight 0 (give one of them a positive "
+          "weight)"]),
         ({"teacher_common__prior": {"x": 0.1}},
          ["teacher.big.prior.x: no such class (3 classes: cat, dog, 1.10)"]),
         ({"student__prior": {"cat": 0.5, "dog": 0.5}},
@@ -513,6 +534,14 @@ def test_what_contradicts_classes_or_counts_is_refused_all_at_once(place, change
     with pytest.raises(UserError) as error:
         check_pictures(CLASSES, trains=True)
     assert str(error.value).splitlines() == [f"params.yaml: {problem}" for problem in problems]
+
+
+def test_a_class_without_pictures_has_no_weight(place):
+    """All of them were refused, with data.on_bad skip."""
+    edit_params(place, student__class_weights={"cat": 0.0})
+    check_pictures({"cat": 30, "dog": 30}, trains=False)
+    with pytest.raises(UserError, match="^params.yaml: student.class_weights: every class with pictures has"):
+        check_pictures({"cat": 60, "dog": 0}, trains=False)
 
 
 def test_a_class_in_another_unicode_form_is_explained(place):
@@ -570,3 +599,12 @@ def test_an_entry_of_teacher_needs_its_own_keys(place):
 )
 def test_intervals_become_keywords_of_json_schema(interval, keywords):
     assert within(interval).keywords == keywords
+
+
+def test_the_documented_word_copies_a_teacher_with_another_seed(place):
+    """Its values are those of the entry after all overrides, and both are teachers of the student."""
+    manual = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
+    word = re.sub(r"\s+", " ", re.search("'([+]teacher.big2=.*?)'", manual, re.DOTALL)[1])
+    with override_params([word, "teacher.big.lr=0.007", "knowledge.teachers=[big,big2]"]):
+        one, other = (read(TeacherSettings, f"teacher.{name}", "teacher_common") for name in ("big", "big2"))
+    assert other == dataclasses.replace(one, seed=12) and other.lr == 0.007

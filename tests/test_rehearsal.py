@@ -59,6 +59,8 @@ def test_problems_of_all_trainings_are_found_before_the_first(pictures, place):
          "params.yaml: student.sync_batchnorm: true, but it runs on GPUs only"),
         ({"student__arch": "timm/vit_tiny_patch16_224"},
          "params.yaml: student.arch: the network cannot take"),
+        ({"student__arch": "timm/test_vit", "augment__train_scales": [0.75, 1.0]},
+         "params.yaml: student.arch: the network cannot take pictures of 24 x 24"),
         ({"student__arch": "alexnet"}, "params.yaml: student.arch: the network cannot take"),
     ],
 )  # fmt: skip

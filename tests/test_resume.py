@@ -1,9 +1,11 @@
 """A killed training resumes to the same bits; changed inputs, damage and a second writer are reported."""
 
+import dataclasses
 import errno
 import fcntl
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import torch
 from conftest import (
     CPU,
     EACH_OPTIMIZER,
+    LIGHT,
     ROOT,
     NoCurves,
     edit_params,
@@ -27,7 +30,7 @@ from conftest import (
 
 import src.training.fit
 import tools.clean_runs
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.params import flatten
 from src.losses.bases import BASES
@@ -82,7 +85,7 @@ class KilledAfter(NoCurves):
         super().add(row)
 
 
-def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(), **changes):
+def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, scales=(1.0,), transforms=(), **changes):
     torch.manual_seed(0)
     chosen = make_settings(**changes)
     model = build_model(chosen.arch, 3, "student")
@@ -90,9 +93,11 @@ def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, transforms=(
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
         model.net.bn1 = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.bn1)
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
-    mix = MixSettings(mixup=0.4 * mixed, cutmix=0, multi_scale=0.2 * mixed)
+    mix = dataclasses.replace(LIGHT, mixup=0.4 * mixed, multi_scale=0.2 * mixed, train_scales=scales)
     data = make_training_set(
-        pack, transforms=[*build_transforms(mix), *transforms], batch_size=chosen.batch_size
+        pack,
+        transforms=lambda epoch: [*build_transforms(mix, chosen.epochs, epoch), *transforms],
+        batch_size=chosen.batch_size,
     )
     best = fit(make_job(pack, model, loss, data, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
@@ -108,11 +113,11 @@ def assert_same(one, other):
     [
         {},
         {"ghm": True, "mixed": True},
+        {"scales": (0.5, 0.75, 1.0), "swa": 2},
         {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
-        {"swa": 2, "schedule": "cosine"},
+        {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
-        {"patience": 1, "lr": 1e-9},
         {"freeze": 2, "head_lr_mult": 2.0},
         {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
     ],
@@ -129,8 +134,34 @@ def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, chan
     assert f"resuming from epoch {begun}, saved in {tmp_path}" in capsys.readouterr().out
 
 
+class Flat(Validation):
+    """Never finds a better epoch than the first."""
+
+    def measure(self, model, before_batch=lambda: None):
+        super().measure(model, before_batch)
+        return 0.5, 1.0
+
+
+def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_path, monkeypatch):
+    """Patience 2 strikes after epoch 3 of 9, so 5 is the last; killed while it writes any row."""
+    monkeypatch.setattr("conftest.Validation", Flat)
+    changes = {"patience": 2, "epochs": 9, "schedule": "cosine"}
+    quiet = train(pack, State(), NoCurves(), **changes)
+    assert len(quiet[2]) == 5
+    for last in range(5):
+        with pytest.raises(Killed):
+            train(pack, Saved(tmp_path), KilledAfter(last), **changes)
+    assert_same(train(pack, Saved(tmp_path), NoCurves(), **changes), quiet)
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "ranger", "ema": 0.9}, {"accumulate": 3, "batch_size": 2}]
+    "changes",
+    [
+        {},
+        {"optimizer": "ranger", "ema": 0.9},
+        {"accumulate": 3, "batch_size": 2},
+        {"scales": (0.5, 0.75, 1.0), "mixed": True},
+    ],
 )
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys, signum, changes):
@@ -154,6 +185,74 @@ def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys
     assert len(seen) == epochs * batches  # none is seen twice
     begun = "epoch 0 and 6 batches" if changes.get("accumulate") else "epoch 1 and 2 batches"
     assert f"resuming from {begun} of the next, saved in {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every, changes", [(1, {}), (50, {}), (1, {"accumulate": 3, "batch_size": 2})])
+def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
+    pack, tmp_path, monkeypatch, every, changes
+):
+    """Infinite pixels in the first batch of a step and a signal in its last one; 50 steps as on a GPU."""
+    monkeypatch.setitem(src.training.fit.EVERY, "cpu", every)
+    accumulate, seen, network = (
+        changes.get("accumulate", 1),
+        [],
+        build_model("timm/test_resnet", 3, "student"),
+    )
+    first, before = 3 * accumulate + 1, {}
+
+    def break_down(batch, _):
+        seen.append(batch)
+        if len(seen) == first:
+            before.update({name: value.detach().clone() for name, value in network.named_parameters()})
+            batch = batch._replace(images=batch.images * float("inf"))
+        if len(seen) == first + accumulate - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data = make_training_set(pack, transforms=[break_down], batch_size=changes.get("batch_size", 8))
+    with pytest.raises(UserError) as stopped:
+        fit(make_job(pack, network, data=data, **changes), NoCurves(), Saved(tmp_path))
+    epoch, batch = (1, 10) if accumulate > 1 else (2, 1)
+    assert str(stopped.value) == (
+        f"params.yaml: student.lr: the loss became nan in batch {batch} of epoch {epoch} "
+        "(try a lower lr or a longer warmup)"
+    )
+    assert len(seen) == first + accumulate - 1
+    if every == 1:
+        assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
+    state = Saved(tmp_path)
+    state.track(model=build_model("timm/test_resnet", 3, "student"))
+    assert (state.restore(CPU) is None) == (epoch == 1)
+    assert all(value.isfinite().all() for value in state.parts["model"].parameters())
+
+
+class Deadly:
+    """The usual augmentation; the process that calls it often enough is killed, as by a lack of memory."""
+
+    def __init__(self, augment, last):
+        self.augment, self.calls, self.last = augment, 0, last
+
+    def __call__(self, pixels):
+        self.calls += 1
+        if self.calls == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.augment(pixels)
+
+
+@pytest.mark.parametrize(
+    "calls, begun",
+    [(41, "epoch 1(,| and [12] batches)"), pytest.param(1, "epoch 0,", marks=pytest.mark.slow)],
+)
+def test_if_a_worker_dies_the_state_is_saved(pack, tmp_path, capsys, monkeypatch, calls, begun):
+    """In the first batch of 8, or in the second epoch's third; an epoch has 24 pictures."""
+    monkeypatch.setattr("src.training.state.COST", 1e-9)  # otherwise saved only at the end of an epoch
+    quiet, data = train(pack, State(), NoCurves()), make_training_set(pack, workers=1)
+    torch.manual_seed(0)
+    job = make_job(pack, data=dataclasses.replace(data, augment=Deadly(data.augment, calls)))
+    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
+        fit(job, NoCurves(), Saved(tmp_path))
+    assert_same(train(pack, Saved(tmp_path), NoCurves()), quiet)
+    assert re.search(f"resuming from {begun}", capsys.readouterr().out)
 
 
 class Slow(Validation):

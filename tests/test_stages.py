@@ -247,6 +247,8 @@ def test_every_strategy_at_once(copy):
         "augment.mixup=0.2",
         "augment.cutmix=1.0",
         "augment.multi_scale=0.15",
+        "augment.train_scales=[0.5,1.0]",
+        "augment.size_divisor=8",
         "student.arch=timm/test_resnet",
         "student.optimizer=ranger",
         "student.schedule=cosine",
@@ -277,7 +279,8 @@ def test_every_strategy_at_once(copy):
     [
         (["loss=weighted", "+weighting.weighted.costs.red.bleu=5"],
          "params.yaml: weighting.weighted.costs.red.bleu: no such class, did you mean blue?"),
-        (["student.slim=0.1"], "params.yaml: student.slim: the network has no trainable BatchNorm"),
+        (["student.slim=0.1", "student.freeze=backbone"],
+         "params.yaml: student.slim: the network has no trainable BatchNorm"),
         (["student.prior={pink: 0.1}"], "params.yaml: student.prior.pink: no such class"),
         (["student.ema=0.9", "student.swa=1"], "params.yaml: student: ema and swa: one of them must be 0"),
     ],

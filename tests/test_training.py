@@ -3,9 +3,8 @@
 import copy
 import dataclasses
 import hashlib
-import os
 import pickle
-import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,11 +20,13 @@ from conftest import (
     read_shipped,
     wrap_network,
 )
+from PIL import Image
+from timm.optim import create_optimizer_v2
 
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
-from src.batches.data import Epoch
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.loader import Views
+from src.batches.mixing import build_transforms
 from src.ground.errors import UserError
 from src.ground.files import write_json
 from src.ground.names import OPTIMIZERS, list_optimizers
@@ -39,7 +40,7 @@ from src.networks.predict import predict_logits
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manifest
 from src.pictures.reading import read_pictures
 from src.training.averaging import build_average
-from src.training.fit import fit
+from src.training.fit import fit, read_images
 from src.training.optim import build_optimizer
 from src.training.precision import choose_precision
 from src.training.prepare import check_processes, penalize_gammas, prepare
@@ -49,6 +50,11 @@ from src.training.step import Training, train_epoch
 from src.training.validation import Best, Validation
 
 NONE = dataclasses.replace(LIGHT, policy="none")
+EXEMPTING = (  # with and without names that are not decayed
+    "test_vit test_vit3 test_convnext test_mambaout test_resnet deit_tiny_distilled_patch16_224 levit_128s "
+    "swin_tiny_patch4_window7_224 beit_base_patch16_224 xcit_nano_12_p16_224 coat_lite_tiny "
+    "eva02_tiny_patch14_224"
+).split()
 
 
 def train(pack, workers=0, data=None, **changes):
@@ -113,7 +119,9 @@ def test_onecycle_matches_torch():
         ),
         ({"ema": 0.9, "swa": 2}, "ema and swa: one of them must be 0, got 0.9 and 2"),
         ({"swa": 4}, "swa must be below epochs, got 4 and 4"),
+        ({"swa": 3, "warmup": 2}, "swa must be at most epochs - warmup, 2, to average no warm-up, got 3"),
         ({"freeze": 2, "swa": 1}, "swa recomputes every BatchNorm, so freeze must be none or backbone"),
+        ({"swa_lr": 0.1}, "swa_lr must be 0 if swa is 0, got 0.1"),
         ({"patience": 2, "swa": 1}, "patience and swa: one of them must be 0, got 2 and 1"),
         (
             {"schedule": "step", "step_factors": (1, 0.1)},
@@ -174,14 +182,6 @@ def test_workers_do_not_change_batches(pack):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_worker_that_dies_is_a_one_line_error(pack):
-    def die(pixels):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(UserError, match="^params.yaml: workers: a process that augments pictures died"):
-        list(dataclasses.replace(make_training_set(pack, workers=1), augment=die).epoch(1))
-
-
 def test_a_batch_on_the_device_is_float_in_0_to_1():
     batch = Batch(
         torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), torch.ones(1, 2), torch.ones(1)
@@ -197,6 +197,40 @@ def test_biases_and_norms_are_not_decayed():
     groups = build_optimizer(build_model("timm/test_resnet", 3, "x"), chosen).param_groups
     decay = {group["weight_decay"]: {parameter.ndim for parameter in group["params"]} for group in groups}
     assert decay == {0.0: {1}, 0.05: {2, 4}}
+
+
+@pytest.mark.parametrize("arch", EXEMPTING)
+def test_what_timm_decays_is_decayed(arch):
+    """timm's create_optimizer_v2 on the bare network is the reference."""
+    with torch.device("meta"):
+        network = build_model(f"timm/{arch}", 3, "x")
+    for ours, theirs in ((1.0, None), (0.75, 0.75)):
+        reference = create_optimizer_v2(network.net, "adamw", weight_decay=0.05, layer_decay=theirs)
+        assert name_decayed(network, layer_decay=ours) == name_decayed(network, reference)
+
+
+@pytest.mark.parametrize(
+    "arch, spared",
+    [("vit_b_32", ["class_token", "pos_embedding"]), ("swin_t", ["relative_position_bias_table"])],
+)
+def test_embeddings_of_torchvision_are_not_decayed(arch, spared):
+    """Those of torchvision's references: class_token, position_embedding, relative_position_bias_table."""
+    with torch.device("meta"):
+        network = build_model(arch, 3, "x")
+    several = {name for name, parameter in network.net.named_parameters() if parameter.ndim > 1}
+    for layer_decay in (1.0, 0.75):
+        rest = several - name_decayed(network, layer_decay=layer_decay)
+        assert sorted({name.rpartition(".")[2] for name in rest}) == spared
+
+
+def name_decayed(network, optimizer=None, **changes):
+    """The names of the decayed parameters, in our optimizer with these settings or in another one."""
+    chosen = make_settings(optimizer="adamw", weight_decay=0.05, **changes)
+    groups = (optimizer or build_optimizer(network, chosen)).param_groups
+    names = {id(parameter): name for name, parameter in network.net.named_parameters()}
+    return {
+        names[id(parameter)] for group in groups if group["weight_decay"] for parameter in group["params"]
+    }
 
 
 # the loop
@@ -229,12 +263,14 @@ def test_an_epoch_matches_plain_torch(pack):
     )
 
 
-def test_training_learns_and_keeps_the_best_epoch(pack):
-    model, best, rows = train(pack, epochs=8)
-    assert rows[-1].train_loss < rows[0].train_loss
-    assert best.accuracy == max(row.val_accuracy for row in rows) > 0.8
-    ties = [row for row in rows if row.val_accuracy == best.accuracy]
-    assert best.epoch == min(ties, key=lambda row: row.val_loss).epoch
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_training_learns_and_keeps_the_best_epoch(pack, select):
+    model, best, rows = train(pack, epochs=8, select=select)
+    assert rows[-1].train_loss < rows[0].train_loss and best.accuracy > 0.8
+    first, then = (lambda row: row.val_loss), (lambda row: -row.val_accuracy)
+    if select == "accuracy":
+        first, then = then, first
+    assert best.epoch == min(rows, key=lambda row: (first(row), then(row))).epoch
     logits = predict_logits(model, pack[0], 8, CPU)
     assert (logits.argmax(1).numpy() == pack[1].argmax(1)).mean() == best.accuracy
 
@@ -278,10 +314,10 @@ def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, polic
         pictures=read_pictures("train", dct_scaling=False),
         targets=np.tile(pack[1], (1, 1000)),
     )
-    epoch = Epoch(data.pictures, data.augment, data.seed, 1)
-    sent = pickle.dumps(epoch, protocol=5)
+    views = Views(data.pictures, data.augment, data.seed)
+    sent = pickle.dumps(views, protocol=5)
     assert len(sent) < 20_000
-    assert torch.equal(pickle.loads(sent).__getitems__([3, 1]), epoch.__getitems__([3, 1]))
+    assert torch.equal(pickle.loads(sent)[1, [3, 1]], views[1, [3, 1]])
 
 
 @pytest.mark.slow
@@ -303,23 +339,34 @@ def test_same_seed_gives_same_weights_with_any_workers(pack):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_best_prefers_accuracy_then_lower_loss():
-    best, model = Best(), torch.nn.Linear(1, 1)
+@pytest.mark.parametrize("select, expected", [("accuracy", (4, 0.6, 2.0)), ("loss", (7, 0.5, 0.1))])
+def test_the_best_epoch_is_chosen_by_one_figure_and_ties_by_the_other(select, expected):
+    best, model = Best(select), torch.nn.Linear(1, 1)
     for epoch, accuracy, loss in [
-        (1, 0.5, 1.0),
-        (2, 0.6, 3.0),
-        (3, 0.6, 2.0),
-        (4, 0.6, 2.5),
-        (5, 0.4, 0.1),
-        (6, 0.6, float("nan")),
+        (1, 0.5, float("nan")),
+        (2, 0.5, 1.0),
+        (3, 0.6, 3.0),
+        (4, 0.6, 2.0),
+        (5, 0.6, 2.5),
+        (6, 0.4, 0.1),
+        (7, 0.5, 0.1),
+        (8, 0.6, float("nan")),
+        (9, 0.5, 0.1),
     ]:
         best.offer(epoch, accuracy, loss, model)
-    assert (best.epoch, best.accuracy, best.loss) == (3, 0.6, 2.0)
+    assert (best.epoch, best.accuracy, best.loss) == expected
+
+
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_a_network_whose_loss_on_val_is_no_number_is_still_kept(select):
+    best, model = Best(select), torch.nn.Linear(1, 1)
+    best.offer(1, 0.5, float("nan"), model)
+    assert best.epoch == 1 and best.state
 
 
 def test_a_non_finite_loss_stops_the_run(pack):
     with pytest.raises(
-        UserError, match=r"^params.yaml: student.lr: the loss became (nan|inf) in step \d of epoch 1 "
+        UserError, match=r"^params.yaml: student.lr: the loss became (nan|inf) in batch \d of epoch 1 "
     ):
         train(pack, lr=1e38, optimizer="sgd", warmup=0)
 
@@ -414,7 +461,7 @@ def test_batches_that_do_not_fill_a_step_are_skipped(pack, monkeypatch):
     read = []
     monkeypatch.setattr(
         "src.training.fit.train_epoch",
-        lambda run, batches, seed, losses: read.append(len(list(batches))) or torch.ones(1),
+        lambda run, batches, *rest: read.append(len(list(batches))) or torch.ones(1),
     )
     train(pack, epochs=2, accumulate=2)
     assert read == [2, 2]
@@ -434,14 +481,12 @@ def test_clipping_bounds_the_gradient(pack):
 
 
 def test_with_all_features_off_training_equals_a_plain_loop(pack):
-    ours = train(
-        pack, epochs=2, data={"transforms": build_transforms(MixSettings(mixup=0, cutmix=0, multi_scale=0))}
-    )[0].state_dict()
+    ours = train(pack, epochs=2, data={"transforms": partial(build_transforms, LIGHT, 2)})[0].state_dict()
     torch.manual_seed(0)
     model, loss, best = (
         build_model("timm/test_resnet", 3, "student"),
         Loss(BASES["softmax"], []),
-        Best(),
+        Best("loss"),
     )
     optimizer, step = build_optimizer(model, make_settings()), 0
     for epoch in (1, 2):
@@ -522,11 +567,24 @@ def test_bfloat16_needs_its_instructions(monkeypatch, capability, flags, has):
 
 
 def test_mixing_changes_the_training_reproducibly(pack):
-    mix = {"transforms": build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.15))}
+    settings = dataclasses.replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.15)
+    mix = {"transforms": partial(build_transforms, settings, 2)}
     one, other = (train(pack, epochs=2, data=mix)[0].state_dict() for _ in range(2))
     plain = train(pack, epochs=2)[0].state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert not torch.equal(one["net.fc.weight"], plain["net.fc.weight"])
+
+
+def test_sizes_rise_with_the_epochs_and_measuring_stays_at_the_input_size(pack):
+    """Four epochs in three equal parts: two at half of 32 pixels, one at 24, one at 32."""
+    seen, network = [], build_model("timm/test_resnet", 3, "student")
+    network.register_forward_pre_hook(lambda module, inputs: seen.append((module.training, inputs[0].shape)))
+    settings = dataclasses.replace(LIGHT, train_scales=(0.5, 0.75, 1.0))
+    data = make_training_set(pack, transforms=partial(build_transforms, settings, 4))
+    fit(make_job(pack, network, data=data, epochs=4), NoCurves(), State())
+    trained = [tuple(shape[2:]) for training, shape in seen if training]
+    assert trained == [(16, 16)] * 6 + [(24, 24)] * 3 + [(32, 32)] * 3
+    assert {tuple(shape[2:]) for training, shape in seen if not training} == {(32, 32)}
 
 
 def test_only_the_selected_rows_are_seen(pack):
@@ -569,6 +627,37 @@ def test_swa_updates_batch_norm(pack):
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the model in training is unchanged
 
 
+def test_swa_takes_its_own_constant_rate(pack, monkeypatch):
+    """The last 3 of 6 epochs; without swa_lr they follow onecycle."""
+    changes = {"epochs": 6, "warmup": 2, "swa": 3}
+    _, rates = train_with_losses(pack, monkeypatch, [], swa_lr=0.004, **changes)
+    cycle = [onecycle_factor(epoch, 6, 2) for epoch in range(6)]
+    assert rates == pytest.approx([*cycle[:3], 0.4, 0.4, 0.4])
+    assert train_with_losses(pack, monkeypatch, [], **changes)[1] == pytest.approx(cycle)
+
+
+def test_swa_recomputes_batch_norm_from_plain_pictures(pack, monkeypatch):
+    """Augmentation is asked for 4 epochs of 24 pictures, not for the 2 averaged ones again."""
+    augmented = []
+
+    def blacken(pixels):
+        augmented.append(pixels)
+        return np.zeros((32, 32, 3), np.uint8)
+
+    black = dataclasses.replace(make_training_set(pack), augment=blacken)
+    fit(make_job(pack, data=black, swa=2), NoCurves(), State())
+    assert len(augmented) == 4 * 24
+    large = np.kron(pack[0], np.ones((1, 2, 2, 1), np.uint8))  # as of a pack with a margin
+    data = make_training_set((large, pack[1]), augment=LIGHT).leave_plain(32, 32)
+    images = torch.cat(list(read_images(data, 1, CPU, lambda: None)))
+    pixels = (images.permute(0, 2, 3, 1).numpy() * 255).round()
+    small = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR)) for one in large]
+    numbers = [np.flatnonzero((small == one).all(axis=(1, 2, 3))).item() for one in pixels]
+    assert len(set(numbers)) == 24
+    monkeypatch.setattr("src.training.fit.MOST", 9)
+    assert torch.equal(torch.cat(list(read_images(data, 1, CPU, lambda: None))), images[:16])
+
+
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"swa": 2}])
 def test_averaged_weights_are_kept(pack, changes):
     model, best, rows = train(pack, epochs=6, **changes)
@@ -579,10 +668,51 @@ def test_averaged_weights_are_kept(pack, changes):
     assert [row.train_loss for row in rows] == [row.train_loss for row in plain]  # training is unaffected
 
 
-def test_training_stops_after_patience_epochs(pack, capsys):
-    _, best, rows = train(pack, epochs=30, patience=3, lr=1e-9)
-    assert len(rows) == best.epoch + 3 < 30
-    assert f"no better epoch since {best.epoch}" in capsys.readouterr().out
+class Written(Validation):
+    """Finds these losses, one per epoch, then 1."""
+
+    losses = ()
+
+    def measure(self, model, before_batch=lambda: None):
+        first, *Written.losses = (*Written.losses, 1.0)
+        return 0.5, first
+
+
+def train_with_losses(pack, monkeypatch, losses, **changes):
+    """The best epoch and the learning rates of the epochs, over the largest, if val has these losses."""
+    monkeypatch.setattr("conftest.Validation", Written)
+    monkeypatch.setattr(Written, "losses", losses)
+    _, best, rows = train(pack, lr=0.01, warmup_factor=0.1, **changes)
+    return best.epoch, [row.lr / 0.01 for row in rows]
+
+
+def test_patience_counts_after_the_warm_up_and_anneals_the_rest(pack, monkeypatch, capsys):
+    """Warm-up 0.1, 0.55, then the cosine of 8 epochs: its first two, then every third of the last six.
+
+    Epoch 1 is the best. Counted from the end of the warm-up, 2, patience 2 strikes after 4.
+    """
+    best, rates = train_with_losses(
+        pack, monkeypatch, [0.9], epochs=10, warmup=2, patience=2, schedule="cosine"
+    )
+    cosine = [0.5 + 0.5 * np.cos(np.pi * epoch / 8) for epoch in (0, 1, 2, 5)]
+    assert best == 1 and rates == pytest.approx([0.1, 0.55, *cosine])
+    assert "no better epoch since 1: 6 is the last (student.patience)" in capsys.readouterr().out
+
+
+def test_patience_passes_through_the_remaining_steps(pack, monkeypatch):
+    """Steps after 1 + 3, 1 + 5 and 1 + 7 of 1 + 8 epochs; from epoch 4 on, 3 epochs take the place of 5.
+
+    They begin at 4, 5 2/3 and 7 1/3 of the schedule's epochs.
+    """
+    best, rates = train_with_losses(pack, monkeypatch, [0.9], epochs=9, warmup=1, patience=3, schedule="step")
+    assert best == 1 and rates == pytest.approx([0.1, 1, 1, 1, 0.1, 0.1, 0.01])
+
+
+def test_a_better_epoch_renews_patience_and_the_end_stays_as_planned(pack, monkeypatch):
+    """With 8 epochs patience 3 could strike after 6 at the earliest, and 3 more would be too many."""
+    plain = train_with_losses(pack, monkeypatch, [0.9, 0.8, 0.7], epochs=8, warmup=2)
+    assert train_with_losses(pack, monkeypatch, [0.9, 0.8, 0.7], epochs=8, warmup=2, patience=3) == plain
+    assert plain[0] == 3 and len(plain[1]) == 8
 
 
 def test_slimming_by_hand_and_its_metric(pack):

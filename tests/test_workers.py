@@ -103,12 +103,58 @@ next(map_in_processes(work, range(2), 1, print))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
 def test_workers_end_with_a_process_that_is_killed():
     process = subprocess.Popen([sys.executable, "-c", SLEEPERS], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    worker = psutil.Process(int(process.stdout.readline()))
+    workers = [psutil.Process(int(process.stdout.readline())) for _ in range(2)]
     process.kill()
     process.wait()
-    worker.wait(timeout=10)
+    assert not psutil.wait_procs(workers, timeout=10)[1]
     process.stdout.close()
-    assert not worker.is_running()
+
+
+LOADING = """
+import os, signal, sys, time
+from multiprocessing import set_start_method
+import torch
+from src.batches.loader import Loader
+
+class Views:
+    def __getitem__(self, task):
+        time.sleep(60 if task == "long" else 0)
+        return torch.tensor(os.getpid())
+
+if __name__ == "__main__":
+    set_start_method(sys.argv[1])
+    loader = Loader(Views(), 2)
+    before = [int(pid) for pid in loader.load(["short"] * 4)]
+    STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for signum in STOPPING:
+        signal.signal(signum, signal.SIG_IGN)
+    for signum in STOPPING:
+        os.killpg(0, signum)
+    results = loader.load(["short"] * 2 + ["long"] * 2)
+    print(*before, int(next(results)), int(next(results)), flush=True)
+    sys.stdin.read()
+"""
+SLOW_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in ("spawn", "forkserver")]
+
+
+@pytest.mark.parametrize("method", ["fork", *SLOW_METHODS])
+@pytest.mark.parametrize("end", ["exit", "kill"])
+def test_a_training_keeps_its_workers_through_signals_to_the_group_and_takes_them_along(
+    tmp_path, method, end
+):
+    (tmp_path / "loading.py").write_text(LOADING)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "loading.py", method], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0,
+    )  # fmt: skip
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert pids == pids[:2] * 3 and len(set(pids)) == 2, pids
+    workers = [psutil.Process(pid) for pid in pids[:2]]
+    helpers = [child for child in psutil.Process(process.pid).children() if child not in workers]
+    if end == "kill":
+        process.kill()
+    output, _ = process.communicate(timeout=20)
+    assert not psutil.wait_procs([*workers, *helpers], timeout=10)[1]
+    assert (process.returncode, output) == (-9 if end == "kill" else 0, "")

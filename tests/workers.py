@@ -1,10 +1,12 @@
 """Run by tests/test_distributed.py in one process and in several: python tests/workers.py CASE FILE."""
 
 import os
+import shutil
 import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,14 +18,18 @@ from torch import nn
 import src.training.state
 from src.batches.augment import build_augment
 from src.batches.data import TrainingSet
-from src.batches.mixing import MixSettings, build_transforms
+from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
 from src.losses.loss import build_loss
-from src.losses.weightings import WeightingSettings
+from src.losses.weightings import WeightedSettings, WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
+from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
+from src.teaching.knowledge import Knowledge
+from src.teaching.targets import DistillSettings, mix_targets
+from src.training.features import FOLDER, learn_from_features
 from src.training.fit import fit
 from src.training.job import Job
 from src.training.prepare import prepare
@@ -33,7 +39,12 @@ from src.training.step import train_epoch
 
 LONGER = 6.0  # seconds, than the distributed.timeout of the test
 CLASSES, STEPS, BATCH = 4, 20, 8
-RECIPES = ("bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed")
+FROZEN = "classifier of a frozen network"
+MIXED = replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.2, train_scales=(0.75, 1.0), size_divisor=2)
+RECIPES = (
+    "bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed",
+    "softmax+weighted+threshold+ghm+ohm, taught", "bce+weighted+threshold+ghm+ohm, taught",
+)  # fmt: skip
 
 
 def compute():
@@ -48,25 +59,55 @@ def compute():
     shared.running_mean.fill_(rank())
     share_buffers(shared)
     found["shared buffers"] = shared.running_mean
-    return found
+    return found | compute_features()
+
+
+def compute_features():
+    """Features as they are computed and as they are found again, and a classifier trained on them."""
+    run_on_main(lambda: shutil.rmtree(FOLDER, ignore_errors=True))
+    torch.manual_seed(0)
+    job = make_job(draw_pack(), data=make_training_set(draw_pack(), views=2), freeze="backbone")
+    both = {name: torch.from_numpy(learn_from_features(job).data.features) for name in ("computed", "found")}
+    fit(job, NoCurves(), State())
+    return both | {FROZEN: job.network.net.fc.weight.detach()}
+
+
+def draw_pack():
+    """30 pictures of three colours, (30, 32, 32, 3), and their one-hot targets."""
+    generator, labels = np.random.default_rng(0), np.arange(30) % 3
+    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
+    return pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
 
 
 def compute_weights(recipe, device):
-    """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses."""
-    recipe, _, mixed = recipe.partition(", ")
+    """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses.
+
+    After the recipe: mixed with mixup, cutmix and multi-scale; taught also with distillation and curriculum.
+    """
+    recipe, _, how = recipe.partition(", ")
     generator = np.random.default_rng(1)
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
+    images = generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8)
+    targets, weights = np.eye(CLASSES, dtype=np.float32)[labels], generator.uniform(0, 2, pictures)
+    if how == "taught":
+        guesses = generator.dirichlet(np.ones(CLASSES) / 3, pictures)
+        teacher = Knowledge("softmax", 0.5 * targets + 0.5 * guesses)
+        curriculum = CurriculumSettings((0.9, 0.6, 0.0), (1.0, 0.7, 0.0), "teacher", 0)
+        weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
+        assert set(weights) == {1.0, 0.7, 0.0}
+        targets = mix_targets(targets, [teacher], recipe.partition("+")[0], DistillSettings(0.7, 2))
     data = TrainingSet(
-        pictures=generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8),
-        targets=np.eye(CLASSES, dtype=np.float32)[labels], weights=generator.uniform(0, 2, pictures),
-        rows=np.arange(pictures), augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
-        transforms=build_transforms(MixSettings(mixup=0.4, cutmix=1.0, multi_scale=0.2)) if mixed else [],
+        pictures=images, targets=targets, weights=weights, rows=np.arange(pictures),
+        augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
+        transforms=partial(build_transforms, MIXED if how else LIGHT, 2),
     )  # fmt: skip
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
     )
-    loss = build_loss(recipe, read(WeightingSettings, "weighting"), 0, "abcd", "weighting")
+    costs = WeightedSettings({"a": {"b": 5.0}})
+    weightings = replace(read(WeightingSettings, "weighting"), weighted=costs)
+    loss = build_loss(recipe, weightings, 0, "abcd", "weighting")
     values = {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
     job = Job(
         network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
@@ -74,7 +115,7 @@ def compute_weights(recipe, device):
         manifests="",
     )  # fmt: skip
     training = prepare(job)
-    losses = train_epoch(training, data.epoch(1), (3, 1))
+    losses = train_epoch(training, data.epoch(1), (3, 1), data.transforms(1))
     assert len(losses) == STEPS
     return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
 
@@ -125,9 +166,7 @@ def hang_while_others_wait(file):
 def stop_and_resume():
     """Weights and curves of a training, and of one that is stopped in its second epoch and resumed."""
     start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
-    generator, labels = np.random.default_rng(0), np.arange(30) % 3
-    pixels = np.eye(3)[labels][:, None, None] * 120 + generator.integers(0, 100, (30, 32, 32, 3))
-    pack = pixels.astype(np.uint8), np.eye(3, dtype=np.float32)[labels]
+    pack = draw_pack()
 
     def train(state, stop=False):
         torch.manual_seed(0)
@@ -152,6 +191,24 @@ def stop_and_resume():
     except Stopped:
         resumed = train(Saved(folder))
     return {"quiet": quiet[0], "quiet rows": quiet[1], "resumed": resumed[0], "resumed rows": resumed[1]}
+
+
+def become_infinite(file):
+    """A training whose second process meets infinite pixels in the fifth batch, its second epoch's second."""
+    start_machine(replace(read_top(MachineSettings), device="cpu", threads=1), seed=0)
+    seen = []
+
+    def break_down(batch, _):
+        seen.append(batch)
+        broken = rank() == 1 and len(seen) == 5
+        return batch._replace(images=batch.images * float("inf")) if broken else batch
+
+    pack = draw_pack()
+    try:
+        fit(make_job(pack, data=make_training_set(pack, transforms=[break_down])), NoCurves(), State())
+    except UserError as error:
+        file.with_suffix(f".{rank()}").write_text(f"{len(seen)} {error}")
+        raise
 
 
 def main():

@@ -19,18 +19,24 @@ from tools.inputs import read_inputs
 METRICS = ["student.val.accuracy", "test.accuracy", "test.macro_f1"]
 SEED = "seed"
 TEACHERS = "knowledge.teachers"
+SCOPE = (
+    "Within a row teachers, splits and test pictures are the same: sd is over the student's seeds alone.\n"
+    "Whether two rows differ, this does not say: make ablation TABLE=NAME compares them."
+)
 
 
 def main() -> None:
     parser = Parser(prog="python -m tools.experiments")
     parser.add_argument(
-        "--seeds", action="store_true", help="mean, sd and n over experiments that differ only by seed"
+        "--seeds", action="store_true", help="mean, sd and n over runs that differ only by the student's seed"
     )
     parser.add_argument("--commits", type=int, default=1, help="number of last commits to include")
     arguments = parser.parse_args()
     table = build_table(query_experiments(arguments.commits))
     table = average_over_seeds(table) if arguments.seeds else add_seed_to_params(table)
     print(drop_equal_inputs(table).to_string(index=False))
+    if arguments.seeds:
+        print(SCOPE)
 
 
 def query_experiments(commits: int, rev: str = "HEAD") -> list[dict[str, Any]]:

@@ -69,7 +69,8 @@ def measure_losses(rates: np.ndarray) -> np.ndarray:
     training.after_step.append(schedule.step)
     batches = chain.from_iterable(data.epoch(epoch) for epoch in count(1))
     wanted = islice(batches, len(rates) * job.settings.accumulate)
-    return train_epoch(training, wanted, (data.seed, 0)).view(len(rates), -1).mean(dim=1).numpy()
+    losses = train_epoch(training, wanted, (data.seed, 0), data.transforms(1))
+    return losses.view(len(rates), -1).mean(dim=1).numpy()
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:

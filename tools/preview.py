@@ -75,7 +75,7 @@ def mix_first_batch(data: TrainingSet) -> Batch:
     """The first batch of the first epoch, as the network receives it."""
     batch = next(iter(data.epoch(1))).to(torch.device("cpu"))
     generator = np.random.default_rng([data.seed, 1, 1])
-    for transform in data.transforms:
+    for transform in data.transforms(1):
         batch = transform(batch, generator)
     return batch
 

@@ -15,11 +15,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from src.batches.mixing import MixSettings
-from src.ground.kinds import Rule, Share, within
+from src.ground.kinds import CountOrZero, Rule, Share, within
 from src.machine.seeding import seed_generators
 from src.pictures.letterbox import resize
 
 CPU = torch.device("cpu")
+BILINEAR = InterpolationMode.BILINEAR
 Augment = Callable[[np.ndarray], np.ndarray]  # uint8 (h, w, 3) -> (H, W, 3), the network's size
 Policy = Callable[["AugmentSettings", int, int], Augment]  # settings, height, width -> transform
 
@@ -71,27 +72,53 @@ class Erase:
         return self.erase(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
 
 
+def flip(settings: "AugmentSettings") -> v2.Transform:
+    """A random horizontal flip."""
+    return v2.RandomHorizontalFlip(settings.flip)
+
+
 def light(settings: "AugmentSettings") -> v2.Transform:
     """A small random rotation, shift and scaling, padded with black, then a random horizontal flip."""
     affine = v2.RandomAffine(
         degrees=settings.rotate,
         translate=(settings.shift, settings.shift),
         scale=(1 - settings.scale, 1 + settings.scale),
-        interpolation=InterpolationMode.BILINEAR,
+        interpolation=BILINEAR,
     )
-    return v2.Compose([affine, v2.RandomHorizontalFlip(settings.flip)])
+    return v2.Compose([affine, flip(settings)])
 
 
 def custom(settings: "AugmentSettings") -> Callable[[Image.Image], Image.Image]:
-    """Flip, crop, rotation, and up to three changes of blur, noise and colour."""
+    """Flip, crop, rotation, and up to three changes of blur, noise and colour; it heeds no setting."""
     from src.batches.custom import Custom
 
     return Custom()
 
 
+def autoaugment(settings: "AugmentSettings") -> v2.Transform:
+    """One of 25 pairs of operations that a search found for ImageNet.
+
+    E. D. Cubuk et al., AutoAugment, 2018, arXiv:1805.09501. What moves in from outside is black, as padding
+    is; in the authors' code it is grey.
+    """
+    return v2.AutoAugment(interpolation=BILINEAR)
+
+
 def randaugment(settings: "AugmentSettings") -> v2.Transform:
-    """`num_ops` random operations of strength `magnitude`. E. D. Cubuk et al., 2019, arXiv:1909.13719."""
-    return v2.RandAugment(settings.num_ops, settings.magnitude)
+    """`num_ops` random operations of strength `magnitude`, padded with black.
+
+    E. D. Cubuk et al., RandAugment, 2019, arXiv:1909.13719.
+    """
+    return v2.RandAugment(settings.num_ops, settings.magnitude, interpolation=BILINEAR)
+
+
+def trivialaugment(settings: "AugmentSettings") -> v2.Transform:
+    """One random operation of random strength, padded with black.
+
+    S. G. Mueller, F. Hutter, TrivialAugment, 2021, arXiv:2103.10158, in its wide space. It shifts by up to 32
+    pixels whatever the size, so that of pictures of 32 nothing may be left.
+    """
+    return v2.TrivialAugmentWide(interpolation=BILINEAR)
 
 
 def wrap_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image], Image.Image]]) -> Policy:
@@ -99,14 +126,29 @@ def wrap_pillow(transform: Callable[["AugmentSettings"], Callable[[Image.Image],
     return lambda settings, height, width: OnPillow(transform(settings), height, width)
 
 
+def follow_basis(transform: Callable[["AugmentSettings"], v2.Transform]) -> Policy:
+    """A policy from a published transform: the basis, then the transform at the network's input size.
+
+    The recipes put a random crop and a flip before it: padded and shifted by some pixels for pictures of 32,
+    resized for photographs. The basis `crop` is the latter, `light` is like the former, `flip` a flip alone.
+    """
+
+    def build(settings: "AugmentSettings", height: int, width: int) -> Augment:
+        basis = BASES[settings.basis](settings, height, width)
+        return v2.Compose([basis, OnPillow(transform(settings), height, width)])
+
+    return build
+
+
+BASES: dict[str, Policy] = {"flip": wrap_pillow(flip), "light": wrap_pillow(light), "crop": Crop}
 POLICIES: dict[str, Policy] = {
     "none": wrap_pillow(lambda settings: v2.Identity()),
-    "light": wrap_pillow(light),
-    "crop": Crop,
+    "light": BASES["light"],
+    "crop": BASES["crop"],
     "custom": wrap_pillow(custom),
-    "autoaugment": wrap_pillow(lambda settings: v2.AutoAugment()),  # the ImageNet policy, arXiv:1805.09501
-    "randaugment": wrap_pillow(randaugment),
-    "trivialaugment": wrap_pillow(lambda settings: v2.TrivialAugmentWide()),  # arXiv:2103.10158
+    "autoaugment": follow_basis(autoaugment),
+    "randaugment": follow_basis(randaugment),
+    "trivialaugment": follow_basis(trivialaugment),
 }
 
 
@@ -115,20 +157,27 @@ class AugmentSettings(MixSettings):
     """How training pictures and batches are augmented."""
 
     policy: Annotated[str, Rule(enum=list(POLICIES))]  # augmentation of single pictures
+    basis: Annotated[str, Rule(enum=list(BASES))]  # auto-, rand-, trivialaugment: what comes before them
     min_area: Annotated[float, within("(0, 1]")]  # crop: smallest area, as a share of the picture's
     rotate: Annotated[float, within("[0, 180]")]  # light: largest rotation to either side, in degrees
     shift: Share  # light: largest shift to either side, as a share of width and height
     scale: Annotated[float, within("[0, 1)")]  # light: largest relative change of size, up or down
-    flip: Share  # light and crop: probability of a horizontal flip
+    flip: Share  # all but none and custom: probability of a horizontal flip
     num_ops: Annotated[int, within("[0, 14]")]  # randaugment: number of operations, applied in sequence
     magnitude: Annotated[int, within("[0, 30]")]  # randaugment: strength of the operations
     erase: Share  # all policies: probability of blacking out a random rectangle
+    views: CountOrZero  # augmentations of a picture, used in turn; 0 = a new one in every epoch
 
 
 def build_augment(settings: AugmentSettings, height: int, width: int) -> Augment:
     """The configured transform of one picture; its output is `height` x `width`."""
     policy = POLICIES[settings.policy](settings, height, width)
     return v2.Compose([policy, Erase(settings.erase)]) if settings.erase else policy
+
+
+def count_views(settings: AugmentSettings) -> int:
+    """How many different pictures the epochs make of one: 1 without augmentation, 0 = one per epoch."""
+    return 1 if settings.policy == "none" and not settings.erase else settings.views
 
 
 def augment_each(

@@ -1,6 +1,6 @@
 """The batch: what the loader yields, transforms map and a training step consumes.
 
-N pictures in the batch, C classes, H height, W width in pixels.
+N pictures in the batch, C classes, H height, W width in pixels, F features.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """The same three tensors everywhere, from the loader to the loss."""
+    """The same three tensors everywhere, from the loader to the loss.
+
+    Features of the images, (N, F) float, may take their place where a classifier is trained alone.
+    """
 
     images: Tensor  # (N, 3, H, W) RGB; uint8 until it is on the device, then float in [0, 1]
     targets: Tensor  # (N, C) float in [0, 1]
@@ -23,7 +26,7 @@ class Batch(NamedTuple):
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; they are transferred as uint8."""
         images, targets, weights = (part.to(device, non_blocking=True) for part in self)
-        return Batch(scale_to_unit(images), targets, weights)
+        return Batch(images if images.is_floating_point() else scale_to_unit(images), targets, weights)
 
 
 def scale_to_unit(images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The policy `custom`: flip, crop, rotate, then up to three of eight changes of blur, noise and colour.
 
-The numbers below define the policy, so they are not settings. H height, W width in pixels.
+The numbers below define the policy, so they are not settings: it flips half of the time, whatever
+`augment.flip` is. H height, W width in pixels.
 """
 
 from collections.abc import Callable

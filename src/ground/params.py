@@ -104,7 +104,7 @@ def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> N
     one training to look at. It changes no result, so a stage that calls it need not list what it looks at.
     """
     learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
-    found = find_class_conflicts(learners, list(counts))
+    found = find_class_conflicts(learners, counts)
     if trains:
         found = chain(find_step_conflicts(learners, counts), find_missing_weights(learners), found)
     problems = list(islice(found, MOST))  # a suggestion among 10,000 classes takes time

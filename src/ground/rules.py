@@ -25,6 +25,7 @@ NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 NO_FLOAT16 = "float16, but it is for GPUs only, not for a CPU (set float32 or bfloat16)"
 NO_BFLOAT16 = "bfloat16, but on a CPU it takes AVX512-BF16 or AMX, and cpu_isa: auto (set float32)"
 SELF_COST = "a class cannot be mistaken for itself (use class_weights to weight whole classes)"
+NO_WEIGHT = "every class with pictures has weight 0 (give one of them a positive weight)"
 TOLERANCE = 1e-6  # of a sum of probabilities
 
 
@@ -138,11 +139,47 @@ def find_learner_conflicts(learner: Learner) -> Iterator[str]:
         yield f"{key}: patience and swa: one of them must be 0, got {one['patience']} and {one['swa']}"
     if one["swa"] >= epochs:
         yield f"{key}: swa must be below epochs, got {one['swa']} and {epochs}"
+    elif one["swa"] and one["swa"] > epochs - one["warmup"] > 0:
+        rule = f"swa must be at most epochs - warmup, {epochs - one['warmup']}, to average no warm-up"
+        yield f"{key}: {rule}, got {one['swa']}"
+    if one["swa_lr"] and not one["swa"]:
+        yield f"{key}: swa_lr must be 0 if swa is 0, got {one['swa_lr']}"
     if one["swa"] and one["freeze"] not in ("none", "backbone"):
         rule = "swa recomputes every BatchNorm, so freeze must be none or backbone with it"
         yield f"{key}: {rule}, got {one['freeze']}"
     if one["pretrained_sha256"] != ANY_FILE and one["pretrained"] == NO_WEIGHTS:
         yield f"{key}: pretrained_sha256 must be any if pretrained is none, got {one['pretrained_sha256']}"
+    if one["probe_first"] and (one["pretrained"] == NO_WEIGHTS or one["freeze"] == "backbone"):
+        rule = "probe_first must be false if pretrained is none or freeze is backbone"
+        yield f"{key}: {rule}, got {one['pretrained']} and {one['freeze']}"
+
+
+def find_teacher_size_conflicts(params: Params) -> Iterator[str]:
+    for learner in list_teachers(params, list(params["teacher"])):
+        yield from find_size_conflicts(learner, f"{learner.key}.augment", params["images"])
+
+
+def find_student_size_conflicts(params: Params) -> Iterator[str]:
+    yield from find_size_conflicts(find_student(params), "augment", params["images"])
+
+
+def find_size_conflicts(learner: Learner, key: str, images: Params) -> Iterator[str]:
+    """The rules of the sizes that pictures have in training; `key` is the section that sets them."""
+    one, height, width = learner.strategy["augment"], images["height"], images["width"]
+    divisor, scales, epochs = one["size_divisor"], one["train_scales"], learner.settings["epochs"]
+    if height % divisor or width % divisor:
+        rule = "size_divisor must divide images.height and images.width"
+        yield f"{key}: {rule}, got {divisor} for {height} x {width}"
+    elif not scale_side(min(height, width), min(scales) * (1 - one["multi_scale"]), divisor):
+        rule = f"train_scales and multi_scale must not round {height} x {width} pixels to 0"
+        yield f"{key}: {rule}, got {quote(scales)}, {one['multi_scale']} and size_divisor {divisor}"
+    if len(scales) > epochs:
+        yield f"{key}: train_scales must be at most {epochs}, one per epoch, got {len(scales)}"
+
+
+def scale_side(side: int, scale: float, divisor: int) -> int:
+    """`scale` times a side in pixels, as the nearest multiple of `divisor`; 0 is none to train on."""
+    return divisor * round(scale * side / divisor)
 
 
 def find_curriculum_conflicts(params: Params) -> Iterator[str]:
@@ -189,6 +226,8 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("teacher", "teacher_common"): find_teacher_conflicts,
     ("curriculum",): find_curriculum_conflicts,
     ("student",): find_student_conflicts,
+    ("images", "teacher", "teacher_common"): find_teacher_size_conflicts,
+    ("images", "student", "augment"): find_student_size_conflicts,
     (
         "student",
         "teacher",
@@ -204,13 +243,16 @@ RULES = {  # the sections that a rule looks at -> the rule
 # what the classes, the numbers of pictures and the files of weights tell
 
 
-def find_class_conflicts(learners: Sequence[Learner], classes: Sequence[str]) -> Iterator[str]:
-    """Settings by class that these classes (C,) contradict."""
+def find_class_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) -> Iterator[str]:
+    """Settings by class that the classes contradict, whose numbers of training pictures are `counts`."""
+    classes, seen = list(counts), [name for name, count in counts.items() if count]
     for learner in learners:
         for key, names in list_by_class(learner):
             yield from find_unknown_classes(names, classes, key)
             if key.endswith(".costs"):
                 yield from (f"{key}.{name}.{name}: {SELF_COST}" for name in names if name in names[name])
+            if key.endswith(".class_weights") and not any(names.get(name, 1) for name in seen):
+                yield f"{key}: {NO_WEIGHT}"
         yield from find_prior_conflicts(learner, classes)
 
 

@@ -18,6 +18,7 @@ class Base(NamedTuple):
     probs: Callable[[Tensor], Tensor]  # logits (N, C) -> probabilities (N, C)
     logits: Callable[[Tensor], Tensor]  # the inverse, for rows that sum to 1 if per_sample
     terms: Callable[[Tensor, Tensor], Tensor]  # logits, targets (N, C) -> loss terms (N, C)
+    entropy: Callable[[Tensor], Tensor]  # targets (N, C) -> the terms (N, C) where probabilities = targets
     per_sample: bool  # one decision per row (softmax) or per element (bce)
 
 
@@ -31,11 +32,22 @@ def bce_terms(logits: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
+def softmax_entropy(targets: Tensor) -> Tensor:
+    """The terms of the targets' entropy, 0 for hard ones: the sum of a row is the least loss it can have."""
+    return -torch.xlogy(targets, targets)
+
+
+def bce_entropy(targets: Tensor) -> Tensor:
+    """The entropy of each target by itself, 0 for hard targets: the least loss it can have."""
+    rest = (1 - targets).clamp(min=0)  # rounding may leave a target above 1
+    return -torch.xlogy(targets, targets) - torch.xlogy(rest, rest)
+
+
 def softmax_probs(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
 BASES = {
-    "softmax": Base("softmax", softmax_probs, torch.log, softmax_terms, per_sample=True),
-    "bce": Base("bce", torch.sigmoid, torch.logit, bce_terms, per_sample=False),
+    "softmax": Base("softmax", softmax_probs, torch.log, softmax_terms, softmax_entropy, per_sample=True),
+    "bce": Base("bce", torch.sigmoid, torch.logit, bce_terms, bce_entropy, per_sample=False),
 }

@@ -37,15 +37,24 @@ def apply_focal(base: Base, gamma: float) -> Base:
     """The base with every term multiplied by |target - probability|^gamma; gamma 0 gives the base itself.
 
     For hard targets, T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002; for
-    soft targets, the quality focal loss of X. Li et al., 2020, arXiv:2006.04388. The factor carries a
-    gradient.
+    soft targets, the quality focal loss of X. Li et al., 2020, arXiv:2006.04388, which is 0 at the target;
+    `torchvision.ops.sigmoid_focal_loss` is not. The factor carries a gradient, which for soft targets has no
+    bound near the target if gamma is below 1.
     """
-    return base if gamma == 0 else base._replace(terms=partial(focal_terms, base=base, gamma=gamma))
+    if gamma == 0:
+        return base
+    terms = partial(focal_terms, base=base, gamma=gamma)
+    return base._replace(terms=terms, entropy=partial(focal_entropy, base=base, gamma=gamma))
 
 
 def focal_terms(logits: Tensor, targets: Tensor, base: Base, gamma: float) -> Tensor:
     distance = (targets - base.probs(logits)).abs().clamp(min=TINY)  # (N, C)
     return distance**gamma * base.terms(logits, targets)
+
+
+def focal_entropy(targets: Tensor, base: Base, gamma: float) -> Tensor:
+    """The focal terms (N, C) where the distance is 0, that is, clamped."""
+    return TINY**gamma * base.entropy(targets)
 
 
 class Loss(nn.Module):
@@ -64,7 +73,8 @@ class Loss(nn.Module):
         terms = self.base.terms(logits, targets)
         factors = weights[:, None]
         with torch.no_grad():  # a weighting selects what to learn from; it is not trained
-            outcome = Outcome(self.base.probs(logits), targets, terms.detach(), weights, self.base.per_sample)
+            excess = terms - self.base.entropy(targets)
+            outcome = Outcome(self.base.probs(logits), targets, excess, weights, self.base.per_sample)
             for weighting in self.weightings:
                 factors = factors * weighting(outcome)
         return (factors * terms).sum(dim=1).mean()

@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
     probs: Tensor  # (N, C)
     targets: Tensor  # (N, C)
-    terms: Tensor  # (N, C)
+    excess: Tensor  # (N, C) the loss terms less their values where probs = targets, which are 0 for hard ones
     weights: Tensor  # (N,)
     per_sample: bool
 
@@ -41,7 +41,9 @@ class Weighted(nn.Module):
 
     In a bce loss, the term of class b gets the cost of mistaking the target's class for b. In a softmax loss
     only the target's class has a term, so the row gets the mean cost of the wrong classes, weighted by their
-    probabilities. Soft targets blend the costs of their classes; costs of 1 give factors of 1.
+    probabilities. Soft targets blend the costs of their classes; costs of 1 give factors of 1. Others are
+    not divided by a mean, which would depend on the mistakes being made: costs of k act on a softmax as k
+    times the learning rate of SGD.
     """
 
     extra: Tensor  # (C, C)
@@ -81,10 +83,17 @@ class ThresholdSettings(Settings):
 
 
 class Threshold(nn.Module):
-    """Ignore what is good enough: factor 0 past the probability bounds of the target's class.
+    """Ignore what is good enough: factor 0 past the probability bound that lies in the target's direction.
 
-    A target of at least 1/2 requires a high probability, a smaller one a low probability. The unit is an
-    element for bce and a row for softmax, where the true class decides, since no other class has a term.
+    An element of bce whose probability is below its target rests at or above `high`, one above its target at
+    or below `low`, and one at its target has no gradient. So with hard targets the true class rests at or
+    above `high`, a wrong one at or below `low`, and a soft target between the bounds is always learned. For
+    softmax the unit is a row, where the true class, that of the largest target, decides: the row rests if
+    its probability is at least `high` and not above its target.
+
+    The idea is from https://github.com/zheng-yuwei/PyTorch-Image-Classification, which blends the bounds of
+    the classes by the target, tests both whatever the direction, and lets the elements of a softmax row rest
+    one by one. With hard targets the result is the same.
     """
 
     low: Tensor  # (C, C)
@@ -104,13 +113,15 @@ class Threshold(nn.Module):
 
     def forward(self, outcome: Outcome) -> Tensor:
         """Factors (N, 1) or (N, C), 0 or 1."""
-        true = outcome.targets.argmax(dim=1)  # (N,)
+        probs, targets = outcome.probs, outcome.targets
+        true = targets.argmax(dim=1, keepdim=True)  # (N, 1)
         if outcome.per_sample:
-            return (outcome.probs.gather(1, true[:, None]) < self.high[true, None]).to(outcome.terms.dtype)
-        learns = torch.where(
-            outcome.targets >= 0.5, outcome.probs < self.high, outcome.probs > self.low[true]
-        )
-        return learns.to(outcome.terms.dtype)
+            probs, targets = probs.gather(1, true), targets.gather(1, true)
+            learns = (probs < self.high[true]) | (probs > targets)
+        else:
+            rises, falls = probs < targets, probs > targets
+            learns = (rises & (probs < self.high)) | (falls & (probs > self.low[true[:, 0]]))
+        return learns.to(probs.dtype)
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,7 @@ class Ghm(nn.Module):
 
     The norm is |probability - target| for an element of bce. For softmax it is half the sum of these over a
     row, which for a hard target is 1 minus the probability of the true class. Rows of weight 0 are ignored;
-    the rows of all processes are counted.
+    the rows of all processes are counted, with `accumulate` those of one batch of the step.
     """
 
     average: Tensor  # (bins,)
@@ -171,11 +182,17 @@ class OhmSettings(Settings):
 
 
 class Ohm(nn.Module):
-    """Learn only from the hardest: factor 1 for the share `hard_ratio` of largest losses, 0 for the rest.
+    """Learn only from the hardest: the share `hard_ratio` of largest losses counts, the rest has factor 0.
 
     A. Shrivastava, A. Gupta, R. Girshick, Training Region-based Object Detectors with Online Hard Example
     Mining, 2016, arXiv:1604.03540. The unit is a row for softmax and an element for bce. Rows of weight 0
-    are ignored; the rows of all processes are counted.
+    are ignored; the rows of all processes are counted, with `accumulate` those of one batch of the step.
+    What is kept has the factor 1 / the share kept: the mean factor is 1, and the learning rate keeps its
+    meaning.
+
+    Of a soft target's loss its entropy remains however well it is learned: by the whole loss, the softest
+    targets would be the hardest. What is compared is the rest, the divergence of the probabilities from the
+    target, which for hard targets is the whole loss.
     """
 
     def __init__(self, settings: OhmSettings, classes: Sequence[str], key: str):
@@ -183,14 +200,15 @@ class Ohm(nn.Module):
         self.hard_ratio = settings.hard_ratio
 
     def forward(self, outcome: Outcome) -> Tensor:
-        """Factors (N, 1) or (N, C): 1 if at least as hard as the last one kept, so ties are kept together."""
-        counted = (outcome.weights > 0)[:, None]  # (N, 1)
-        losses = outcome.terms.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.terms
-        candidates = all_rows(losses).masked_select(all_rows(counted))
-        if not len(candidates):
-            return torch.zeros_like(losses)
-        kept = candidates.topk(max(1, round(self.hard_ratio * len(candidates))), sorted=False).values
-        return (losses >= kept.min()).to(losses.dtype)
+        """Factors (N, 1) or (N, C): not 0 if at least as hard as the last one kept, so ties stay together."""
+        losses = outcome.excess.sum(dim=1, keepdim=True) if outcome.per_sample else outcome.excess
+        losses = losses.masked_fill(outcome.weights[:, None] <= 0, -torch.inf)
+        whole = all_rows(losses).flatten()
+        counted = (whole > -torch.inf).sum()  # a tensor: a number would wait for the GPU
+        last = (self.hard_ratio * counted.double()).round().long().clamp(min=1) - 1
+        bound = whole.topk(max(1, round(self.hard_ratio * len(whole)))).values.take(last)
+        factor = counted / (whole >= bound).sum()
+        return (losses >= bound) * factor
 
 
 @dataclass(frozen=True)

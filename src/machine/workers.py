@@ -1,13 +1,15 @@
 """Call a function for each of many items in processes, which may die: one item's result is lost, no more."""
 
-import ctypes
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import Pipe, Process
+from contextlib import contextmanager
+from multiprocessing import Pipe, Process, active_children, get_start_method, parent_process, resource_tracker
 from multiprocessing.connection import Connection
+from threading import Thread
 from typing import TypeVar
 
 from src.machine.cores import count_cores
@@ -15,7 +17,6 @@ from src.machine.memory import keep_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
-PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 AHEAD = 2  # chunks per core that are computed before their results are taken
 
 
@@ -57,13 +58,39 @@ def start_pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count_cores(), initializer=start_worker)
 
 
-def start_worker() -> None:
+def start_worker(_: int = 0) -> None:
     """Prepare a worker: it ends with the first process, not by the Ctrl-C that reaches both."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # only Linux has it
-    if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    Thread(target=end_with_parent, daemon=True).start()
     keep_memory()
+
+
+def end_with_parent() -> None:
+    """Kill this process when the one that started it is gone, however that was started or ended."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def block_signals() -> Iterator[None]:
+    """Within the context signals that stop a run wait; processes that are started in it never get them."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        if get_start_method() != "fork":
+            resource_tracker.ensure_running()  # unblocks two of them
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def kill_children() -> None:
+    """End the workers of this process, which may not get SIGTERM or be busy for long."""
+    for child in active_children():
+        child.kill()
 
 
 def submit(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Sequence[T]) -> Future[list[R]]:

@@ -61,7 +61,7 @@ def check_sizes(network: Network, sizes: Sequence[tuple[int, int]], num_classes:
             with refuse(key, what):
                 logits = network.eval()(draw_images(1, (height, width)))
         except UserError as error:
-            several = "set multi_scale to 0, change images.height and images.width"
+            several = "change multi_scale, train_scales or images.height and images.width"
             remedy = several if len(sizes) > 1 else suggest_size(network, max(height, width))
             raise UserError(f"{str(error).removesuffix(f'({ANOTHER})')}({remedy}, or {ANOTHER})") from None
         check_logits(logits, (1, num_classes), "evaluation", key)

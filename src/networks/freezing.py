@@ -1,6 +1,6 @@
 """Freezing: layers that keep their initial weights."""
 
-from typing import Any
+from typing import Any, Final
 
 from timm.models import group_parameters
 from timm.optim import auto_group_layers
@@ -9,7 +9,8 @@ from torch import nn
 from src.ground.errors import UserError
 from src.networks.network import Network
 
-NOTHING, BACKBONE = "none", "backbone"
+NOTHING: Final = "none"
+BACKBONE: Final = "backbone"
 
 
 def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
@@ -24,11 +25,17 @@ def freeze(network: Network, what: str | int, key: str) -> list[nn.Module]:
         return []
     net = network.net
     frozen = name_backbone(network) if what == BACKBONE else name_first_groups(net, int(what), key)
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad = name not in frozen
+    modules = freeze_parameters(net, frozen)
     fixed = sum(parameter.numel() for parameter in net.parameters() if not parameter.requires_grad)
     total = sum(parameter.numel() for parameter in net.parameters())
     print(f"{key}.freeze: {fixed / 1e6:.3f} of {total / 1e6:.3f} M parameters frozen")
+    return modules
+
+
+def freeze_parameters(net: nn.Module, frozen: set[str]) -> list[nn.Module]:
+    """Freeze the parameters of these names and no others; returns the modules in which nothing is trained."""
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad = name not in frozen
     return [module for module in net.modules() if is_frozen(module)]
 
 

@@ -34,6 +34,7 @@ class NetworkSettings(Settings):
     pretrained: Annotated[str, WEIGHTS]  # none, default (the library's weights) or the path of a file
     pretrained_sha256: Annotated[str, HASH]  # any, or the SHA-256 that the file or default must have
     freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or a number of layer groups
+    probe_first: bool  # train the classifier alone, then everything from there; needs pretrained weights
     bn_momentum: Annotated[Momentum, MOMENTUM]  # weight of a batch in BatchNorm's running averages
     prior: Annotated[Prior, PRIOR]  # class probabilities that the untrained network predicts
 

@@ -25,7 +25,7 @@ class LabelSettings(Settings):
     """How labels become targets and weights."""
 
     label_smoothing: Annotated[float, within("[0, 1)")]  # share of the label spread over all classes
-    class_weights: ClassWeights  # weight of each class; classes not listed have 1
+    class_weights: ClassWeights  # of each class, relative to the others; classes not listed have 1
 
 
 class LabelTargets:
@@ -66,24 +66,37 @@ class Lesson:
     rows: np.ndarray  # (M,) indices of the pictures that are used
 
 
-def build_lesson(train: Manifest, settings: LabelSettings, key: str) -> Lesson:
-    """The labels, smoothed and weighted by class; `key` is the section of params.yaml."""
-    weights = weigh_classes(settings.class_weights, train.labels, train.classes, key)
+def build_lesson(
+    train: Manifest, settings: LabelSettings, key: str, rows: np.ndarray | None = None
+) -> Lesson:
+    """The labels, smoothed and weighted by class, of the pictures `rows` (M,), or of all.
+
+    `key` is the section of params.yaml.
+    """
+    rows = np.arange(len(train.labels)) if rows is None else rows
+    weights = weigh_classes(settings.class_weights, train.labels, rows, train.classes, key)
     targets = LabelTargets(train.labels, len(train.classes), settings.label_smoothing)
-    return Lesson(targets, weights, np.arange(len(train.labels)))
+    return Lesson(targets, weights, rows)
 
 
 def weigh_classes(
-    setting: str | Mapping[str, float], labels: np.ndarray, classes: Sequence[str], key: str
+    setting: str | Mapping[str, float], labels: np.ndarray, rows: np.ndarray, classes: Sequence[str], key: str
 ) -> np.ndarray:
-    """A weight (N,) per label (N,): 1 for none, N / (C x class count) for balanced, or by class name."""
-    weights = np.ones(len(classes))
+    """A weight (N,) per label (N,), by its class; those of the pictures trained on, `rows` (M,), have mean 1.
+
+    For none all are 1, for balanced the inverses of the numbers of pictures of the classes, for a mapping
+    what it says; divided by their mean, they leave the learning rate its meaning. A weight is that of a
+    picture, whatever its target: `torch.nn.CrossEntropyLoss(weight=...)`, which divides by the mean over each
+    batch, weights smoothed labels class by class.
+    """
+    counts = np.bincount(labels[rows], minlength=len(classes))
     if setting == "balanced":
-        weights = len(labels) / (len(classes) * np.bincount(labels, minlength=len(classes)))
-    elif not isinstance(setting, str):
+        return (len(rows) / (np.count_nonzero(counts) * counts.clip(1)))[labels]
+    weights = np.ones(len(classes))
+    if not isinstance(setting, str):
         for number, weight in index_by_class(setting, classes, f"{key}.class_weights").items():
             weights[number] = weight
-    return weights[labels]
+    return (weights / (counts @ weights / len(rows)))[labels]
 
 
 def draw_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

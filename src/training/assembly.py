@@ -1,12 +1,13 @@
 """From settings and pictures to a Job, and from a Job to a stage's files, for teachers and students alike."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from src.batches.augment import build_augment
+from src.batches.augment import build_augment, count_views
 from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms, list_sizes
 from src.ground.files import sha256_of, write_json
@@ -51,17 +52,19 @@ def assemble(
     weighting_key = f"{key}.weighting" if isinstance(settings, StrategySettings) else "weighting"
     loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
     base = BASES[loss.base.name]
-    network = build_initial(settings, base, classes, size, list_sizes(*size, augment.multi_scale), key)
+    sizes = list_sizes(*size, augment.multi_scale, augment.train_scales, augment.size_divisor)
+    network = build_initial(settings, base, classes, size, sizes, key)
     data = TrainingSet(
         pictures=pictures.train_pictures,
         targets=lesson.targets,
         weights=lesson.weights,
         rows=lesson.rows,
         augment=build_augment(augment, *size),
-        transforms=build_transforms(augment),
+        transforms=partial(build_transforms, augment, settings.epochs),
         batch_size=settings.batch_size,
         seed=strategy.seed,
         workers=read(int, "workers"),  # no param of a stage: it changes no result
+        views=count_views(augment),
     )
     truth = LabelTargets(pictures.val.labels, len(classes))
     validation = Validation(pictures.val_pictures, truth, base, settings.batch_size, device)

@@ -21,6 +21,7 @@ class AveragingSettings(Settings):
 
     ema: Annotated[float, within("[0, 1)")]  # decay of the moving average of the weights; 0 = off
     swa: CountOrZero  # number of final epochs whose weights are averaged; 0 = off
+    swa_lr: Annotated[float, within("[0, 100]")]  # constant learning rate of these epochs; 0 = the schedule's
 
 
 class Average:
@@ -83,7 +84,9 @@ class Ema(Average):
 class Swa(Average):
     """The mean of the weights after each of the last epochs, with BatchNorm's statistics recomputed.
 
-    P. Izmailov et al., Averaging Weights Leads to Wider Optima, 2018, arXiv:1803.05407.
+    P. Izmailov et al., Averaging Weights Leads to Wider Optima, 2018, arXiv:1803.05407. There the rate of
+    these epochs is constant, as `swa_lr` makes it, and the statistics are those of augmented training
+    pictures; here they are those of plain ones, since the network is measured on such.
     """
 
     def __init__(self, model: nn.Module, first: int):

@@ -24,7 +24,14 @@ class Row:
     val_accuracy: float  # in [0, 1]
 
 
-class Curves:
+class NoCurves:
+    """The interface of the curves; this base class writes nothing, `Curves` does."""
+
+    def add(self, row: Row) -> None:
+        """Write one epoch."""
+
+
+class Curves(NoCurves):
     """Writes the rows of one run, in the main process only.
 
     If TensorBoard's folder cannot be written, the run continues with a warning.

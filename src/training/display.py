@@ -28,7 +28,7 @@ class Display:
         left = (time.monotonic() - self.began) / (row.epoch - self.done) * (self.epochs - row.epoch)
         print(
             f"{self.title(row.epoch)}: loss {row.train_loss:.4f}, val loss {row.val_loss:.4f}, val accuracy "
-            f"{row.val_accuracy:.4f} (best {best.accuracy:.4f} in epoch {best.epoch}), "
+            f"{row.val_accuracy:.4f} (best epoch {best.epoch}: {best.loss:.4f}, {best.accuracy:.4f}), "
             f"{tqdm.format_interval(left)} left",
             flush=True,
         )

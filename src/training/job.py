@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from src.batches.data import TrainingSet
 from src.ground.files import sha256_of
@@ -31,6 +32,12 @@ class Job:
     device: torch.device
     manifests: str  # SHA-256 of those of train and val, as they were read
     key: str  # the section of params.yaml, for messages
+    head: nn.Module | None = None  # its classifier, if that is trained alone on features as data
+
+    @property
+    def trained(self) -> nn.Module:
+        """The part of the network that takes the data's images: all of it, or its classifier."""
+        return self.network if self.head is None else self.head
 
     def facts(self, params: Any) -> Facts:
         """The facts of the weights; `params` are all settings that determined them, as a JSON value."""

@@ -1,10 +1,12 @@
 """Optimizers by name, and parameter groups, each with its learning rate and weight decay."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
 
 from src.ground.kinds import OptimizerName, within
 from src.ground.names import OPTIMIZERS
@@ -12,6 +14,7 @@ from src.ground.params import Settings
 from src.networks.network import Network
 
 TORCH = "torch."  # prefix of a class of torch.optim
+EMBEDDINGS = ("*class_token", "*pos_embedding", "*relative_position_bias_table")  # in torchvision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +25,13 @@ class OptimSettings(Settings):
     lr: Annotated[float, within("(0, 100]")]  # peak learning rate, multiplied by the schedule's factors
     layer_decay: Annotated[float, within("(0, 1]")]  # factor of lr from one layer to the one below; 1 = off
     head_lr_mult: Annotated[float, within("(0, inf)")]  # factor of lr for the classifier
-    weight_decay: Annotated[float, within("[0, 10]")]  # not applied to biases and norms
+    weight_decay: Annotated[float, within("[0, 10]")]  # not applied to biases, norms, embeddings
 
 
 def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Optimizer:
-    """The optimizer of all trainable parameters; biases and the weights of norms are not decayed.
+    """The optimizer of all trainable parameters.
 
+    Biases, the weights of norms and the embeddings of positions and class tokens are not decayed.
     With a `layer_decay` below 1 the learning rate of a group of layers (timm's) is lr * layer_decay^(groups
     above it), meant for networks that start from pretrained weights: H. Bao, L. Dong, F. Wei, BEiT, 2021,
     arXiv:2106.08254. The classifier's is `head_lr_mult` times that.
@@ -43,9 +47,10 @@ def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Op
 
 def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str, Any]]:
     """timm's parameter groups, each with its own weight decay and learning rate."""
+    net, decay, exempt = network.net, settings.weight_decay, list_embeddings(network.net)
     if settings.layer_decay == 1:
-        return param_groups_weight_decay(network, settings.weight_decay)
-    groups = param_groups_layer_decay(network.net, settings.weight_decay, layer_decay=settings.layer_decay)
+        return param_groups_weight_decay(net, decay, no_weight_decay_list=exempt)
+    groups = param_groups_layer_decay(net, decay, exempt, layer_decay=settings.layer_decay)
     return [
         {
             "params": group["params"],
@@ -54,6 +59,14 @@ def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str
         }
         for group in groups
     ]
+
+
+def list_embeddings(net: nn.Module) -> Collection[str]:
+    """Patterns of the names that weight decay spares beyond biases and norms.
+
+    timm's networks name them; for torchvision's they are those of its references (set_weight_decay).
+    """
+    return getattr(net, "no_weight_decay", lambda: EMBEDDINGS)()
 
 
 def split_off_head(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -58,7 +59,7 @@ def check_batch_norm(model: nn.Module, settings: StepSettings, processes: int, k
 
 def prepare(job: Job) -> Training:
     """The Training of a job, on its device and with the constant learning rate lr."""
-    network, settings, device = job.network, job.settings, job.device
+    network, model, settings, device = job.network, job.trained, job.settings, job.device
     check_batches(len(job.data.rows), settings, job.key)
     check_batch_norm(network, settings, world(), job.key)
     network.to(device)
@@ -67,17 +68,16 @@ def prepare(job: Job) -> Training:
     frozen = freeze(network, settings.freeze, job.key)
     optimizer = build_optimizer(network, settings)
     penalties: list[Callable[[], Tensor]] = []
-    before_step: list[Callable[[], Tensor]] = []
+    before_step: list[Callable[[], Any]] = []
     if settings.slim:
         penalties.append(partial(penalize_gammas, find_gammas(network, job.key), settings.slim))
     if settings.clip:
         before_step.append(partial(nn.utils.clip_grad_norm_, list(network.parameters()), settings.clip))
     return Training(
-        model=network if world() == 1 else DistributedDataParallel(network, forward_sync_buffers=False),
+        model=model if world() == 1 else DistributedDataParallel(model, forward_sync_buffers=False),
         loss=job.loss.to(device),
         optimizer=optimizer,
         device=device,
-        transforms=job.data.transforms,
         penalties=penalties,
         before_epoch=[module.eval for module in frozen],
         before_step=before_step,

@@ -70,6 +70,20 @@ def cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
+def hurry(time: float, turn: int, last: int, epochs: int) -> float:
+    """The time at which a schedule of E epochs is read if epoch `turn` is followed by its rest until `last`.
+
+    The E - turn epochs that were left pass in last - turn epochs: the learning rate goes on from where it is
+    and takes the values that it would have taken, only faster.
+    """
+    return time if time <= turn else turn + (time - turn) * (epochs - turn) / (last - turn)
+
+
+def hold(schedule: Callable[[float], float], start: float, value: float) -> Callable[[float], float]:
+    """The schedule, with the constant factor `value` from epoch `start` on."""
+    return lambda time: value if time >= start else schedule(time)
+
+
 def build_schedule(settings: ScheduleSettings) -> Callable[[float], float]:
     """The schedule: time in epochs, from 0 -> factor of the learning rate."""
     epochs, warmup, first = settings.epochs, settings.warmup, settings.warmup_factor

@@ -13,6 +13,7 @@ from src.teaching.labels import LabelSettings
 from src.training.averaging import AveragingSettings
 from src.training.optim import OptimSettings
 from src.training.schedules import ScheduleSettings
+from src.training.validation import Select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class StepSettings(Settings):
     """What a training step does besides forward and backward."""
 
     batch_size: Annotated[int, within("[2, inf)")]  # pictures per batch, summed over all processes
-    accumulate: Count  # batches whose gradients are accumulated into one step
+    accumulate: Count  # batches whose gradients are accumulated into one step; GHM and OHM see each alone
     clip: Factor  # largest norm of the gradient; 0 = off
     precision: Literal["float32", "bfloat16", "float16"]  # of the forward pass; on a CPU not float16
     sync_batchnorm: bool  # BatchNorm over the pictures of all processes; on GPUs only
@@ -39,7 +40,8 @@ class TrainingSettings(
 ):
     """The settings that the trainings of teachers and students share."""
 
-    patience: CountOrZero  # epochs without improvement after which training stops; 0 = off
+    patience: CountOrZero  # after so many epochs without a better one, as many more are the last; 0 = off
+    select: Select  # what the best epoch on val is chosen by; the other one decides ties
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,10 +26,9 @@ class Training:
     loss: nn.Module  # (logits, targets, weights) -> scalar
     optimizer: torch.optim.Optimizer
     device: torch.device
-    transforms: Sequence[Transform] = ()  # on the device, before the model
     penalties: Sequence[Callable[[], Tensor]] = ()  # added to the loss
     before_epoch: Sequence[Callable[[], Any]] = ()  # with the model in training mode
-    before_step: Sequence[Callable[[], Any]] = ()  # after the gradients are computed
+    before_step: list[Callable[[], Any]] = field(default_factory=list)  # after the gradients are computed
     after_step: list[Callable[[], Any]] = field(default_factory=list)
     after_epoch: Sequence[Callable[[], Any]] = ()  # before the model is evaluated
     accumulate: int = 1  # batches whose gradients are accumulated into one step
@@ -42,12 +41,17 @@ class Training:
 
 
 def train_epoch(
-    run: Training, batches: Iterable[Batch], seed: Sequence[int], losses: list[Tensor] | None = None
+    run: Training,
+    batches: Iterable[Batch],
+    seed: Sequence[int],
+    transforms: Sequence[Transform] = (),
+    losses: list[Tensor] | None = None,
 ) -> Tensor:
     """One pass over `batches`; returns the losses (batches,), each averaged over all processes.
 
-    Batch n, from 1, draws only from generators seeded by (*seed, n), inside the network also by the rank.
-    `losses` holds those of the finished batches; each new one is appended.
+    The transforms map a batch on the device, before the model. Batch n, from 1, draws only from generators
+    seeded by (*seed, n), inside the network also by the rank. `losses` holds those of the finished batches;
+    each new one is appended.
     """
     run.model.train()
     for hook in run.before_epoch:
@@ -56,7 +60,7 @@ def train_epoch(
     for number, batch in enumerate(batches, len(losses) + 1):
         batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
         seed_generators(run.device, *seed, number, rank())
-        for transform in run.transforms:
+        for transform in transforms:
             batch = transform(batch, generator)
         with torch.autocast(run.device.type, run.precision, enabled=run.precision is not torch.float32):
             logits = run.model(batch.images)
@@ -76,4 +80,9 @@ def train_epoch(
                 hook()
     for hook in run.after_epoch:
         hook()
-    return all_sum(torch.stack(losses).cpu()) / world()
+    return average_losses(losses)
+
+
+def average_losses(losses: Sequence[Tensor]) -> Tensor:
+    """This process's losses of some batches, averaged over all processes: (batches,), on the CPU."""
+    return all_sum(torch.stack(list(losses)).cpu()) / world()

@@ -1,4 +1,4 @@
-"""Stops a training between two steps: on SIGTERM, Ctrl-C, or when the dvc or torchrun behind it is gone."""
+"""Stops a training between two steps: on a signal, or when a worker, dvc or torchrun behind it is gone."""
 
 import os
 import signal
@@ -11,30 +11,36 @@ from typing import Any
 import psutil
 import torch
 
+from src.batches.loader import WorkerDied
 from src.ground.errors import Stopped
-from src.machine.collectives import all_max
+from src.machine.collectives import all_max, world
 from src.machine.launching import is_launched
 
 INTERVAL = 0.5  # seconds between two checks for the process that started this one
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last one from a terminal that is closed
 
 
 class Stop:
     """Within the context a signal is only recorded; `raise_if_asked`, after a step, saves and stops.
 
-    A second Ctrl-C stops the process at once, unless it is one of several: torchrun stops those.
+    A second Ctrl-C stops the process at once, unless it is one of several: torchrun stops those. If a worker
+    dies, the state is saved too, if `is_between_steps` and no other process has to save at the same time.
     """
 
-    def __init__(self, save: Callable[[], None]) -> None:
-        self.save, self.signum = save, 0
+    def __init__(self, save: Callable[[], None], is_between_steps: Callable[[], bool]) -> None:
+        self.save, self.is_between_steps, self.signum = save, is_between_steps, 0
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Stop":
-        self.previous = {signum: signal.signal(signum, self.ask) for signum in SIGNALS}
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        wanted = [signum for signum in SIGNALS if not (nohup and signum == signal.SIGHUP)]
+        self.previous = {signum: signal.signal(signum, self.ask) for signum in wanted}
         threading.Thread(target=end_with, args=(find_starter(),), daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, WorkerDied) and world() == 1 and self.is_between_steps():
+            self.save()
         for signum, handler in self.previous.items():
             signal.signal(signum, handler)
 

@@ -15,15 +15,17 @@ run     python -m tools.ablation TABLE [DATA] [--set KEY=VALUE ...]
 """
 
 import signal
+from collections.abc import Mapping
 from types import FrameType
 
 from src.ground.errors import Parser, Stopped, UserError, run
 from tools.ablation.clone import check_committed, prepare_clone, run_git
 from tools.ablation.paired import compare_rows
+from tools.ablation.power import describe_power
 from tools.ablation.recorded import check_metrics, find_recorded, group_reasons
-from tools.ablation.report import write_report
+from tools.ablation.report import FOLDER, read_lines, write_report
 from tools.ablation.runner import LOG, hold_log, run_missing
-from tools.ablation.tables import read_table
+from tools.ablation.tables import Table, read_table
 
 
 def main() -> None:
@@ -38,16 +40,36 @@ def main() -> None:
     with hold_log() as log:
         commit = run_git("rev-parse", "HEAD").strip()
         prepare_clone(commit)
-        failures = run_missing(table, commit, log)
-        counted, reasons = find_recorded(table, commit)
-        metrics = {name: recorded.metrics for name, recorded in counted.items()}
+        before = read_metrics(table, commit)
+        missing = [experiment for experiment in table.list_experiments() if experiment[0] not in before]
+        if missing:
+            print_power(table, before)
+        failures = run_missing(table, missing, log)
+        metrics = read_metrics(table, commit)  # not of runs that failed, or whose input changed meanwhile
         check_metrics(table, metrics)
-        paths = write_report(table, compare_rows(table, metrics))
-    for line in group_reasons(reasons):  # their runs failed, or an input changed meanwhile
-        print(line)
-    print(f"\n{paths[1].read_text(encoding='utf-8')}\n{', '.join(map(str, paths))}")
+        paths = write_report(table.file_name, compare_rows(table, metrics))
+    print(f"\n{paths[1].read_text(encoding='utf-8')}")
+    print_power(table, metrics)
+    print(f"\n{', '.join(map(str, paths))}")
     if failures:
         raise UserError(*(f"{name}: {reason} (details in {LOG})" for name, reason in failures.items()))
+
+
+def read_metrics(table: Table, commit: str) -> dict[str, dict[str, float]]:
+    """The metrics of the table's experiments that count, by name; prints why others do not."""
+    counted, reasons = find_recorded(table, commit)
+    for line in group_reasons(reasons):
+        print(line)
+    return {name: recorded.metrics for name, recorded in counted.items()}
+
+
+def print_power(table: Table, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Print what the table's seeds would show, by these metrics or, if they are too few, by its last CSV."""
+    lines, last = compare_rows(table, metrics), FOLDER / f"{table.file_name}.csv"
+    if lines["p"].isna().all() and last.exists():
+        lines = read_lines(last)
+    for text in describe_power(lines, len(table.seeds)):
+        print(text)
 
 
 def raise_stopped(signum: int, frame: FrameType | None) -> None:

@@ -15,7 +15,6 @@ from src.ground.errors import UserError
 from src.ground.params import flatten
 from src.ground.validating import suggest
 from tools.ablation.clone import hash_inputs
-from tools.ablation.overrides import SEED
 from tools.ablation.tables import FILE, Table
 from tools.experiments import abbreviate, flatten_metrics, flatten_params, query_experiments
 from tools.inputs import read_inputs
@@ -42,7 +41,7 @@ def find_recorded(table: Table, commit: str) -> tuple[dict[str, Recorded], dict[
     hashes = hash_inputs({path for paths in inputs.values() for path in paths})
     counted, reasons = {}, {}
     for name, (row, seed) in found.items():
-        params = row.params | {SEED: seed} | read_others(recorded[name].params)
+        params = row.params | table.list_seeds(row, seed) | read_others(recorded[name].params)
         now = {path: hashes[path] for path in inputs[name]}
         reason = explain_params(recorded[name].params, params) or explain_inputs(inputs[name], now)
         if reason:

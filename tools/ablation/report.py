@@ -11,19 +11,25 @@ from matplotlib.figure import Figure
 from src.ground.files import open_atomically
 from src.results.drawing import save_figure
 from src.results.lettering import letter_names
-from tools.ablation.tables import Table
+from tools.ablation.paired import COLUMNS, LEVEL, add_statistics
+from tools.ablation.tables import FIXED, FOLLOW
 
 FOLDER = Path("metrics/ablation")
 PICTURES = Path("plots/ablation")
-NUMBERS = (  # empty in the CSV if NaN
-    "mean", "sd", "difference", "low", "high", "resolution", "parameters", "published",
+TEXTS = (  # all other columns are numbers, empty in the CSV if NaN
+    "row", "metric", "baseline", "params", "published_title", "title", "teacher_seeds", "seeds", "values",
 )  # fmt: skip
-TEXTS = ("row", "metric", "baseline", "params", "published_title", "title", "seeds", "values")
+NOTE = (
+    f"Bold: p below {LEVEL} after Holm's adjustment for all rows compared here; intervals are not adjusted."
+)
+SCOPES = {  # by teacher_seeds
+    FIXED: "Teachers, splits and test pictures are fixed: this speaks of the student's seeds alone.",
+    FOLLOW: "Splits and test pictures are fixed: this speaks of the seeds of student and teachers alone.",
+}
 
 
-def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
+def write_report(name: str, lines: pd.DataFrame) -> list[Path]:
     """Write the CSV, the markdown and the plot of a table; returns their paths in this order."""
-    name = f"{table.name}-{table.data}"
     csv, markdown, picture = FOLDER / f"{name}.csv", FOLDER / f"{name}.md", PICTURES / f"{name}.png"
     with open_atomically(csv) as file:
         lines.to_csv(file, index=False, float_format="%.6f")
@@ -34,14 +40,21 @@ def write_report(table: Table, lines: pd.DataFrame) -> list[Path]:
     return [csv, markdown, picture]
 
 
+def rewrite_reports() -> None:
+    """Write every table again, its statistics computed anew from the values per seed in its CSV."""
+    for csv in sorted(FOLDER.glob("*.csv")):
+        write_report(csv.stem, add_statistics(read_lines(csv)))
+
+
 def read_lines(csv: Path) -> pd.DataFrame:
     """The lines of a CSV written by `write_report`; labels such as none or 3 stay text."""
-    empty = {name: [""] for name in NUMBERS}
-    return pd.read_csv(csv, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
+    empty = {name: [""] for name in COLUMNS if name not in TEXTS}
+    lines = pd.read_csv(csv, keep_default_na=False, na_values=empty, dtype=dict.fromkeys(TEXTS, str))
+    return lines if "teacher_seeds" in lines else lines.assign(teacher_seeds=FIXED)  # older than this column
 
 
 def format_table(lines: pd.DataFrame) -> str:
-    """A markdown table of the lines, metrics side by side; differences whose interval excludes 0 are bold."""
+    """A markdown table of the lines, metrics side by side; a difference that is seen is bold."""
     metrics = list(dict.fromkeys(lines["metric"]))
     first = lines[lines["metric"] == metrics[0]]
     published_title = first["published_title"].iloc[0]
@@ -49,21 +62,21 @@ def format_table(lines: pd.DataFrame) -> str:
     for metric in metrics:
         resolution = lines.loc[lines["metric"] == metric, "resolution"].max()
         picture = f"; one picture is {resolution:.2g}" if resolution else ""
-        heads += [f"{metric}, mean ± sd", f"difference (95 % interval{picture})"]
+        heads += [f"{metric}, mean ± sd", f"difference (95 % interval{picture})", "p (Holm-adjusted)"]
     heads += ["parameters", *([published_title] if published_title else [])]
     text = [join_cells(heads), "|---|---|" + "--:|" * (len(heads) - 2)]
     for label in first["row"]:
-        by_metric = lines[lines["row"] == label].set_index("metric")
-        line = by_metric.iloc[0]
+        measured = lines[lines["row"] == label]
+        line = measured.iloc[0]
         own = " ".join(f"`{override}`" for override in line["params"].split())
         cells = [label, own or "-", str(line["n"])]
-        for metric in metrics:
-            cells += [format_mean(by_metric.loc[metric]), format_difference(by_metric.loc[metric])]
+        for _, by_metric in measured.iterrows():
+            cells += [format_mean(by_metric), format_difference(by_metric), format_p(by_metric)]
         cells.append("-" if math.isnan(line["parameters"]) else f"{line['parameters']:,.0f}")
         if published_title:
             cells.append("-" if math.isnan(line["published"]) else f"{line['published']:g}")
         text.append(join_cells(cells))
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", NOTE, SCOPES[first["teacher_seeds"].iloc[0]]]) + "\n"
 
 
 def join_cells(cells: Sequence[str]) -> str:
@@ -77,7 +90,7 @@ def format_mean(line: pd.Series) -> str:
 
 
 def format_difference(line: pd.Series) -> str:
-    """The difference of a line to its baseline, bold if its interval excludes 0, with its number of pairs."""
+    """The difference of a line to its baseline, bold if it is seen, with its number of pairs."""
     if line["row"] == line["baseline"]:
         return "baseline"
     pairs, text = line["pairs"], f"{line['difference']:+.4f}"
@@ -89,9 +102,20 @@ def format_difference(line: pd.Series) -> str:
         return f"{text} ({pairs} equal pairs)"
     span = f"{line['low']:+.4f} to {line['high']:+.4f}"
     span += f", {pairs} pairs" if pairs != line["n"] else ""
-    if line["low"] <= 0 <= line["high"]:
-        return f"{text} ({span}), no difference seen"
-    return f"**{text}** ({span})"
+    return f"**{text}** ({span})" if is_seen(line) else f"{text} ({span}), no difference seen"
+
+
+def is_seen(line: pd.Series) -> bool:
+    """Whether the difference of a line is one by the Holm-adjusted p of its table and metric."""
+    return line["p_holm"] < LEVEL
+
+
+def format_p(line: pd.Series) -> str:
+    """The p of a line, with the adjusted one in brackets."""
+    if math.isnan(line["p"]):
+        return "-"
+    own, adjusted = (f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in (line["p"], line["p_holm"]))
+    return f"{own} ({adjusted})"
 
 
 def draw_table(lines: pd.DataFrame, name: str) -> Figure:
@@ -110,7 +134,7 @@ def draw_table(lines: pd.DataFrame, name: str) -> Figure:
     right.axvline(0, color="black", linewidth=0.8)
     right.locator_params(axis="x", nbins=6)  # more labels would overlap
     baselines = " or ".join(letter_names(list(dict.fromkeys(lines["baseline"]))))
-    right.set(xlabel=f"difference to {baselines}, 95 % interval")
+    right.set(xlabel=f"difference to {baselines}, 95 % interval\nred: Holm-adjusted p < {LEVEL}")
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
     figure.suptitle(f"{lines['title'][0]} ({name})", fontsize=11, parse_math=False)
@@ -118,11 +142,10 @@ def draw_table(lines: pd.DataFrame, name: str) -> Figure:
 
 
 def draw_difference(axis: Axes, place: int, line: pd.Series) -> None:
-    """Draw the difference of a line with its interval, grey if the interval contains 0."""
+    """Draw the difference of a line with its interval, red if it is seen."""
     if not line["pairs"] or line["row"] == line["baseline"]:
         return
-    is_seen = line["low"] < line["high"] and not line["low"] <= 0 <= line["high"]
     ends = [[line["difference"] - line["low"]], [line["high"] - line["difference"]]]
     axis.errorbar(
-        line["difference"], place, xerr=ends, fmt="o", capsize=4, color="tab:red" if is_seen else "grey"
+        line["difference"], place, xerr=ends, fmt="o", capsize=4, color="tab:red" if is_seen(line) else "grey"
     )

@@ -8,15 +8,13 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from src.teaching.teachers import find_dropped
 from tools.ablation.clone import CLONE, publish_experiments, run_git
-from tools.ablation.overrides import SEED
-from tools.ablation.recorded import find_recorded, group_reasons
 from tools.ablation.tables import Row, Table
 from tools.inputs import TARGET
 from tools.tidy import TEACHERS
@@ -47,22 +45,17 @@ def hold_log() -> Iterator[IO[str]]:
         yield log
 
 
-def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
-    """Run the experiments that are not recorded yet; returns the reasons of failures by name."""
-    recorded, reasons = find_recorded(table, commit)
-    missing = [(name, row, seed) for name, row, seed in table.list_experiments() if name not in recorded]
+def run_missing(table: Table, missing: Sequence[tuple[str, Row, int]], log: IO[str]) -> dict[str, str]:
+    """Run these experiments of the table, name, row and seed; returns the reasons of failures by name."""
     for label in table.left_out:
         print(f"{label}: changes nothing on {table.data}, left out")
-    for line in group_reasons(reasons):
-        print(line)
     size = f"{len(table.rows)} rows x {len(table.seeds)} seeds"
-    print(
-        f"{table.name} on {table.data}: {size}, {len(recorded)} recorded, {len(missing)} to run", flush=True
-    )
+    recorded = len(table.rows) * len(table.seeds) - len(missing)
+    print(f"{table.name} on {table.data}: {size}, {recorded} recorded, {len(missing)} to run", flush=True)
     failures, seconds, trained = {}, [], 0
     for number, (name, row, seed) in enumerate(missing, start=1):
         began = time.monotonic()
-        outcome = run_experiment(name, row, seed, log)
+        outcome = run_experiment(name, row, table.list_seeds(row, seed), log)
         seconds.append(time.monotonic() - began)
         if outcome.succeeded:
             trained += outcome.trained
@@ -76,13 +69,13 @@ def run_missing(table: Table, commit: str, log: IO[str]) -> dict[str, str]:
     return failures
 
 
-def run_experiment(name: str, row: Row, seed: int, log: IO[str]) -> Outcome:
+def run_experiment(name: str, row: Row, seeds: Mapping[str, int], log: IO[str]) -> Outcome:
     """Run one experiment up to TARGET; a signal to this process stops it too, with its state saved."""
     run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
     for left in find_dropped(CLONE / TEACHERS, row.params["knowledge.teachers"]):  # by the row before
         left.unlink()
     command = ["dvc", "exp", "run", "--name", name]
-    for override in (*row.overrides.values(), f"{SEED}={seed}"):
+    for override in (*row.overrides.values(), *(f"{key}={seed}" for key, seed in seeds.items())):
         command += ["-S", override]
     command.append(TARGET)
     begin = log.seek(0, os.SEEK_END)

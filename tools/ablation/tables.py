@@ -12,10 +12,11 @@ from typing import Any
 from src.ground.errors import UserError
 from src.ground.strict_yaml import parse_yaml
 from src.ground.validating import find_problems, suggest
-from tools.ablation.overrides import apply_to_params, map_by_key, pin_pretrained
+from tools.ablation.overrides import SEED, apply_to_params, map_by_key, pin_pretrained
 
 FILE = Path("ablations.yaml")
 SCHEMA = Path("ablations.schema.json")
+FIXED, FOLLOW = "fixed", "follow"  # the same teachers for all seeds, or teachers of its own for each
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,27 @@ class Table:
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
     published_title: str  # the source of the published values, "" if there are none
+    teacher_seeds: str  # FIXED or FOLLOW
+
+    @property
+    def file_name(self) -> str:
+        """The name of the table's files, without a suffix."""
+        return f"{self.name}-{self.data}"
 
     def list_experiments(self) -> Iterator[tuple[str, Row, int]]:
         """Name, row and seed of every experiment; all rows of one seed come before the next seed."""
         for seed, row in itertools.product(self.seeds, self.rows):
-            yield f"{self.name}-{self.data}-{slugify(row.label)}-{seed}", row, seed
+            yield f"{self.file_name}-{slugify(row.label)}-{seed}", row, seed
+
+    def list_seeds(self, row: Row, seed: int) -> dict[str, int]:
+        """The params that a seed sets in this row; with FOLLOW those of its teachers, 1000 apart, too.
+
+        So no two seeds share a network, even of teachers whose own seeds are neighbours: one of the seed 2
+        has 1002 beside the student's seed 1, and 2002 beside 2.
+        """
+        names = row.params["knowledge.teachers"] if self.teacher_seeds == FOLLOW else []
+        keys = [f"teacher.{name}.{SEED}" for name in names]
+        return {SEED: seed} | {key: row.params[key] + 1000 * seed for key in keys}
 
 
 def read_table(name: str, data: str, more: Sequence[str]) -> Table:
@@ -94,6 +111,7 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
         seeds=(*dataset.get("seeds", table["seeds"]),),
         metrics=(*table["metrics"],),
         published_title=published_title,
+        teacher_seeds=table.get("teacher_seeds", FIXED),
     )
 
 

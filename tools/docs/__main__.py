@@ -1,11 +1,14 @@
 """Write the tables and pictures of README and docs/ from committed files only.
 
+Statistics of the ablation tables are computed anew from the values per seed in their CSV.
+
 A table is enclosed by `<!-- NAME: ... -->` and `<!-- end NAME -->`; manual edits between them are lost.
 
 reads   metrics/models.csv, benchmarks/models_latency.csv, benchmarks/zoo.csv
-        metrics/ablation/*.csv    those with markers of their name
+        metrics/ablation/*.csv
         plots/student.csv, plots/teacher/*.csv, plots/test/confusion.csv, metrics/
 writes  README.md, docs/*.md, docs/demo.png, plots/models.png
+        metrics/ablation/*.csv, metrics/ablation/*.md, plots/ablation/*.png
 run     python -m tools.docs
 """
 
@@ -16,11 +19,12 @@ from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically
-from tools.ablation.report import FOLDER, format_table, read_lines
+from tools.ablation.report import FOLDER, format_table, read_lines, rewrite_reports
 from tools.docs import demo, networks
 
 
 def main() -> None:
+    rewrite_reports()
     pages = {page: page.read_text(encoding="utf-8") for page in list_pages()}
     filled = {page: fill_blocks(page, text, find_blocks(text)) for page, text in pages.items()}
     networks.draw()

@@ -1,0 +1,157 @@
+"""A classifier on a frozen backbone, from pictures and from features; fine-tuning, plain and after probing.
+
+The rows take turns, seed by seed: accuracy on val and test, and the CPU time of the training's process, which
+other work on the machine changes little. Features are computed anew for each row but one.
+
+reads   DATA, a folder of train, val and test; WEIGHTS, pretrained ones of ARCH
+run     python -m benchmarks.frozen DATA WEIGHTS [--arch NAME --size 96 --epochs 5 --seeds 3 ...]
+"""
+
+import argparse
+import contextlib
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.students import Change, format_values, mute_stdout
+from src.batches.data import TrainingSet
+from src.ground.errors import run
+from src.ground.params import read, read_top
+from src.machine.runtime import MachineSettings
+from src.networks.checkpoint import save_weights
+from src.networks.predict import predict_logits
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import read_pictures
+from src.teaching.curriculum_file import write_weights
+from src.training.curves import NoCurves
+from src.training.features import FOLDER
+from src.training.fit import fit
+from src.training.state import State
+from stages import check_images
+from stages.train_student import CURRICULUM, DISTILL, build_job
+from tools.ablation.overrides import override_params
+
+LIGHT, PLAIN = ["augment.policy=light", "augment.flip=0.5"], ["augment.policy=none"]
+FROZEN, ALL = ["student.freeze=backbone", "student.lr=0.003"], ["student.lr=0.001"]
+PROBED = ["student.probe_first=true"]
+
+
+def see_pictures(data: TrainingSet) -> TrainingSet:
+    """The data with a transform that changes nothing, but lets no features be computed before."""
+    return replace(data, transforms=lambda epoch: [lambda batch, generator: batch])
+
+
+class Row(NamedTuple):
+    """A training that is compared."""
+
+    name: str
+    overrides: list[str]
+    change: Change = lambda data: data
+    fresh: bool = True  # whether features of an earlier training are removed first
+
+
+ROWS = (
+    Row("frozen, augmented", [*FROZEN, *LIGHT]),
+    Row("frozen, plain, from pictures", [*FROZEN, *PLAIN], see_pictures),
+    Row("frozen, plain, from features", [*FROZEN, *PLAIN]),
+    Row("frozen, plain, features found", [*FROZEN, *PLAIN], fresh=False),
+    Row("fine-tuned", [*ALL, *LIGHT]),
+    Row("fine-tuned after probing", [*ALL, *LIGHT, *PROBED]),
+)
+
+
+class Result(NamedTuple):
+    """What one training reached, in [0, 1], and its CPU time in seconds."""
+
+    val: float
+    test: float
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.frozen")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", default="", help="only rows whose names begin with this")
+    parser.add_argument("--keep", type=Path, help="a folder for the weights")
+    arguments = parser.parse_args()
+    common = [
+        f"data.root={arguments.data.absolute()}",
+        f"images.height={arguments.size}",
+        f"images.width={arguments.size}",
+        f"student.arch={arguments.arch}",
+        f"student.pretrained={arguments.weights.absolute()}",
+        f"student.epochs={arguments.epochs}",
+        f"student.warmup={min(1, arguments.epochs - 1)}",
+        f"student.batch_size={arguments.batch_size}",
+        "knowledge.teachers=[]",
+        "distill.share=0",
+        "threads=1",
+    ]
+    keep = arguments.keep and arguments.keep.absolute()
+    rows = [row for row in ROWS if row.name.startswith(arguments.rows)]
+    results: dict[str, list[Result]] = {row.name: [] for row in rows}
+    with check_pictures(common):
+        for seed in range(1, arguments.seeds + 1):
+            for row in rows:
+                file = keep and keep / f"{row.name.replace(', ', '-').replace(' ', '-')}-{seed}.safetensors"
+                if row.fresh:
+                    shutil.rmtree(FOLDER, ignore_errors=True)
+                result = train([*common, *row.overrides, f"seed={seed}"], row.change, file)
+                results[row.name].append(result)
+                figures = f"val {result.val:.4f}, test {result.test:.4f}, {result.seconds:.1f} s"
+                print(f"seed {seed}, {row.name:32} {figures}", flush=True)
+    for name, found in results.items():
+        for column in Result._fields:
+            print(f"{name:32} {column:8} {format_values([getattr(one, column) for one in found])}")
+    for name, found in results.items():
+        ratios = [
+            one.seconds / first.seconds for one, first in zip(found, results[rows[0].name], strict=True)
+        ]
+        print(f"{name:32} CPU time over that of {rows[0].name!r}: {statistics.mean(ratios):.3f}")
+
+
+@contextlib.contextmanager
+def check_pictures(overrides: list[str]) -> Iterator[None]:
+    """A temporary working folder in which these pictures are packed and the student has no teacher."""
+    with tempfile.TemporaryDirectory() as name:
+        for file in ("params.yaml", "params.schema.json"):
+            shutil.copy(file, name)
+        with contextlib.chdir(name):
+            with override_params(overrides), mute_stdout():
+                check_images.main()
+            DISTILL.mkdir()
+            paths = read_manifest("train").paths
+            write_weights(CURRICULUM, paths, np.ones(len(paths)))
+            yield
+
+
+def train(overrides: list[str], change: Change, keep: Path | None) -> Result:
+    """Train a student with these overrides; `keep` gets its weights."""
+    with override_params(overrides), mute_stdout():
+        job = build_job(replace(read_top(MachineSettings), device="cpu", processes=1))
+        job, began = replace(job, data=change(job.data)), time.process_time()
+        best = fit(job, NoCurves(), State())
+        seconds = time.process_time() - began
+        pictures = read_pictures("test", read(bool, "images.dct_scaling"))
+    if keep:
+        save_weights(keep, job.network, job.facts(overrides))
+    predicted = predict_logits(job.network, pictures, 32, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
+    return Result(best.accuracy, float((predicted == read_manifest("test").labels).mean()), seconds)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""Smaller pictures while training, on photographs of your own: accuracy and CPU time, next to full size.
+
+A pretrained network is fine-tuned on random crops at full size, by FixRes, by FixRes with a last phase at
+full size and by progressive resizing (augment.train_scales). The rows take turns, seed by seed. Accuracy is
+that of the best epoch on val, also on larger test pictures than the network was trained for. CPU time is
+that of the training with all that it measures; other work on the machine changes it little.
+
+reads   DATA, a folder of train, val and test; WEIGHTS, pretrained ones of ARCH
+run     python -m benchmarks.sizes DATA WEIGHTS [--arch NAME] [--side 96] [--epochs 5] [--seeds 3]
+"""
+
+import argparse
+import contextlib
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from benchmarks.students import format_values, mute_stdout, train_student
+from src.ground.errors import run
+from src.networks.predict import predict_logits
+from src.pictures.grey import read_grey_range
+from src.pictures.manifest import read_manifest
+from src.pictures.reading import FilePictures
+from src.training.state import State
+from stages import check_images, dump_knowledge, make_curriculum
+from tools.ablation.overrides import override_params
+
+FULL = "full size"
+ROWS = {  # -> augment.train_scales
+    FULL: "[1.0]",
+    "FixRes": "[0.75]",
+    "FixRes, then full size": "[0.75,0.75,0.75,0.75,1.0]",
+    "progressive": "[0.5,0.75,1.0]",
+}
+LARGER = 4 / 3  # of the side, to measure at
+
+
+class Result(NamedTuple):
+    """Accuracy in [0, 1], and CPU time in seconds."""
+
+    val: float
+    test: float
+    larger: float  # on test pictures LARGER times as large
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("weights", help="a file, or none")
+    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
+    parser.add_argument("--side", type=int, default=96, help="pixels")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    given = parser.parse_args(arguments)
+    weights = given.weights if given.weights == "none" else Path(given.weights).absolute()
+    overrides = [
+        f"data.root={given.data.absolute()}", f"images.height={given.side}", f"images.width={given.side}",
+        f"student.arch={given.arch}", f"student.pretrained={weights}", f"student.epochs={given.epochs}",
+        "student.warmup=1", f"student.batch_size={given.batch_size}", "student.lr=0.001", "threads=1",
+        "knowledge.teachers=[]", "augment.policy=crop", "augment.min_area=0.25", "augment.flip=0.5",
+    ]  # fmt: skip
+    found: dict[str, list[Result]] = {name: [] for name in ROWS}
+    with pack_pictures(overrides):
+        for seed in range(1, given.seeds + 1):
+            for name, scales in ROWS.items():
+                result = train([*overrides, f"augment.train_scales={scales}", f"seed={seed}"], given.side)
+                found[name].append(result)
+                print(f"seed {seed}, {name:22} {format_result(result)}", flush=True)
+    for name, results in found.items():
+        ratios = [one.seconds / full.seconds for one, full in zip(results, found[FULL], strict=True)]
+        print(f"{name:22} CPU time {statistics.mean(ratios):.3f} of that of {FULL}")
+        for column in ("val", "test", "larger"):
+            print(f"{'':22} {column:6} {format_values([getattr(result, column) for result in results])}")
+
+
+@contextlib.contextmanager
+def pack_pictures(overrides: Sequence[str]) -> Iterator[None]:
+    """A temporary working folder in which the pictures are packed and the student has no teacher."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("params.yaml", "params.schema.json"):
+            shutil.copy(name, folder)
+        with contextlib.chdir(folder), override_params(overrides), mute_stdout():
+            for stage in (check_images, dump_knowledge, make_curriculum):
+                stage.main()
+        with contextlib.chdir(folder):
+            yield
+
+
+def train(overrides: Sequence[str], side: int) -> Result:
+    """What a student with these overrides reaches on pictures of `side` pixels."""
+    began = time.process_time()
+    model = train_student(overrides, State())
+    seconds = time.process_time() - began
+    root = next(Path(one.partition("=")[2]) for one in overrides if one.startswith("data.root="))
+    sizes = {"val": ("val", side), "test": ("test", side), "larger": ("test", round(LARGER * side))}
+    accuracies = {name: measure_accuracy(model, root, *size) for name, size in sizes.items()}
+    return Result(**accuracies, seconds=seconds)
+
+
+def measure_accuracy(model: nn.Module, root: Path, split: str, side: int) -> float:
+    """Accuracy in [0, 1] on the pictures of a split, letterboxed to `side` pixels."""
+    manifest = read_manifest(split)
+    pictures = FilePictures(root, manifest.paths, side, side, True, read_grey_range())
+    predicted = predict_logits(model, pictures, 32, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
+    return float((predicted == manifest.labels).mean())
+
+
+def format_result(result: Result) -> str:
+    accuracies = [f"{name} {getattr(result, name):.4f}" for name in ("val", "test", "larger")]
+    return f"{', '.join(accuracies)}, {result.seconds:.1f} s of CPU"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,119 @@
+"""The processes that compute a training's batches: started once, the same ones for all epochs.
+
+n pictures of a batch, H height, W width in pixels of the network's input.
+"""
+
+import atexit
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from src.batches.augment import Augment, augment_each
+from src.ground.errors import UserError
+from src.machine.workers import block_signals, kill_children, start_worker
+from src.pictures.reading import Pictures
+
+Task = tuple[int, list[int]]  # an epoch, and the numbers (n,) of the pictures of a batch
+
+
+class WorkerDied(UserError):
+    """A worker is gone, for no fault of a picture that it could report."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "params.yaml: workers: a process that augments pictures died, out of memory or of /dev/shm? (use "
+            "fewer or 0; the same command resumes from the last saved state)"
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A UserError in a worker, on its way to the process that reports it."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Views(Dataset):
+    """The augmented pictures of every epoch.
+
+    Python 3.14, macOS and Windows send it to each worker, so it holds no more than they need.
+    """
+
+    pictures: Pictures  # uint8 (N, h, w, 3)
+    augment: Augment
+    seed: int
+
+    def __getitem__(self, task: Task) -> Tensor | Refusal:
+        """The images (n, 3, H, W) uint8 of a batch."""
+        epoch, numbers = task
+        try:
+            return augment_each(self.pictures[numbers], self.augment, self.seed, epoch, numbers)
+        except UserError as error:
+            return Refusal(tuple(str(error).splitlines()))
+
+
+class Tasks:
+    """What the loader is to compute next: torch asks for an iterator whenever an epoch begins."""
+
+    def __init__(self) -> None:
+        self.next: list[Task] = []
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.next)
+
+
+class Loader:
+    """Computes batches in `workers` processes, which stay for later calls; in this process if 0.
+
+    SIGTERM and Ctrl-C do not end them, even if sent to all processes at once: the training needs them for the
+    step after which it stops. They end with this process.
+    """
+
+    def __init__(self, views: Views, workers: int):
+        self.tasks, self.is_new = Tasks(), workers > 0
+        self.loader: DataLoader = DataLoader(
+            views,
+            batch_size=None,  # a task is a whole batch
+            sampler=self.tasks,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=start_worker,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # torch's global one, from which it would draw, is left unchanged
+        )
+
+    def load(self, tasks: list[Task]) -> Iterator[Tensor]:
+        """The images (n, 3, H, W) uint8 of each task; the first one ends what an earlier call still computes.
+
+        A UserError if a worker met one, WorkerDied if one died.
+        """
+        self.tasks.next = tasks
+        try:
+            for images in self.start():
+                if isinstance(images, Refusal):
+                    raise UserError(*images.problems)
+                yield images
+        except (RuntimeError, OSError, EOFError) as error:
+            if not self.loader.num_workers or str(error).startswith("Caught"):
+                raise  # not of the connection with a worker, but of what it computes
+            raise WorkerDied from None
+
+    def start(self) -> Iterator[Any]:
+        """An iterator over the results of the tasks; the first call starts the workers."""
+        if not self.is_new:
+            return iter(self.loader)
+        self.is_new, handler = False, signal.getsignal(signal.SIGCHLD)
+        try:
+            with block_signals():
+                return iter(self.loader)
+        finally:
+            signal.signal(
+                signal.SIGCHLD, handler
+            )  # torch's raises an error in whatever runs as a worker dies
+            atexit.register(kill_children)

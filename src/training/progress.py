@@ -1,0 +1,67 @@
+"""How far a training has come: what a state holds beside network, optimizer and averages."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.ground.errors import UserError
+from src.machine.collectives import all_rows, rank, world
+from src.training.curves import Row
+from src.training.step import average_losses
+from src.training.validation import Best
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    best: Best
+    turn: int  # the epoch after which the schedule hurries to its end; the same as `last` if it does not
+    last: int  # the epoch with which the training ends
+    epoch: int = 0  # the last finished one, from 1
+    losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
+    rows: list[Row] = field(default_factory=list)
+
+    def finish(self, row: Row) -> None:
+        """Record that the epoch of `row` is finished."""
+        self.epoch, self.losses = row.epoch, []
+        self.rows.append(row)
+
+    def end_early(self, patience: int, warmup: int) -> bool:
+        """Whether training now ends in `patience` epochs: as many after the warm-up brought no better one."""
+        waited = self.epoch - max(self.best.epoch, warmup)
+        if self.turn < self.last or waited < patience or self.epoch + patience >= self.last:
+            return False
+        self.turn, self.last = self.epoch, self.epoch + patience
+        return True
+
+    def check_finite(self, newest: int, key: str) -> None:
+        """Stop all processes, with the same message, if one of the `newest` losses is not finite."""
+        if not (losses := self.losses[-newest:]):
+            return
+        means = average_losses(losses)  # not finite if that of one process is not
+        if len(broken := (~means.isfinite()).nonzero()):
+            index = int(broken[0])
+            batch, value = len(self.losses) - len(losses) + index + 1, means[index].item()
+            raise UserError(
+                f"params.yaml: {key}.lr: the loss became {value} in batch {batch} of epoch {self.epoch + 1} "
+                "(try a lower lr or a longer warmup)"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
+        return {
+            "epoch": self.epoch,
+            "losses": losses,  # (processes, batches)
+            "rows": [asdict(row) for row in self.rows],
+            "best": vars(self.best),
+            "turn": self.turn,
+            "last": self.last,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()])
+        self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
+        self.turn, self.last = state["turn"], state["last"]
