@@ -116,7 +116,7 @@ def manual(tmp_path, monkeypatch):
     for folder in ("docs", "metrics", "plots"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "benchmarks").mkdir()
-    for name in ("README.md", "benchmarks/models_latency.csv"):
+    for name in ("README.md", "benchmarks/models_latency.csv", "benchmarks/zoo.csv"):
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -146,6 +146,20 @@ def test_the_committed_pictures_are_those_of_the_committed_figures(manual):
         )
         assert drawn.shape == committed.shape, f"{path} (make docs)"
         assert (np.abs(drawn - committed) > 64).mean() < 0.001, f"{path} (make docs)"
+
+
+def test_networks_are_grouped_by_their_smallest_size_or_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "ZOO", tmp_path / "zoo.csv")
+    rows = ["a,timm/x,5,32,step", "b,timm/y,5,64,step", "d,timm/x,5,64,step", "c,timm/y,5,0,no logits"]
+    header = "network,family,parameters,side,outcome"
+    networks.ZOO.write_text("\n".join([header, *rows, "e,timm/y,40000000,0,too large to try"]))
+    assert networks.format_zoo().splitlines()[2:] == [
+        "| 32 x 32 | 1 | the others |",
+        "| 64 x 64 | 2 | `timm/x`, `timm/y` |",
+        "| refused: no logits | 1 | `c` |",
+        "",
+        "1 networks of 30 M parameters or more were not tried.",
+    ]
 
 
 def test_counts_by_hand():

@@ -4,7 +4,7 @@ Statistics of the ablation tables are computed anew from the values per seed in 
 
 A table is enclosed by `<!-- NAME: ... -->` and `<!-- end NAME -->`; manual edits between them are lost.
 
-reads   metrics/models.csv, benchmarks/models_latency.csv
+reads   metrics/models.csv, benchmarks/models_latency.csv, benchmarks/zoo.csv
         metrics/ablation/*.csv
         plots/student.csv, plots/teacher/*.csv, plots/test/confusion.csv, metrics/
 writes  README.md, docs/*.md, docs/demo.png, plots/models.png
@@ -45,10 +45,8 @@ def list_pages() -> list[Path]:
 def find_blocks(text: str) -> dict[str, Callable[[], str]]:
     """The function that formats each block whose end marker is in the text."""
     names = re.findall(r"<!-- end (.+?) -->", text)
-    return {
-        name: networks.format_networks if name == "models" else partial(format_ablation, name)
-        for name in names
-    }
+    others = {"models": networks.format_networks, "zoo": networks.format_zoo}
+    return {name: others.get(name) or partial(format_ablation, name) for name in names}
 
 
 def fill_blocks(page: Path, text: str, blocks: Mapping[str, Callable[[], str]]) -> str:

@@ -1,6 +1,6 @@
-"""The table of networks in the docs and its plot: the cost and the speed of each network.
+"""The tables of networks in the docs and a plot: the cost and the speed of some, the smallest size of each.
 
-reads   metrics/models.csv, benchmarks/models_latency.csv
+reads   metrics/models.csv, benchmarks/models_latency.csv, benchmarks/zoo.csv
 writes  plots/models.png
 """
 
@@ -17,9 +17,26 @@ from src.results.drawing import save_figure
 
 COSTS = Path("metrics/models.csv")
 SPEEDS = Path("benchmarks/models_latency.csv")
+ZOO = Path("benchmarks/zoo.csv")
 PICTURE = Path("plots/models.png")
 
 PUBLISHED = {"efficientnet_b0": (4.00, 405.31), "efficientnet_b4": (18.04, 4600.46)}  # M parameters, M MACs
+
+
+def format_zoo() -> str:
+    """Which networks take a training step at which smallest size, and which are refused, as markdown."""
+    table = pd.read_csv(ZOO)
+    large = table["outcome"].str.startswith("too large")
+    steps = table[table["outcome"].str.startswith("step")]
+    lines = ["| smallest pictures | networks | in |", "|---|--:|---|"]
+    for side, rows in steps.groupby("side"):
+        families = ", ".join(f"`{name}`" for name in sorted(set(rows["family"])))
+        place = "the others" if side == steps["side"].min() else families
+        lines.append(f"| {side} x {side} | {len(rows)} | {place} |")
+    for reason, rows in table[~large].drop(steps.index).groupby("outcome"):
+        names = ", ".join(f"`{name}`" for name in sorted(rows["network"]))
+        lines.append(f"| refused: {reason} | {len(rows)} | {names} |")
+    return "\n".join([*lines, "", f"{large.sum()} networks of 30 M parameters or more were not tried.", ""])
 
 
 def read_networks() -> pd.DataFrame:
