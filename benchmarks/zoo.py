@@ -12,6 +12,7 @@ run     python -m benchmarks.zoo           all of them
 
 import argparse
 import csv
+import faulthandler
 import os
 import resource
 import signal
@@ -147,6 +148,7 @@ def report(pipe: Connection, arch: str, parameters: int) -> None:
     """Send what `try_network` returns; nothing else is printed."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # of a crash and of warnings
     pipe.send(try_network(arch, parameters))
 

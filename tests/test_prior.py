@@ -45,6 +45,7 @@ def test_classifiers_initialised_too_large_are_redrawn(arch, redrawn):
 
 
 def test_every_classifier_gets_the_prior():
+    torch.manual_seed(0)
     bias = compute_prior_bias("uniform", BASES["bce"], ("a", "b", "c"), "x")
     for arch, size in (("timm/deit_tiny_distilled_patch16_224", 224), ("squeezenet1_1", 64)):
         model = build_model(arch, 3, "x").eval()
