@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -260,6 +261,20 @@ def test_probing_leaves_every_layer_to_be_trained(pack):
     after = train(make(pack, freeze="none", probe_first=True))[0]
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert {"net.conv1.0.weight", "net.fc.weight"} <= moved
+
+
+def test_the_workers_of_a_probe_end_with_it(pack):
+    """A network whose probe is trained from pictures; the training that follows has two workers."""
+    counts = []
+
+    class Counting(NoCurves):
+        def add(self, row):
+            counts.append(len(multiprocessing.active_children()))
+
+    before = len(multiprocessing.active_children())
+    job = make(pack, LIGHT, "squeezenet1_1", data={"workers": 2}, freeze="none", probe_first=True, epochs=2)
+    fit(job, Counting(), State())
+    assert counts == [before + 2, before + 2]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from src.networks.predict import choose_batch_size
 from src.pictures.letterbox import resize
 from src.pictures.reading import LearningPictures, read_learning_pictures
 from src.teaching.labels import LabelTargets, draw_fraction
-from src.training.fit import read_images
+from src.training.averaging import read_images
 from src.training.validation import Validation
 from stages.train_student import OUTPUTS
 from tools.ablation.clone import CLONE, run_git
