@@ -163,6 +163,13 @@ def test_views_without_augmentation_are_one():
     assert count_views(dataclasses.replace(NONE, views=5)) == 1
 
 
+def test_no_view_is_computed_that_no_epoch_sees(pack):
+    """9 views in 4 epochs are 4; of 2 both are seen."""
+    for views, seen in ((9, 4), (2, 2)):
+        job = learn_from_features(make(pack, dataclasses.replace(LIGHT, views=views), epochs=4))
+        assert job.data.features.shape == (seen, 30, 96)
+
+
 # what is kept
 
 

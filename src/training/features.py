@@ -91,7 +91,8 @@ def learn_from_features(job: Job) -> Job:
     if parts is None:
         return job
     features, head = parts
-    views = [View(data, view, size) for view in range(1, data.views + 1)]
+    seen = min(data.views, job.settings.epochs)
+    views = [View(data, view, size) for view in range(1, seen + 1)]
     found = load_or_compute(features, [*views, validation.pictures], validation.batch_size, job.device)
     print(f"{job.key}.freeze: the classifier learns from {found.shape[1]} features per picture")
     own = len(views) * len(data.rows)
