@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import multiprocessing
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -221,6 +223,15 @@ def test_features_that_the_network_does_not_give_now_are_computed_again(pack, sc
     passes = count_passes(monkeypatch)
     again = train(make(pack))
     assert passes == [8, 30, 30] and torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
+
+
+def test_a_disk_that_takes_no_features_stops_no_training(pack, scratch, capsys):
+    quiet = train(make(pack))
+    shutil.rmtree(scratch)
+    scratch.write_text("a file where the folder should be")
+    again = train(make(pack))
+    assert torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
+    assert re.search(r"warning: .*\.npy: .*; the features are not kept", capsys.readouterr().out)
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(pack):
