@@ -49,8 +49,8 @@ experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd 
 ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
 	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
 
-soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=... ROW="..." DATA=demo
-	@python -m tools.soup "$(TABLE)" "$(ROW)" $(DATA) $(if $(SET),--set $(SET))
+soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=augmentation ROW="bce + aug" DATA=clothing
+	@python -m tools.soup $(if $(SET),--set $(SET)) -- "$(TABLE)" "$(ROW)" $(DATA)
 
 fashion-mnist: install  ## write the pictures of Fashion-MNIST into data/fashion-mnist
 	@python -m tools.fashion_mnist

@@ -15,15 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from benchmarks.students import Change, check_pictures, format_values, mute_stdout
+from benchmarks.students import Change, check_pictures, find_accuracy, format_values, mute_stdout
 from src.batches.data import TrainingSet
 from src.ground.errors import run
 from src.ground.params import read, read_top
 from src.machine.runtime import MachineSettings
 from src.networks.checkpoint import save_weights
-from src.networks.predict import predict_logits
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
 from src.training.curves import NoCurves
@@ -128,8 +125,7 @@ def train(overrides: list[str], change: Change, keep: Path | None) -> Result:
         pictures = read_pictures("test", read(bool, "images.dct_scaling"))
     if keep:
         save_weights(keep, job.network, job.facts(overrides))
-    predicted = predict_logits(job.network, pictures, 32, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
-    return Result(best.accuracy, float((predicted == read_manifest("test").labels).mean()), seconds)
+    return Result(best.accuracy, find_accuracy(job.network, pictures, read_manifest("test").labels), seconds)
 
 
 if __name__ == "__main__":

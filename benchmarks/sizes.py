@@ -16,13 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
-from benchmarks.students import check_pictures, format_values, train_student
+from benchmarks.students import check_pictures, find_accuracy, format_values, train_student
 from src.ground.errors import run
 from src.ground.params import read
-from src.networks.predict import predict_logits
 from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import FilePictures
@@ -94,8 +92,7 @@ def measure_accuracy(model: nn.Module, split: str, side: int) -> float:
     manifest = read_manifest(split)
     root, grey_range = Path(read(str, "data.root")), read_grey_range()
     pictures = FilePictures(root, manifest.paths, side, side, read(bool, "images.dct_scaling"), grey_range)
-    predicted = predict_logits(model, pictures, 32, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
-    return float((predicted == manifest.labels).mean())
+    return find_accuracy(model, pictures, manifest.labels)
 
 
 def format_result(result: Result) -> str:

@@ -16,9 +16,9 @@ from torch import nn
 from src.batches.data import TrainingSet
 from src.ground.params import read, read_top
 from src.machine.runtime import MachineSettings
-from src.networks.predict import predict_logits
+from src.networks.predict import choose_batch_size, predict_logits
 from src.pictures.manifest import read_manifest
-from src.pictures.reading import read_pictures
+from src.pictures.reading import Pictures, read_pictures
 from src.teaching.curriculum_file import write_weights
 from src.training.curves import Curves
 from src.training.fit import fit
@@ -34,8 +34,14 @@ def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: dat
     """Accuracy on test, in [0, 1], of a student trained with these overrides, as by `dvc exp run -S`."""
     model, test = train_student(overrides, State(), change), read_manifest("test")
     pictures = read_pictures("test", read(bool, "images.dct_scaling"))
-    predicted = predict_logits(model, pictures, 256, torch.device("cpu")).argmax(dim=1).numpy()  # (N,)
-    return float((predicted == test.labels).mean())
+    return find_accuracy(model, pictures, test.labels)
+
+
+def find_accuracy(model: nn.Module, pictures: Pictures, labels: np.ndarray) -> float:
+    """The share, in [0, 1], of pictures uint8 (N, H, W, 3) that are given their labels (N,)."""
+    batch_size = choose_batch_size("auto", *pictures.shape[1:3])
+    logits = predict_logits(model, pictures, batch_size, torch.device("cpu"))
+    return float((logits.argmax(dim=1).numpy() == labels).mean())
 
 
 def train_student(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:

@@ -2,6 +2,9 @@
 
 import copy
 import dataclasses
+import multiprocessing
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +165,13 @@ def test_views_without_augmentation_are_one():
     assert count_views(dataclasses.replace(NONE, views=5)) == 1
 
 
+def test_no_view_is_computed_that_no_epoch_sees(pack):
+    """9 views in 4 epochs are 4; of 2 both are seen."""
+    for views, seen in ((9, 4), (2, 2)):
+        job = learn_from_features(make(pack, dataclasses.replace(LIGHT, views=views), epochs=4))
+        assert job.data.features.shape == (seen, 30, 96)
+
+
 # what is kept
 
 
@@ -215,6 +225,15 @@ def test_features_that_the_network_does_not_give_now_are_computed_again(pack, sc
     assert passes == [8, 30, 30] and torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
 
 
+def test_a_disk_that_takes_no_features_stops_no_training(pack, scratch, capsys):
+    quiet = train(make(pack))
+    shutil.rmtree(scratch)
+    scratch.write_text("a file where the folder should be")
+    again = train(make(pack))
+    assert torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
+    assert re.search(r"warning: .*\.npy: .*; the features are not kept", capsys.readouterr().out)
+
+
 def test_weights_do_not_depend_on_the_number_of_workers(pack):
     one, two = (train(make(pack, STORED, data={"workers": workers})) for workers in (0, 2))
     assert torch.equal(one[0]["net.fc.weight"], two[0]["net.fc.weight"])
@@ -260,6 +279,20 @@ def test_probing_leaves_every_layer_to_be_trained(pack):
     after = train(make(pack, freeze="none", probe_first=True))[0]
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert {"net.conv1.0.weight", "net.fc.weight"} <= moved
+
+
+def test_the_workers_of_a_probe_end_with_it(pack):
+    """A network whose probe is trained from pictures; the training that follows has two workers."""
+    counts = []
+
+    class Counting(NoCurves):
+        def add(self, row):
+            counts.append(len(multiprocessing.active_children()))
+
+    before = len(multiprocessing.active_children())
+    job = make(pack, LIGHT, "squeezenet1_1", data={"workers": 2}, freeze="none", probe_first=True, epochs=2)
+    fit(job, Counting(), State())
+    assert counts == [before + 2, before + 2]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """The mean of a row's students: what may be averaged, its weights and statistics, and val's word on it."""
 
 import dataclasses
+import re
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ import tools.soup
 from src.ground.errors import UserError
 from src.networks.checkpoint import Facts, load_model
 from src.networks.libraries import build_model
+from tools.ablation.tables import read_table
 from tools.soup import Student, average, check_students, cook, find_experiments
 
 NONE = dataclasses.replace(LIGHT, policy="none")
@@ -30,6 +35,27 @@ FACTS = Facts(
     arch="timm/test_resnet", base="softmax", classes=("a", "b"), height=32, width=32, mean=(0.5,) * 3,
     std=(0.2,) * 3, pretrained="1f", data="2e", params="3d", device="cpu",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/strategies.md", "Makefile"])
+def test_the_examples_are_rows_of_fine_tuned_students(page, tmp_path):
+    found = re.findall(r'make soup TABLE=(\S+) ROW=("[^"]+"|\S+) DATA=(\S+)', (ROOT / page).read_text())
+    more = [f"data.root={tmp_path}"]
+    assert found
+    for table, row, data in found:
+        (one,) = [one for one in read_table(table, data, more).rows if one.label == row.strip('"')]
+        assert one.params["student.pretrained"] != "none"
+
+
+def test_make_passes_a_row_whose_name_begins_with_a_dash(monkeypatch):
+    words = ["TABLE=augmentation", "ROW=-aug", "DATA=clothing", "SET=seed=3 threads=1"]
+    command = subprocess.check_output(["make", "-n", "-o", "install", "soup", *words], cwd=ROOT, text=True)
+    asked = []
+    monkeypatch.setattr(tools.soup, "find_experiments", lambda *words: asked.append(words) or sys.exit())
+    monkeypatch.setattr("sys.argv", shlex.split(command)[2:])
+    with pytest.raises(SystemExit):
+        tools.soup.main()
+    assert asked == [("augmentation", "-aug", "clothing", ["seed=3", "threads=1"])]
 
 
 def build(seed):

@@ -39,8 +39,8 @@ from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
 from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manifest
 from src.pictures.reading import read_pictures
-from src.training.averaging import build_average
-from src.training.fit import fit, read_images
+from src.training.averaging import build_average, read_images
+from src.training.fit import fit
 from src.training.optim import build_optimizer
 from src.training.precision import choose_precision
 from src.training.prepare import check_processes, penalize_gammas, prepare
@@ -654,7 +654,7 @@ def test_swa_recomputes_batch_norm_from_plain_pictures(pack, monkeypatch):
     small = [np.asarray(Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR)) for one in large]
     numbers = [np.flatnonzero((small == one).all(axis=(1, 2, 3))).item() for one in pixels]
     assert len(set(numbers)) == 24
-    monkeypatch.setattr("src.training.fit.MOST", 9)
+    monkeypatch.setattr("src.training.averaging.MOST", 9)
     assert torch.equal(torch.cat(list(read_images(data, 1, CPU, lambda: None))), images[:16])
 
 

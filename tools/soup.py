@@ -9,7 +9,7 @@ params  those of train_student
 reads   ablations.yaml, data/manifest/{train,val}.csv, data/packed/{train,val}.npy
         data/models/student.safetensors of the row's experiments, as DVC keeps it
 writes  data/models/soup.safetensors    or removes it, if val does not agree
-run     python -m tools.soup TABLE ROW [DATA] [--set KEY=VALUE ...]
+run     python -m tools.soup [--set KEY=VALUE ...] -- TABLE ROW [DATA]
 """
 
 import stages  # noqa: F401  sets the CPU's instructions before torch is imported
@@ -45,7 +45,7 @@ from src.networks.predict import choose_batch_size
 from src.pictures.letterbox import resize
 from src.pictures.reading import LearningPictures, read_learning_pictures
 from src.teaching.labels import LabelTargets, draw_fraction
-from src.training.fit import read_images
+from src.training.averaging import read_images
 from src.training.validation import Validation
 from stages.train_student import OUTPUTS
 from tools.ablation.clone import CLONE, run_git

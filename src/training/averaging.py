@@ -3,16 +3,22 @@
 Both use torch.optim.swa_utils.AveragedModel.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from src.batches.data import TrainingSet
 from src.ground.kinds import CountOrZero, within
 from src.ground.params import Settings
 from src.networks.network import BATCH_NORM
+
+MOST = 10_000  # pictures that BatchNorm's statistics are recomputed from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +124,15 @@ def build_average(model: nn.Module, settings: AveragingSettings, epochs: int) ->
     if settings.ema > 0:
         return Ema(model, settings.ema)
     return Swa(model, epochs - settings.swa + 1) if settings.swa > 0 else Average(model)
+
+
+def read_images(
+    data: TrainingSet, epoch: int, device: torch.device, before_batch: Callable[[], None]
+) -> Iterator[Tensor]:
+    """The images (N, 3, H, W) in [0, 1] of an epoch's first MOST pictures; calls `before_batch` before each.
+
+    N pictures of a batch, H height, W width in pixels.
+    """
+    for batch in islice(data.epoch(epoch), math.ceil(MOST / data.batch_size)):
+        before_batch()
+        yield batch.to(device).images

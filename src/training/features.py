@@ -91,7 +91,8 @@ def learn_from_features(job: Job) -> Job:
     if parts is None:
         return job
     features, head = parts
-    views = [View(data, view, size) for view in range(1, data.views + 1)]
+    seen = min(data.views, job.settings.epochs)
+    views = [View(data, view, size) for view in range(1, seen + 1)]
     found = load_or_compute(features, [*views, validation.pictures], validation.batch_size, job.device)
     print(f"{job.key}.freeze: the classifier learns from {found.shape[1]} features per picture")
     own = len(views) * len(data.rows)
@@ -168,9 +169,13 @@ def share_features(found: np.ndarray | None, width: int) -> np.ndarray:
 
 
 def write_features(path: Path, features: np.ndarray) -> None:
-    """Write the file, then remove the older ones but KEPT."""
-    with open_atomically(path, "wb") as file:
-        np.save(file, features)
+    """Write the file, then remove the older ones but KEPT; a full disk costs a warning and no training."""
+    try:
+        with open_atomically(path, "wb") as file:
+            np.save(file, features)
+    except OSError as error:
+        print(f"warning: {path}: {error.strerror or error}; the features are not kept for another training")
+        return
     others = [other for other in path.parent.glob("*.npy") if other != path]
     for old in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True)[KEPT:]:
         old.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Op
     """
     groups = group_parameters(network, settings)
     if settings.head_lr_mult != 1:
-        groups = split_off_head(groups, network, settings)
+        groups = scale_head_rate(groups, network, settings)
     builder, options = OPTIMIZERS.get(settings.optimizer, (settings.optimizer, {}))
     if builder.startswith(TORCH):
         return getattr(torch.optim, builder.removeprefix(TORCH))(groups, lr=settings.lr, **options)
@@ -69,7 +69,7 @@ def list_embeddings(net: nn.Module) -> Collection[str]:
     return getattr(net, "no_weight_decay", lambda: EMBEDDINGS)()
 
 
-def split_off_head(
+def scale_head_rate(
     groups: list[dict[str, Any]], network: Network, settings: OptimSettings
 ) -> list[dict[str, Any]]:
     """Each group split in two, the classifier's part at `head_lr_mult` times the group's learning rate."""

@@ -11,12 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from src.ground.errors import UserError
-from src.ground.rules import (
-    NO_BFLOAT16,
-    NO_CPU,
-    spell_sharing_problem,
-    spell_step_problem,
-)
+from src.ground.rules import NO_BFLOAT16, NO_CPU, spell_sharing_problem, spell_step_problem
 from src.machine.collectives import world
 from src.machine.runtime import MachineSettings, choose_device, has_bfloat16
 from src.networks.freezing import freeze
@@ -94,6 +89,12 @@ def find_gammas(model: nn.Module, key: str) -> list[nn.Parameter]:
     if not gammas:
         raise UserError(f"params.yaml: {key}.slim: the network has no trainable BatchNorm (set 0)")
     return gammas
+
+
+def measure_small_gammas(model: nn.Module, key: str) -> float:
+    """The share of the scales of all trainable BatchNorms that are below SMALL_GAMMA."""
+    gammas = torch.cat([gamma.flatten() for gamma in find_gammas(model, key)])
+    return (gammas.abs() < SMALL_GAMMA).double().mean().item()
 
 
 def penalize_gammas(gammas: Sequence[Tensor], factor: float) -> Tensor:

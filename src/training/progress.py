@@ -9,6 +9,7 @@ from torch import Tensor
 from src.ground.errors import UserError
 from src.machine.collectives import all_rows, rank, world
 from src.training.curves import Row
+from src.training.schedules import hurry
 from src.training.step import average_losses
 from src.training.validation import Best
 
@@ -18,11 +19,20 @@ class Progress:
     """How far a training has come."""
 
     best: Best
-    turn: int  # the epoch after which the schedule hurries to its end; the same as `last` if it does not
-    last: int  # the epoch with which the training ends
+    planned: int  # epochs
+    key: str  # the section of params.yaml, for messages
+    turn: int = field(init=False)  # the epoch after which the schedule hurries to its end
+    last: int = field(init=False)  # the epoch with which the training ends; the same as `turn` without hurry
     epoch: int = 0  # the last finished one, from 1
     losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
     rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.turn = self.last = self.planned
+
+    def find_place(self, time: float) -> float:
+        """Where in the planned epochs the training is at a time in epochs, from 0; see `hurry`."""
+        return hurry(time, self.turn, self.last, self.planned)
 
     def finish(self, row: Row) -> None:
         """Record that the epoch of `row` is finished."""
@@ -37,7 +47,12 @@ class Progress:
         self.turn, self.last = self.epoch, self.epoch + patience
         return True
 
-    def check_finite(self, newest: int, key: str) -> None:
+    def check_every(self, batches: int) -> None:
+        """`check_finite`, whenever so many batches more are finished."""
+        if len(self.losses) % batches == 0:
+            self.check_finite(batches)
+
+    def check_finite(self, newest: int) -> None:
         """Stop all processes, with the same message, if one of the `newest` losses is not finite."""
         if not (losses := self.losses[-newest:]):
             return
@@ -46,11 +61,13 @@ class Progress:
             index = int(broken[0])
             batch, value = len(self.losses) - len(losses) + index + 1, means[index].item()
             raise UserError(
-                f"params.yaml: {key}.lr: the loss became {value} in batch {batch} of epoch {self.epoch + 1} "
-                "(try a lower lr or a longer warmup)"
+                f"params.yaml: {self.key}.lr: the loss became {value} in batch {batch} of epoch "
+                f"{self.epoch + 1} (try a lower lr or a longer warmup)"
             )
 
     def state_dict(self) -> dict[str, Any]:
+        """Everything needed to resume; a UserError if a loss is not finite: no such state is saved."""
+        self.check_finite(len(self.losses))
         losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
         return {
             "epoch": self.epoch,
