@@ -16,7 +16,7 @@ from src.ground.errors import Stopped, UserError
 from src.ground.params import read_params
 from src.networks.head import split_off_head
 from src.networks.libraries import build_model
-from src.training.features import FeatureSet, learn_from_features
+from src.training.features import FeatureSet, learn_from_features, write_features
 from src.training.fit import fit
 from src.training.state import Saved, State
 
@@ -201,18 +201,40 @@ def test_other_weights_pictures_or_views_have_features_of_their_own(pack, scratc
     assert len(list(scratch.iterdir())) == src.training.features.KEPT + 1
 
 
-@pytest.mark.parametrize("harm", ["last digit", "cut", "text"])
+@pytest.mark.parametrize("harm", ["last digit", "one byte", "header", "foreign", "cut", "text"])
 def test_features_that_the_network_does_not_give_now_are_computed_again(pack, scratch, monkeypatch, harm):
     quiet = train(make(pack))
     (path,) = scratch.iterdir()
+    content = bytearray(path.read_bytes())
     if harm == "last digit":  # as with other instructions
-        features = np.load(path)
-        np.save(path, np.nextafter(features, np.inf))
+        write_features(path, np.nextafter(np.load(path), np.inf))
+    elif harm == "one byte":  # after the first batch
+        content[-100] ^= 1
+        path.write_bytes(content)
+    elif harm == "header":
+        path.write_bytes(content.replace(b"False", b"'alse"))
+    elif harm == "foreign":
+        with open(path, "wb") as file:
+            np.savez(file, features=np.zeros((60, 8), np.float32))
     else:
-        path.write_bytes(path.read_bytes()[:-5] if harm == "cut" else b"hi")
+        path.write_bytes(content[:-5] if harm == "cut" else b"hi")
     passes = count_passes(monkeypatch)
     again = train(make(pack))
     assert passes == [8, 30, 30] and torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
+
+
+def test_only_views_that_an_epoch_sees_are_computed(pack, monkeypatch):
+    passes = count_passes(monkeypatch)
+    epochs = make(pack).settings.epochs
+    train(make(pack, dataclasses.replace(STORED, views=50)))
+    assert passes == [8, *epochs * [30], 30]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    """/dev/full refuses every byte."""
+    monkeypatch.setattr("src.training.features.open_atomically", lambda path, mode: open("/dev/full", mode))
+    with pytest.raises(OSError, match="No space left on device"):
+        write_features(tmp_path / "features.npy", np.zeros((10**5, 2), np.float32))
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(pack):
