@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import errno
+import resource
 
 import numpy as np
 import pytest
@@ -230,11 +232,16 @@ def test_only_views_that_an_epoch_sees_are_computed(pack, monkeypatch):
     assert passes == [8, *epochs * [30], 30]
 
 
-def test_a_full_disk_is_named(tmp_path, monkeypatch):
-    """/dev/full refuses every byte."""
-    monkeypatch.setattr("src.training.features.open_atomically", lambda path, mode: open("/dev/full", mode))
-    with pytest.raises(OSError, match="No space left on device"):
-        write_features(tmp_path / "features.npy", np.zeros((10**5, 2), np.float32))
+def test_a_full_disk_is_named(tmp_path):
+    """A limit on the size of files stands for it: np.save would raise an error without a cause."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            write_features(tmp_path / "features.npy", np.zeros((1000, 2), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(pack):
