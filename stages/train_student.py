@@ -22,7 +22,7 @@ from src.ground.params import check_pictures, read, read_params, read_top
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
-from src.teaching.curriculum_file import choose_weights, read_weights
+from src.teaching.curriculum_file import check_weights, choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
 from src.teaching.labels import build_lesson, draw_fraction
 from src.teaching.targets import DistillSettings, mix_targets
@@ -62,6 +62,7 @@ def build_job(machine: MachineSettings) -> Job:
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
     targets = mix_targets(labels.targets, knowledge, strategy.base, distill)
     lesson = replace(labels, targets=targets, weights=curriculum * labels.weights)
+    check_weights(lesson.weights[lesson.rows])
     job = assemble(settings, strategy, pictures, lesson, device, "student")
     check_trace(job.network, pictures.size, "student")
     return job

@@ -190,6 +190,14 @@ def make_rows(*overrides):
         ({"seeds": [1, -2]}, ".seeds.1: must be a whole number in [0, inf), got -2"),
         ({"metric": ["x"]}, ".metric: unknown, did you mean metrics?"),
         ({"teacher_seeds": "folow"}, ".teacher_seeds: must be "),
+        (
+            {"seeds": [2**32, 1]},
+            ": seed of the row 'plain' would be 4294967296, at most 4294967295 is allowed",
+        ),
+        (
+            {"teacher_seeds": "follow", "seeds": [4294968]},
+            ": teacher.big.seed of the row 'plain' would be 4294968002, at most 4294967295 is allowed",
+        ),
         ({"published": {"title": "x", "bec": 1.0}}, ": published: no row 'bec', did you mean bce?"),
         ({"data": {"set": ["data.root=nowhere"]}}, ".rows.plain: data.root: no folder /"),
     ],

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import multiprocessing
 import re
+import resource
 import shutil
 
 import numpy as np
@@ -19,7 +20,7 @@ from src.ground.errors import Stopped, UserError
 from src.ground.params import read_params
 from src.networks.head import split_off_head
 from src.networks.libraries import build_model
-from src.training.features import FeatureSet, learn_from_features
+from src.training.features import FeatureSet, learn_from_features, write_features
 from src.training.fit import fit
 from src.training.state import Saved, State
 
@@ -211,15 +212,23 @@ def test_other_weights_pictures_or_views_have_features_of_their_own(pack, scratc
     assert len(list(scratch.iterdir())) == src.training.features.KEPT + 1
 
 
-@pytest.mark.parametrize("harm", ["last digit", "cut", "text"])
+@pytest.mark.parametrize("harm", ["last digit", "one byte", "header", "foreign", "cut", "text"])
 def test_features_that_the_network_does_not_give_now_are_computed_again(pack, scratch, monkeypatch, harm):
     quiet = train(make(pack))
     (path,) = scratch.iterdir()
+    content = bytearray(path.read_bytes())
     if harm == "last digit":  # as with other instructions
-        features = np.load(path)
-        np.save(path, np.nextafter(features, np.inf))
+        write_features(path, np.nextafter(np.load(path), np.inf))
+    elif harm == "one byte":  # after the first batch
+        content[-100] ^= 1
+        path.write_bytes(content)
+    elif harm == "header":
+        path.write_bytes(content.replace(b"False", b"'alse"))
+    elif harm == "foreign":
+        with open(path, "wb") as file:
+            np.savez(file, features=np.zeros((60, 8), np.float32))
     else:
-        path.write_bytes(path.read_bytes()[:-5] if harm == "cut" else b"hi")
+        path.write_bytes(content[:-5] if harm == "cut" else b"hi")
     passes = count_passes(monkeypatch)
     again = train(make(pack))
     assert passes == [8, 30, 30] and torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
@@ -232,6 +241,18 @@ def test_a_disk_that_takes_no_features_stops_no_training(pack, scratch, capsys):
     again = train(make(pack))
     assert torch.equal(quiet[0]["net.fc.weight"], again[0]["net.fc.weight"])
     assert re.search(r"warning: .*\.npy: .*; the features are not kept", capsys.readouterr().out)
+
+
+def test_a_full_disk_is_named(tmp_path, capsys):
+    """A limit on the size of files stands for it: np.save would raise an error without a cause."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        write_features(tmp_path / "features.npy", np.zeros((1000, 2), np.float32))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "features.npy: File too large; the features" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(pack):

@@ -14,7 +14,7 @@ from src.teaching.curriculum import (
     assign_weights,
     find_truth_probs,
 )
-from src.teaching.curriculum_file import choose_weights, read_weights, write_weights
+from src.teaching.curriculum_file import check_weights, choose_weights, read_weights, write_weights
 from src.teaching.knowledge import Knowledge, average_teachers
 from src.teaching.labels import LabelTargets
 from src.teaching.targets import DistillSettings, mix_targets
@@ -161,3 +161,12 @@ def test_weights_have_an_effect_only_with_the_curriculum():
     weights = np.array([0.1, 1.0])
     assert choose_weights(weights, used=True) is weights
     assert choose_weights(weights, used=False).tolist() == [1, 1]
+
+
+def test_a_student_without_a_picture_of_positive_weight_is_refused():
+    """It would end as it started, after all epochs."""
+    check_weights(np.array([0.0, 1e-9]))
+    with pytest.raises(
+        UserError, match=r"^params.yaml: student.curriculum: all pictures .* weight 0 \(set it"
+    ):
+        check_weights(np.zeros(2))

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT, edit_params
 
 import tools.libraries
+import tools.preview
 from src.ground.errors import UserError
 from src.ground.libraries import check_libraries
 from tools import preflight
@@ -146,3 +147,16 @@ def test_every_action_of_ci_is_pinned_by_commit():
     ]
     used = [step["uses"] for step in steps if "uses" in step]
     assert used and all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action) for action in used)
+
+
+def test_the_preview_shows_the_views_that_the_epochs_see(ready, monkeypatch):
+    edit_params(ready, augment__views=2)
+    seen, augment_each = [], tools.preview.augment_each
+
+    def record(pictures, augment, seed, view, numbers):
+        seen.append(view)
+        return augment_each(pictures, augment, seed, view, numbers)
+
+    monkeypatch.setattr("tools.preview.augment_each", record)
+    tools.preview.main()
+    assert seen == [1, 2] * (tools.preview.VIEWS // 2)

@@ -51,7 +51,7 @@ def main() -> None:
     for line, (row, pixels) in enumerate(zip(rows, data.pictures[rows], strict=True)):
         draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, names[labels[row]])
     for epoch in range(1, VIEWS + 1):
-        views = augment_each(data.pictures[rows], data.augment, data.seed, epoch, rows)
+        views = augment_each(data.pictures[rows], data.augment, data.seed, data.choose_view(epoch), rows)
         for line, view in enumerate(views):
             draw_image(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
     batch = mix_first_batch(data)

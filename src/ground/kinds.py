@@ -27,7 +27,7 @@ def within(interval: str) -> Rule:
 
 
 Share = Annotated[float, within("[0, 1]")]
-Factor = Annotated[float, within("[0, inf)")]
+Factor = Annotated[float, within("[0, 1000000]")]  # sums and products of larger ones could overflow
 Count = Annotated[int, within("[1, inf)")]
 CountOrZero = Annotated[int, within("[0, inf)")]
 Threads = Annotated[int, within("[1, 1024]")]  # torch crashes at some 10,000

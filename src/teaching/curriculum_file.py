@@ -17,6 +17,15 @@ def choose_weights(curriculum: np.ndarray, used: bool) -> np.ndarray:
     return curriculum if used else np.ones_like(curriculum)
 
 
+def check_weights(weights: np.ndarray) -> None:
+    """Refuse weights (M,) of the pictures trained on, class weights included, of which none is positive."""
+    if not (weights > 0).any():
+        raise UserError(
+            "params.yaml: student.curriculum: all pictures to train on have weight 0 (set it false, or give "
+            "curriculum.weights and student.class_weights fewer zeros)"
+        )
+
+
 def write_weights(path: Path, paths: Sequence[str], weights: np.ndarray) -> None:
     """Write the weights (N,) of the pictures in `paths` (N,)."""
     with open_atomically(path) as file:

@@ -16,7 +16,7 @@ from src.pictures.manifest import Manifest
 
 ClassWeights = Annotated[
     Literal["none", "balanced"] | dict[str, Factor],
-    Rule(rule="must be none, balanced, or a non-negative weight per class"),
+    Rule(rule="must be none, balanced, or a weight in [0, 1e6] per class"),
 ]
 
 

@@ -6,6 +6,7 @@ features.
 """
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -31,6 +32,7 @@ from src.training.validation import Validation
 
 FOLDER = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch/features"
 KEPT = 3  # files besides the current one; older ones are removed
+DIGEST = hashlib.sha256().digest_size  # bytes
 
 
 class View:
@@ -91,8 +93,7 @@ def learn_from_features(job: Job) -> Job:
     if parts is None:
         return job
     features, head = parts
-    seen = min(data.views, job.settings.epochs)
-    views = [View(data, view, size) for view in range(1, seen + 1)]
+    views = [View(data, view, size) for view in range(1, min(data.views, job.settings.epochs) + 1)]
     found = load_or_compute(features, [*views, validation.pictures], validation.batch_size, job.device)
     print(f"{job.key}.freeze: the classifier learns from {found.shape[1]} features per picture")
     own = len(views) * len(data.rows)
@@ -120,8 +121,9 @@ def load_or_compute(
 ) -> np.ndarray:
     """The features (rows of all parts, F) float32 of pictures, from their file if there is one.
 
-    Only the first process reads and writes; all compute. A file is used if its first batch is what the
-    network computes now, to the last bit: other instructions, threads or libraries round otherwise.
+    Only the first process reads and writes; all compute. A file is used if it is as it was written and its
+    first batch is what the network computes now, to the last bit: other instructions, threads or libraries
+    round otherwise.
     """
     key = broadcast_from_main(run_on_main(lambda: hash_inputs(features.network, parts, batch_size)) or b"")
     path = FOLDER / f"{key.decode()}.npy"
@@ -152,11 +154,17 @@ def hash_inputs(network: Network, parts: Sequence[Any], batch_size: int) -> byte
 
 
 def read_features(path: Path, count: int, first: np.ndarray) -> np.ndarray | None:
-    """The features in a file, (count, F), mapped; None without it, or if they do not begin with `first`."""
+    """The features in a file, (count, F), mapped; None without it, or if they do not begin with `first`.
+
+    Also None if the file is not what was written, by the hash at its end: a wrong byte would change results.
+    """
     try:
+        content = np.memmap(path, np.uint8, mode="r")
+        if hashlib.sha256(content[:-DIGEST].data).digest() != content[-DIGEST:].tobytes():
+            return None
         found = np.load(path, mmap_mode="c")
         path.touch()
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         return None
     fits = found.dtype == first.dtype and found.shape == (count, first.shape[1])
     return found if fits and np.array_equal(found[: len(first)], first) else None
@@ -169,10 +177,19 @@ def share_features(found: np.ndarray | None, width: int) -> np.ndarray:
 
 
 def write_features(path: Path, features: np.ndarray) -> None:
-    """Write the file, then remove the older ones but KEPT; a full disk costs a warning and no training."""
+    """Write the file, with the hash of all that at its end, then remove the older ones but KEPT.
+
+    A full disk costs a warning and no training.
+    """
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(features))
+    hashed = hashlib.sha256()
     try:
         with open_atomically(path, "wb") as file:
-            np.save(file, features)
+            for part in (header.getvalue(), features.data):  # np.save would not say that a disk is full
+                hashed.update(part)
+                file.write(part)
+            file.write(hashed.digest())
     except OSError as error:
         print(f"warning: {path}: {error.strerror or error}; the features are not kept for another training")
         return

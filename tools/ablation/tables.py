@@ -16,6 +16,7 @@ from tools.ablation.overrides import SEED, apply_to_params, map_by_key, pin_pret
 
 FILE = Path("ablations.yaml")
 SCHEMA = Path("ablations.schema.json")
+MOST_SEED = 2**32 - 1  # in params.yaml
 FIXED, FOLLOW = "fixed", "follow"  # the same teachers for all seeds, or teachers of its own for each
 
 
@@ -102,7 +103,7 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
     if clashing:
         names = " and ".join(sorted(clashing))
         raise UserError(f"{place}.rows: {names} give experiments the same name (rename one)")
-    return Table(
+    found = Table(
         name=name,
         data=data,
         title=table["title"],
@@ -113,6 +114,14 @@ def read_table(name: str, data: str, more: Sequence[str]) -> Table:
         published_title=published_title,
         teacher_seeds=table.get("teacher_seeds", FIXED),
     )
+    for row in found.rows:
+        for key, seed in found.list_seeds(row, max(found.seeds)).items():
+            if seed > MOST_SEED:
+                raise UserError(
+                    f"{place}: {key} of the row {row.label!r} would be {seed}, at most {MOST_SEED} is "
+                    "allowed (use smaller seeds)"
+                )
+    return found
 
 
 def read_file() -> dict[str, Any]:
