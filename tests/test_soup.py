@@ -49,7 +49,9 @@ def test_the_examples_are_rows_of_fine_tuned_students(page, tmp_path):
 
 def test_make_passes_a_row_whose_name_begins_with_a_dash(monkeypatch):
     words = ["TABLE=augmentation", "ROW=-aug", "DATA=clothing", "SET=seed=3 threads=1"]
-    command = subprocess.check_output(["make", "-n", "-o", "install", "soup", *words], cwd=ROOT, text=True)
+    command = subprocess.check_output(
+        ["make", "-n", "--no-print-directory", "-o", "install", "soup", *words], cwd=ROOT, text=True
+    )
     asked = []
     monkeypatch.setattr(tools.soup, "find_experiments", lambda *words: asked.append(words) or sys.exit())
     monkeypatch.setattr("sys.argv", shlex.split(command)[2:])
