@@ -28,7 +28,7 @@ repro: install  ## run every stage whose inputs changed, from the pictures to th
 	@python -m tools.tidy
 	dvc repro $$(python -m tools.preflight --stages)
 
-test: install  ## all tests: the fast subset on all cores, then the slow ones (about 20 minutes)
+test: install  ## all tests: the fast subset on all cores, then the slow ones (half an hour)
 	python -m pytest -q -m "not slow" -n auto
 	python -m pytest -q -m slow
 

@@ -81,11 +81,12 @@ def test_processes_must_divide_evenly_among_machines(place):
 
 @pytest.mark.slow
 def test_two_processes_match_one_and_see_each_picture_once(two):
-    process = begin(two, "compute", two / "found.pt")
-    code, errors = end(process)
-    assert (code, errors) == (0, [])
-    edit_params(two, processes=1)
-    alone, both = workers.compute(), torch.load(two / "found.pt", weights_only=True)
+    found = []
+    for processes in (1, 2):
+        edit_params(two, processes=processes)
+        assert end(begin(two, "compute", two / f"{processes}.pt")) == (0, [])
+        found.append(torch.load(two / f"{processes}.pt", weights_only=True))
+    alone, both = found
     assert set(alone) == set(both)
     close = {*workers.RECIPES, workers.FROZEN}
     for name in close:

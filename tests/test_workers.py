@@ -157,4 +157,5 @@ def test_a_training_keeps_its_workers_through_signals_to_the_group_and_takes_the
         process.kill()
     output, _ = process.communicate(timeout=20)
     assert not psutil.wait_procs([*workers, *helpers], timeout=10)[1]
-    assert (process.returncode, output) == (-9 if end == "kill" else 0, "")
+    told = [line for line in output.splitlines() if "resource_tracker" not in line]  # of what a kill leaves
+    assert (process.returncode, told) == (-9 if end == "kill" else 0, [])
