@@ -3,8 +3,9 @@
 A class is the probability of a defect that experts gave a cell. S. Deitsch et al., Automatic classification
 of defective photovoltaic module cells in electroluminescence images, 2019, arXiv:1807.02894. The pictures are
 not changed. Of each class and kind of cell (mono- or polycrystalline) 15 % are test and 15 % val, chosen by a
-hash of the file: the split is always the same. Which of the 44 modules a cell is from is not published, so
-cells of one module may be in several splits.
+hash of the file: the split is always the same. Fifty cells are in the dataset twice, once less sharp; both
+photos of a cell are in the same split. Which of the 44 modules a cell is from is not published, so cells of
+one module may be in several splits.
 
 The licence is CC BY-NC-SA 4.0: not for commercial use, and what is made from it is shared alike.
 
@@ -33,6 +34,7 @@ PACKAGE = Package(
 LABELS = "elpv_dataset/data/labels.csv"  # rows of: path beside it, probability of a defect, mono or poly
 CLASSES = {0: "000-intact", 33: "033-perhaps", 67: "067-probably", 100: "100-defective"}  # by percent
 SHARE = 0.15  # of val, and of test
+FIRST = {number + 542: number for number in range(1735, 1785)}  # number of a second photo -> of the first
 SUMMARY = "CC BY-NC-SA 4.0: not for commercial use; what is made from it is shared alike"
 ORIGIN = f"""\
 # The ELPV dataset
@@ -53,10 +55,14 @@ From PyPI's package {PACKAGE.name} {PACKAGE.version}; the pictures are unchanged
 class Cell(NamedTuple):
     """A picture's file, and where it goes."""
 
-    name: str  # <number>-<kind>.png
+    number: int
     label: str
     kind: str  # mono or poly
     content: bytes
+
+    @property
+    def name(self) -> str:
+        return f"cell{self.number:04d}-{self.kind}.png"
 
 
 def main() -> None:
@@ -87,15 +93,21 @@ def read_cells(wheel: zipfile.ZipFile) -> Iterator[Cell]:
     for line in wheel.read(LABELS).decode().splitlines():
         path, probability, kind = line.split()
         label = CLASSES[round(100 * float(probability))]
-        name = f"{PurePosixPath(path).stem}-{kind}.png"
-        yield Cell(name, label, kind, wheel.read(str(PurePosixPath(LABELS).parent / path)))
+        number = int(PurePosixPath(path).stem.removeprefix("cell"))
+        yield Cell(number, label, kind, wheel.read(str(PurePosixPath(LABELS).parent / path)))
 
 
 def split(cells: Iterator[Cell]) -> dict[str, list[Cell]]:
-    """The cells of train, val and test: of each class and kind the same shares, by the hash of the file."""
-    strata = defaultdict(list)
+    """The cells of train, val and test: of each class and kind the same shares, by the hash of the file.
+
+    The second photo of a cell goes where the first is.
+    """
+    strata, seconds = defaultdict(list), []
     for cell in cells:
-        strata[cell.label, cell.kind].append(cell)
+        if cell.number in FIRST:
+            seconds.append(cell)
+        else:
+            strata[cell.label, cell.kind].append(cell)
     splits: dict[str, list[Cell]] = {"train": [], "val": [], "test": []}
     for stratum in strata.values():
         stratum.sort(key=lambda cell: hashlib.sha256(cell.content).digest())
@@ -103,6 +115,9 @@ def split(cells: Iterator[Cell]) -> dict[str, list[Cell]]:
         splits["test"] += stratum[:count]
         splits["val"] += stratum[count : 2 * count]
         splits["train"] += stratum[2 * count :]
+    split_of = {cell.number: name for name, cells in splits.items() for cell in cells}
+    for cell in seconds:
+        splits[split_of[FIRST[cell.number]]].append(cell)
     return splits
 
 
