@@ -46,7 +46,7 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fit")
     parser.add_argument("data", type=Path)
-    parser.add_argument("weights", help="a file, or none")
+    parser.add_argument("weights", help="a file, or as student.pretrained")
     parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
     parser.add_argument("--size", type=int, default=96, help="pixels")
     parser.add_argument("--epochs", type=int, default=4)

@@ -55,7 +55,7 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes")
     parser.add_argument("data", type=Path)
-    parser.add_argument("weights", help="a file, or none")
+    parser.add_argument("weights", help="a file, or as student.pretrained")
     parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
     parser.add_argument("--side", type=int, default=96, help="pixels")
     parser.add_argument("--epochs", type=int, default=5)

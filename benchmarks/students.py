@@ -15,7 +15,6 @@ from torch import nn
 
 from src.batches.data import TrainingSet
 from src.ground.params import read, read_top
-from src.ground.rules import NO_WEIGHTS
 from src.ground.weights import FOLDER as PRETRAINED
 from src.machine.runtime import MachineSettings
 from src.networks.predict import choose_batch_size, predict_logits
@@ -61,8 +60,8 @@ def train_student(overrides: Sequence[str], state: State, change: Change = lambd
 
 
 def list_overrides(data: Path, weights: str, arch: str, side: int, epochs: int, batch_size: int) -> list[str]:
-    """The overrides with which a student learns from labels alone, from `weights`, a file or none."""
-    pretrained = weights if weights == NO_WEIGHTS else Path(weights).absolute()
+    """The overrides with which a student learns from labels; `weights` is a file, or as `pretrained`."""
+    pretrained = Path(weights).absolute() if Path(weights).is_file() else weights
     return [
         f"data.root={data.absolute()}", f"images.height={side}", f"images.width={side}",
         f"student.arch={arch}", f"student.pretrained={pretrained}", f"student.epochs={epochs}",
