@@ -2,8 +2,8 @@
 
 Each contestant is trained with each seed, in turns, and measured on test by its own means. Dojo trains as
 params.yaml says, in a clone of the last commit; what this took with the first seed, or the seconds given, is
-the time of a peer, and trainings of one and of two epochs tell how many epochs fit into it. What each then
-took is printed beside its accuracies, by the clock and in CPU time: nothing else should run meanwhile.
+the time of a peer, which gets as many epochs as fit into it by trials. What each then took is printed beside
+its accuracies, by the clock and in CPU time: nothing else should run meanwhile.
 
 fastai runs in an environment of its own, which this program makes, with the project's torch and timm.
 train.py is no part of timm's package: take it from timm's repository, at the tag of the installed version.

@@ -195,19 +195,31 @@ def test_what_a_program_used(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "one, two, seconds, epochs",
-    [(30, 50, 100, 4), (30, 50, 90, 4), (30, 50, 89, 3), (30, 50, 49, 1), (30, 50, 5, 1), (30, 29, 100, 3)],
+    "one, epochs, took, seconds, most",
+    [
+        (30, 2, 50, 100, 4),  # 10 s, and 20 s for each epoch
+        (30, 2, 50, 90, 4),
+        (30, 2, 50, 89, 3),
+        (30, 2, 50, 5, 1),
+        (30, 5, 110, 89, 3),
+        (30, 2, 29, 100, 3),  # 30 s for each epoch
+    ],
 )
-def test_epochs_that_fit_into_the_time(one, two, seconds, epochs):
-    """10 s and 20 s for each epoch; by the last, 30 s for each."""
-    assert fit_epochs(one, two, seconds) == epochs
+def test_epochs_that_fit_into_the_time(one, epochs, took, seconds, most):
+    assert fit_epochs(one, epochs, took, seconds) == most
 
 
 class Fake:
-    """A contestant whose training takes 5 s and 10 s per epoch, and which says what it was asked for."""
+    """A contestant whose training takes 5 s and 10 s per epoch, but for `odd`; it records its trainings."""
 
-    def __init__(self, name, takes_epochs, test):
-        self.name, self.takes_epochs, self.test, self.calls = name, takes_epochs, test, []
+    def __init__(self, name, takes_epochs, test, odd=()):
+        self.name, self.takes_epochs, self.test, self.odd, self.calls = (
+            name,
+            takes_epochs,
+            test,
+            dict(odd),
+            [],
+        )
 
     def describe(self, epochs):
         return f"{epochs} epochs"
@@ -216,7 +228,7 @@ class Fake:
         assert list(folder.iterdir()) == []
         (folder / "weights").write_text(f"{seed}")
         self.calls.append((epochs, seed))
-        return Usage(5 + 10 * (epochs or 4), 100, 2048)
+        return Usage(self.odd.get(epochs, 5 + 10 * (epochs or 4)), 100, 2048)
 
     def measure(self, folder):
         return 0.5, self.test + int((folder / "weights").read_text()) / 100
@@ -228,16 +240,30 @@ def test_peers_get_the_time_that_dojo_took(tmp_path, capsys):
     assert ours.calls == [(0, 1), (0, 2)] and list(tmp_path.iterdir()) == []
     assert theirs.calls == [(1, 1), (2, 1), (4, 1), (4, 2)]  # 4 epochs take the 45 s that Dojo took
     text = capsys.readouterr().out
-    assert "other: 1 and 2 epochs took 15 and 25 s, 4 fit into 45 s\nother: 4 epochs\n" in text
-    assert re.search(r"^seed 2, other +val 0.5000, test 0.7200, 45 s, 100 s of CPU$", text, re.M)
+    assert "other: epochs to fit into 45 s: 4 (tried 1: 15 s, 2: 25 s, 4: 45 s)\nother: 4 epochs\n" in text
+    assert re.search(r"^seed 2, other +val 0.5000, test 0.7200, 45 s, 100 s of CPU, 2 MB$", text, re.M)
     assert re.search(r"^Dojo +test 0.8150 sd 0.0071  0.8100 0.8200$", text, re.M)
+    assert re.search(r"^Dojo +took 45 s, 100 s of CPU, 2 MB on average$", text, re.M)
     assert text.endswith("Dojo's mean accuracy on test less that of other: +0.1000\n")
 
 
+@pytest.mark.parametrize(
+    "odd, seconds, tried",
+    [
+        ({}, 30, [1, 2]),  # a third epoch does not fit
+        ({}, 14, [1]),
+        ({}, 106, [1, 2, 10]),
+        ({2: 17.0}, 45, [1, 2, 16, 4]),  # two seemed fast: 16 would fit, but take 165 s
+        ({2: 40.0}, 45, [1, 2]),  # two seemed slow, and no more to fit
+    ],
+)
+def test_trials_until_a_peer_takes_the_time(tmp_path, odd, seconds, tried):
+    given = Fake("other", True, 0.7, odd)
+    compare([given], 1, seconds, tmp_path)
+    assert given.calls == [(epochs, 1) for epochs in tried]
+
+
 def test_peers_need_a_time(tmp_path):
-    given = Fake("other", True, 0.7)
-    compare([given], 1, 30, tmp_path)
-    assert given.calls == [(1, 1), (2, 1), (2, 1)]
     with pytest.raises(UserError, match="^--seconds: needed where Dojo's own time is not measured"):
         compare([Fake("other", True, 0.7)], 1, None, tmp_path)
 
@@ -314,4 +340,4 @@ def test_peers(monkeypatch, capsys, tiny_images, tmp_path):
     for name in [name for name, is_here in here.items() if is_here]:
         text = measure(monkeypatch, capsys, peers, [*words, "--rows", name, "--seconds", 1, "--set", *quick])
         assert 0 <= find(r"^seed 1, .* test NUMBER, ", text, 1)[0] <= 1, text
-        assert 0 < find(r" took NUMBER s on average", text, 1)[0]
+        assert 0 < find(r" took NUMBER s, ", text, 1)[0]
