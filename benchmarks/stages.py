@@ -5,7 +5,6 @@ All in a temporary clone of the last commit.
 run     python -m benchmarks.stages
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from runpy import run_module
 from statistics import median
 from typing import Any
+
+from benchmarks.timing import run_program
 
 STAGES = ("make_demo", "check_images", "train_teacher", "dump_knowledge", "make_curriculum", "train_student",
           "evaluate", "export_jit")  # fmt: skip
@@ -28,23 +29,15 @@ INSIDE = {
 ROUNDS = 5
 
 
-def run(folder: Path, *command: str) -> tuple[float, float, int]:
-    """Wall-clock seconds, CPU seconds and peak memory in kilobytes of a command."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, command
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-
-
 def time_starts(folder: Path) -> None:
     """Print the CPU time and memory that each stage needs before its main begins."""
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
     memory: dict[str, int] = {}
     for _ in range(ROUNDS):
         for stage in STAGES:
-            _, cpu, memory[stage] = run(folder, sys.executable, "-c", f"import stages.{stage}")
-            seconds[stage].append(cpu)
+            usage, _ = run_program(folder, sys.executable, "-c", f"import stages.{stage}")
+            seconds[stage].append(usage.cpu)
+            memory[stage] = usage.memory
     for stage, values in seconds.items():
         spread = f"({min(values):.2f} to {max(values):.2f})"
         print(f"{stage:16} starts in {median(values):.2f} s of CPU {spread}, {memory[stage] / 1024:.0f} MB")
@@ -81,8 +74,8 @@ def main() -> None:
         folder = Path(name) / "dojo"
         subprocess.run(["git", "clone", "-q", ".", str(folder)], check=True)
         time_starts(folder)
-        whole, _, _ = run(folder, "dvc", "repro", "--force", "--no-run-cache")
-        idle = median(run(folder, "dvc", "repro")[0] for _ in range(ROUNDS))
+        whole = run_program(folder, "dvc", "repro", "--force", "--no-run-cache")[0].seconds
+        idle = median(run_program(folder, "dvc", "repro")[0].seconds for _ in range(ROUNDS))
         core = 0.0
         for stage, arguments in INSIDE.items():
             command = [sys.executable, "-m", "benchmarks.stages", stage, *arguments]

@@ -5,11 +5,16 @@ import math
 import re
 import shutil
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
+import safetensors.torch
+import timm
 import torch
 from conftest import ROOT, draw_tiny_images, edit_params
+from ruamel.yaml import YAML
+from timm.utils import update_summary
 
 from benchmarks import (
     ablation,
@@ -20,10 +25,16 @@ from benchmarks import (
     losses,
     models,
     pack_margin,
+    peers,
     saving,
     teacher_in_the_loop,
     training,
 )
+from benchmarks.contestants import with_fastai, with_timm
+from benchmarks.contestants.comparing import Task, compare, fit_epochs, print_summary
+from benchmarks.contestants.dojo import Dojo
+from benchmarks.timing import Usage, add_usages, run_program
+from src.ground.errors import UserError
 from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
 
@@ -186,3 +197,163 @@ def test_stages(monkeypatch, capsys, project):
 def test_ablation(monkeypatch, capsys, project):
     monkeypatch.chdir(project.folder)
     check_table(measure(monkeypatch, capsys, ablation, ROUNDS=1), 2, "train_student, evaluate")
+
+
+def test_what_a_program_used(tmp_path):
+    """Its own time and that of a process that it waited for: a fifth of a second of CPU each."""
+    burn = "import time\nwhile time.process_time() < 0.2: pass"
+    both = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n{burn}\nprint('done')"
+    usage, text = run_program(tmp_path, sys.executable, "-c", both)
+    assert text == "done\n" and 0.4 <= usage.cpu < 2 and usage.seconds > 0.4 and usage.memory > 1000
+    assert add_usages([Usage(1, 2, 30), Usage(10, 20, 3)]) == Usage(11, 22, 30)
+    with pytest.raises(UserError, match=r"exit code 3: no such day \(run it in "):
+        run_program(tmp_path, sys.executable, "-c", "import sys; print('no such day'); sys.exit(3)")
+
+
+@pytest.mark.parametrize(
+    "one, epochs, took, seconds, most",
+    [
+        (30, 2, 50, 100, 4),  # 10 s, and 20 s for each epoch
+        (30, 2, 50, 90, 4),
+        (30, 2, 50, 89, 3),
+        (30, 2, 50, 5, 1),
+        (30, 5, 110, 89, 3),
+        (30, 2, 29, 100, 3),  # 30 s for each epoch
+    ],
+)
+def test_epochs_that_fit_into_the_time(one, epochs, took, seconds, most):
+    assert fit_epochs(one, epochs, took, seconds) == most
+
+
+class Fake:
+    """A contestant whose training takes 5 s and 10 s per epoch, but for `odd`; it records its trainings."""
+
+    def __init__(self, name, takes_epochs, test, odd=()):
+        self.name, self.takes_epochs, self.test, self.odd, self.calls = (
+            name,
+            takes_epochs,
+            test,
+            dict(odd),
+            [],
+        )
+
+    def describe(self, epochs):
+        return f"{epochs} epochs"
+
+    def train(self, epochs, seed, folder):
+        assert list(folder.iterdir()) == []
+        (folder / "weights").write_text(f"{seed}")
+        self.calls.append((epochs, seed))
+        return Usage(self.odd.get(epochs, 5 + 10 * (epochs or 4)), 100, 2048)
+
+    def measure(self, folder):
+        return 0.5, self.test + int((folder / "weights").read_text()) / 100
+
+
+def test_peers_get_the_time_that_dojo_took(tmp_path, capsys):
+    ours, theirs = Fake("Dojo", False, 0.8), Fake("other", True, 0.7)
+    print_summary(compare([ours, theirs], 2, None, tmp_path))
+    assert ours.calls == [(0, 1), (0, 2)] and list(tmp_path.iterdir()) == []
+    assert theirs.calls == [(1, 1), (2, 1), (4, 1), (4, 2)]  # 4 epochs take the 45 s that Dojo took
+    text = capsys.readouterr().out
+    assert "other: epochs to fit into 45 s: 4 (tried 1: 15 s, 2: 25 s, 4: 45 s)\nother: 4 epochs\n" in text
+    assert re.search(r"^seed 2, other +val 0.5000, test 0.7200, 45 s, 100 s of CPU, 2 MB$", text, re.M)
+    assert re.search(r"^Dojo +test 0.8150 sd 0.0071  0.8100 0.8200$", text, re.M)
+    assert re.search(r"^Dojo +took 45 s, 100 s of CPU, 2 MB on average$", text, re.M)
+    assert text.endswith("Dojo's mean accuracy on test less that of other: +0.1000\n")
+
+
+@pytest.mark.parametrize(
+    "odd, seconds, tried",
+    [
+        ({}, 30, [1, 2]),  # a third epoch does not fit
+        ({}, 14, [1]),
+        ({}, 106, [1, 2, 10]),
+        ({2: 17.0}, 45, [1, 2, 16, 4]),  # two seemed fast: 16 would fit, but take 165 s
+        ({2: 40.0}, 45, [1, 2]),  # two seemed slow, and no more to fit
+    ],
+)
+def test_trials_until_a_peer_takes_the_time(tmp_path, odd, seconds, tried):
+    given = Fake("other", True, 0.7, odd)
+    compare([given], 1, seconds, tmp_path)
+    assert given.calls == [(epochs, 1) for epochs in tried]
+
+
+def test_peers_need_a_time(tmp_path):
+    with pytest.raises(UserError, match="^--seconds: needed where Dojo's own time is not measured"):
+        compare([Fake("other", True, 0.7)], 1, None, tmp_path)
+
+
+def test_dojo_checks_once_and_trains_with_each_seed(tmp_path, monkeypatch):
+    """The seeds of the first training are those of the params, seed 5 and the teacher's 2."""
+    monkeypatch.chdir(ROOT)
+    dojo, ran = Dojo("Dojo", tmp_path / "dojo", ROOT / "params.yaml", ["seed=5", "student.epochs=2"]), []
+
+    def run_stage(*words):
+        params = YAML(typ="safe").load(tmp_path / "dojo/params.yaml")
+        assert params["student"]["epochs"] == 2
+        ran.append((*words, params["seed"], params["teacher"]["big"]["seed"]))
+        return Usage(1, 2, 3)
+
+    monkeypatch.setattr(dojo, "run_stage", run_stage)
+    assert dojo.train(0, 1, tmp_path) == dojo.train(0, 3, tmp_path) == Usage(5, 10, 3)
+    last = ["dump_knowledge", "make_curriculum", "train_student"]
+    first = [("check_images", 5, 2), ("train_teacher", "big", 5, 2), *((stage, 5, 2) for stage in last)]
+    assert ran == [*first, ("train_teacher", "big", 7, 4), *((stage, 7, 4) for stage in last)]
+    dojo.overrides = ["student.epoch=2"]
+    with pytest.raises(UserError, match="^.*params.yaml: Could not override 'student.epoch'"):
+        dojo.train(0, 1, tmp_path)
+
+
+def test_the_record_of_train_py(tmp_path):
+    """As timm writes it: accuracies in per cent; the first of two equally good epochs is kept."""
+    for epoch, top1 in enumerate((40.0, 62.5, 62.5)):
+        measured = OrderedDict(loss=1.0, top1=top1, top5=90.0)
+        update_summary(epoch, OrderedDict(loss=2.0), measured, tmp_path / "summary.csv", 0.1, epoch == 0)
+    assert with_timm.read_summary(tmp_path / "summary.csv") == with_timm.Record(3, 0.625)
+
+
+def test_the_best_weights_of_train_py_are_measured_by_class(tmp_path, tiny_images):
+    """Weights that always answer green are right for a third of the pictures, or half without blue ones."""
+    model = timm.create_model("test_resnet", num_classes=3)
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    (tmp_path / with_timm.RUN).mkdir()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / with_timm.RUN / "model_best.pth.tar")
+    task = Task(tiny_images, tmp_path, "test_resnet", 32, 5)
+    assert with_timm.measure_best(task, tmp_path, "test") == 1 / 3
+    shutil.rmtree(tiny_images / "test/blue")
+    assert with_timm.measure_best(task, tmp_path, "test") == 1 / 2
+
+
+def test_an_environment_with_the_same_packages_is_kept(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(with_fastai, "run_program", lambda folder, *words: commands.append(words))
+    monkeypatch.setattr(with_fastai, "find_site", lambda folder: folder)
+    for packages in (["a==1"], ["a==1"], ["a==2"]):
+        python = with_fastai.make_environment(tmp_path, packages)
+    assert python == tmp_path / "bin/python"
+    assert [words[2] for words in commands] == ["venv", "pip"] * 2 and commands[-1][-1] == "a==2"
+    assert (tmp_path / "project.pth").read_text().endswith("site-packages")
+
+
+@pytest.mark.slow
+def test_peers(monkeypatch, capsys, tiny_images, tmp_path):
+    """Those that can be had here; Dojo's student is alone, since a teacher of one epoch is refused."""
+    monkeypatch.chdir(ROOT)
+    safetensors.torch.save_file(
+        timm.create_model("test_resnet").state_dict(), tmp_path / "weights.safetensors"
+    )
+    size, batch = ["--size", 32, "--batch-size", 8], ["student.batch_size=8", "threads=1", "student.warmup=0"]
+    words = [tiny_images, tmp_path / "weights.safetensors", "--arch", "test_resnet", *size, "--seeds", 1]
+    quick = ["student.epochs=1", "knowledge.teachers=[]", "distill.share=0", *batch]
+    here = {
+        "Dojo": True,
+        "fastai": (peers.SCRATCH / "venv/installed.txt").exists(),
+        "timm": (peers.SCRATCH / "train.py").exists(),
+    }
+    for name in [name for name, is_here in here.items() if is_here]:
+        text = measure(monkeypatch, capsys, peers, [*words, "--rows", name, "--seconds", 1, "--set", *quick])
+        assert 0 <= find(r"^seed 1, .* test NUMBER, ", text, 1)[0] <= 1, text
+        assert 0 < find(r" took NUMBER s, ", text, 1)[0]
