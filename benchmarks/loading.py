@@ -31,7 +31,7 @@ from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import Duplicates, check_split
-from src.pictures.folders import Split
+from src.pictures.folders import Source
 from src.pictures.grey import GreyUse
 from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
@@ -46,7 +46,7 @@ TO_FLOAT = (v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(
 BILINEAR = InterpolationMode.BILINEAR
 
 
-def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
+def make_pictures(root: Path, width: int, height: int, count: int) -> Source:
     """Write JPEG files to root/train/thing."""
     generator, files = np.random.default_rng(0), []
     (root / "train/thing").mkdir(parents=True)
@@ -56,7 +56,7 @@ def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
         noise = generator.standard_normal(smooth.shape, np.float32) * 8
         files.append((f"train/thing/{number:04}.jpg", "thing"))
         Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(root / files[-1][0], quality=90)
-    return Split("train", files, [])
+    return Source(("train",), "train", files, [])
 
 
 def build_torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
@@ -99,7 +99,7 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
         normalize(scale_to_unit(images)).sum()
 
 
-def pack_split(root: Path, split: Split) -> np.ndarray:
+def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
     ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
@@ -107,7 +107,7 @@ def pack_split(root: Path, split: Split) -> np.ndarray:
     return np.load(root / "x.npy", mmap_mode="r")
 
 
-def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], object]]]:
+def build_readers(root: Path, split: Source) -> dict[str, tuple[int, Callable[[], object]]]:
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)

@@ -1,7 +1,9 @@
 """Open every picture once: refuse unusable ones, list and pack the rest.
 
 params  data, images
-reads   ${data.root}/{train,val,test}           <class>/<picture>
+reads   ${data.root}/${data.train}              <class>/<picture>
+        ${data.root}/${data.val}                the same
+        ${data.root}/${data.test}               the same
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
         data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
@@ -21,7 +23,7 @@ from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
 from src.pictures.checking import Duplicates, check_split, choose_grey_range
-from src.pictures.folders import Split, scan
+from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.ledger import Ledger, write_refused
 from src.pictures.manifest import CLASSES, manifest_path, pack_path
@@ -45,7 +47,9 @@ def main() -> None:
         if preflight:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
-    splits, classes, warnings = scan(root)
+    splits, classes, warnings = scan(data)
+    if any(len(source.splits) > 1 for source in splits):
+        raise UserError(f"{root}: splits of one folder cannot be divided yet (give each its own folder)")
     for warning in warnings:
         print(f"warning: {warning}")
     if preflight and data.on_bad == "stop":
@@ -89,7 +93,7 @@ def main() -> None:
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 
 
-def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> None:
+def stop(refused: list[tuple[str, str]], splits: list[Source], root: Path) -> None:
     """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
     misplaced = [row for split in splits for row in split.misplaced()]
     problems = []

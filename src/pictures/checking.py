@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from src.ground.files import open_atomically
 from src.machine.workers import map_in_processes
-from src.pictures.folders import Split
+from src.pictures.folders import Source
 from src.pictures.grey import GreyRange, GreySetting, GreyUse
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.manifest import PackWriter, start_manifest
@@ -62,7 +62,7 @@ def choose_grey_range(setting: GreySetting, data: DataSettings, files: list[tupl
 
 
 def check_split(
-    split: Split,
+    split: Source,
     data: DataSettings,
     size: tuple[int, int],
     packed: bool,
