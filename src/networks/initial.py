@@ -15,7 +15,7 @@ from src.networks.prior import compute_prior_bias, redraw_large_classifiers, set
 
 WEIGHTS = Rule(
     minLength=1,
-    rule="must be none, default or the path of a safetensors file or a saved state dict",
+    rule="must be none, default, a name of make weights, or the path of a safetensors file or a state dict",
 )
 HASH = Rule(pattern="^(any|[0-9a-f]{64})$(?!\\n)", rule="must be any or 64 lowercase hexadecimal digits")
 FREEZE = Rule(rule="must be none, backbone or a number of groups of layers")
@@ -31,7 +31,7 @@ class NetworkSettings(Settings):
     """The network, its initial weights, and which layers are frozen."""
 
     arch: Architecture  # a torchvision name, timm/NAME, or an alias
-    pretrained: Annotated[str, WEIGHTS]  # none, default (the library's weights) or the path of a file
+    pretrained: Annotated[str, WEIGHTS]  # none, default (the library's), lite0 to lite2 or the path of a file
     pretrained_sha256: Annotated[str, HASH]  # any, or the SHA-256 that the file or default must have
     freeze: Annotated[Freeze, FREEZE]  # none, backbone (all but the classifier), or a number of layer groups
     probe_first: bool  # train the classifier alone, then everything from there; needs pretrained weights

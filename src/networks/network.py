@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from src.ground.rules import NO_WEIGHTS
+from src.ground.weights import NO_WEIGHTS
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 

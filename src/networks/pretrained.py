@@ -13,7 +13,8 @@ from torch import Tensor
 from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import sha256
 from src.ground.names import ALIASES
-from src.ground.rules import ANY_FILE, LIBRARY_WEIGHTS, NO_WEIGHTS
+from src.ground.rules import ANY_FILE
+from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
 from src.networks.network import Input, Network, Normalize
 
 COUNTER = "num_batches_tracked"  # of BatchNorm; missing in older files, and nothing depends on it
@@ -27,15 +28,15 @@ def load_pretrained(
 ) -> None:
     """Load pretrained weights, except a classifier for another number of classes, and print what was loaded.
 
-    `pretrained` is none, default (the library's own weights, downloaded) or the path of a safetensors file or
-    a saved state dict, in the library's layout or as a stage wrote it; the latter also sets mean and std.
-    `wanted_hash` is the SHA-256 that the file, or the tensors of default, must have, or any; the network gets
-    the one that was found. `size` is the height and width in pixels of the pictures to train on. A UserError
-    names `key`, the section of params.yaml.
+    `pretrained` is none, default (the library's own weights, downloaded), a name of FETCHED, or the path of a
+    safetensors file or a saved state dict, in the library's layout or as a stage wrote it; the latter also
+    sets mean and std. `wanted_hash` is the SHA-256 that the file, or the tensors of default, must have, or
+    any; the network gets the one that was found. `size` is the height and width in pixels of the pictures
+    to train on. A UserError names `key`, the section of params.yaml.
     """
     if pretrained == NO_WEIGHTS:
         return
-    key = f"params.yaml: {key}.pretrained"
+    key, wanted_arch = f"params.yaml: {key}.pretrained", "the file's architecture"
     if pretrained == LIBRARY_WEIGHTS:
         source, state = f"the library's weights of {arch}", load_library_state(arch, key)
         network.pretrained = hash_tensors(state)
@@ -43,18 +44,25 @@ def load_pretrained(
         if wanted_hash == ANY_FILE:
             print(f"{key}_sha256: {network.pretrained} (set it to make sure of the same weights later)")
     else:
-        source, path = pretrained, Path(pretrained)
+        source, path = pretrained, find_file(pretrained)
         if not path.is_file():
-            raise UserError(f"{key}: {path}: no such file (set none, default or a path)")
+            raise UserError(f"{key}: {spell_missing(pretrained)}")
         network.pretrained = sha256(path)
+        if pretrained in FETCHED:
+            fetched = FETCHED[pretrained]
+            source, wanted_arch = f"{pretrained}, {fetched.path}", fetched.arch
+            if network.pretrained != fetched.sha256:
+                raise UserError(
+                    f"{key}: {source}: not as make weights wrote it (remove it, then make weights)"
+                )
         check_hash(network.pretrained, wanted_hash, source, key)
         state = load_file_state(path, key)
     source = f"{key}: {source}"
     if any(name.startswith(NORMALIZE) for name in state):
-        fill(network, select_below(NET, state), source)
+        fill(network, select_below(NET, state), source, wanted_arch)
         set_colours(network.normalize, select_below(NORMALIZE, state), source)
     else:
-        fill(network, state, source)
+        fill(network, state, source, wanted_arch)
         warn_of_other_pictures(network.expected, size, key)
 
 
@@ -124,8 +132,10 @@ def set_colours(normalize: Normalize, state: Mapping[str, Tensor], source: str) 
     normalize.load_state_dict(state)
 
 
-def fill(network: Network, state: Mapping[str, Tensor], source: str) -> None:
+def fill(network: Network, state: Mapping[str, Tensor], source: str, wanted_arch: str) -> None:
     """Load every tensor except those of auxiliary classifiers and of a classifier that does not fit.
+
+    A UserError about a state that is another network's names its `source`, and `wanted_arch` as the remedy.
 
     The last weights (C, features) of a new classifier start from 0, as in A. Dosovitskiy et al., ViT, 2020,
     arXiv:2010.11929: random ones, which some families draw large, would first damage the pretrained features.
@@ -147,7 +157,7 @@ def fill(network: Network, state: Mapping[str, Tensor], source: str) -> None:
     if wrong:
         raise UserError(
             f"{source} does not fit the network: {len(wrong)} tensors are missing, unknown or of another "
-            f"shape, first {min(wrong)} (set arch to the file's architecture)"
+            f"shape, first {min(wrong)} (set arch to {wanted_arch})"
         )
     infinite = [name for name, tensor in own.items() if not tensor.isfinite().all()]
     if infinite:

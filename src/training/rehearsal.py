@@ -17,7 +17,8 @@ import torch
 
 from src.ground.errors import UserError
 from src.ground.params import read, read_top
-from src.ground.rules import ANY_FILE, NO_WEIGHTS, WEIGHTS, count_fraction
+from src.ground.rules import ANY_FILE, WEIGHTS, count_fraction
+from src.ground.weights import NO_WEIGHTS
 from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
 from src.networks.checks import check_trace

@@ -14,9 +14,11 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 
 from src.ground.errors import UserError
+from src.ground.weights import FOLDER as PRETRAINED
 
 CLONE = Path(".scratch/ablation")
 EXTERNAL = "data/external"  # knowledge from elsewhere: the only input inside the project that a user writes
+IGNORED = (EXTERNAL, str(PRETRAINED))  # folders of inputs that a clone lacks
 DECISIVE = ("params.yaml", "libraries.yaml", "dvc.yaml", "dvc.lock", "src", "stages", "demos", EXTERNAL)
 
 
@@ -39,7 +41,8 @@ def prepare_clone(commit: str) -> None:
     run_program("dvc", "config", "--local", "cache.dir", cache, cwd=CLONE)
     publish_experiments()
     run_git("reset", "--quiet", "--hard", commit, cwd=CLONE)
-    copy_ignored(EXTERNAL)
+    for folder in IGNORED:
+        copy_ignored(folder)
 
 
 def copy_ignored(folder: str) -> None:

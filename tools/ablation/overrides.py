@@ -20,6 +20,7 @@ from src.ground.files import sha256
 from src.ground.params import flatten, read_params
 from src.ground.rules import ANY_FILE, WEIGHTS
 from src.ground.validating import suggest
+from src.ground.weights import FETCHED
 
 SEED = "seed"
 ROOT = "data.root"
@@ -105,11 +106,14 @@ def pin_pretrained(params: dict[str, Any]) -> list[str]:
     """Overrides that name every pretrained file by an absolute path and by its hash as it is now.
 
     So an experiment is one with these very weights: DVC does not look at the file, but it does at the params.
-    Weights that a stage writes stay as they are: each experiment has its own.
+    A name such as lite0 stands for one hash already. Weights that a stage writes stay as they are: each
+    experiment has its own.
     """
     pins = []
     for key, value in params.items():
-        if not key.endswith(PRETRAINED) or not Path(value).is_file() or WEIGHTS in Path(value).parents:
+        if not key.endswith(PRETRAINED) or value in FETCHED:
+            continue
+        if not Path(value).is_file() or WEIGHTS in Path(value).parents:
             continue
         wanted = key.removesuffix(PRETRAINED) + HASH
         sign = "" if wanted in params else "+"  # of a new key
