@@ -1,0 +1,149 @@
+"""Every number that make init chooses by, in one place, each with where it is from.
+
+A number without a measurement says so. The epochs of a recipe are those for its number of training pictures;
+with n times as many there are 1 / sqrt(n) times as many, halfway between equal epochs and equal steps.
+"""
+
+from dataclasses import dataclass
+
+SIDES = (32, 64, 96, 128, 160, 192, 224)  # pixels; the candidates for the input, 224 is ImageNet's
+PHOTO_SIDE = (
+    64  # pixels; smallest side that pretrained weights are tried at: .78 on clothes (NOTES, "Probing")
+)
+DIGIT = 40  # pixels; grey pictures whose shorter side is at most this are taken for digits and the like
+ENLARGED = 1.15  # of a picture's shorter side: larger inputs would only enlarge it (not measured)
+LONG = 1.5  # ratio of the sides over which a crop would lose more than a third of the picture
+UNEVEN = 3.0  # ratio of the largest class to the smallest over which classes are weighted (not measured)
+SHORE = 0.9  # share of the minutes that is planned, so that the run keeps to them
+EFFORTS = (
+    0.4,
+    0.6,
+    0.8,
+    1.0,
+    1.4,
+    2.0,
+    2.8,
+)  # times the epochs of a recipe; under 1 only if nothing else fits
+FEW = ((64, 8), (256, 16))  # fewer training pictures than -> most pictures a step (not measured)
+MANY = 20_000  # training pictures from which a step takes twice the recipe's (not measured)
+SHARE, TEMPERATURE = (
+    0.7,
+    2.0,
+)  # of distillation: the defaults, .967 against .963 without (facts of the digits)
+CHANCE = 2.0  # times the accuracy of chance that a teacher must reach
+MOST_WORKERS = 8  # processes that augment beside a GPU (not measured)
+MOST_THREADS = 8  # of a network's (not measured)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network, and its size without and with a classifier."""
+
+    arch: str
+    name: str  # of its weights in make weights; empty: trained from nothing
+    body: int  # parameters without the classifier
+    features: int  # of which the classifier has one weight a class, and a bias
+
+    def count(self, classes: int) -> int:
+        """Its parameters with this number of classes."""
+        return self.body + (self.features + 1) * classes
+
+
+LITE0 = Candidate("timm/tf_efficientnet_lite0", "lite0", 3_371_008, 1280)
+LITE1 = Candidate("timm/tf_efficientnet_lite1", "lite1", 4_135_680, 1280)
+LITE2 = Candidate("timm/tf_efficientnet_lite2", "lite2", 4_811_072, 1280)
+RESNET = Candidate("timm/test_resnet", "", 372_688, 96)
+EFFICIENTNET = Candidate("timm/test_efficientnet", "", 99_196, 256)
+MOST = {"small": 4_000_000, "tiny": 1_000_000}  # parameters of the student, by SIZE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained."""
+
+    optimizer: str
+    lr: float
+    weight_decay: float
+    layer_decay: float
+    ema: float
+    epochs: int  # with so many pictures:
+    pictures: int
+    warmup: float  # share of the epochs
+    batch: int  # pictures a step
+    source: str
+
+
+# accuracies on test are those of photos of clothes unless it says otherwise
+TUNED_TEACHER = Recipe(
+    "adam", 0.001, 0.0, 1.0, 0.0, 5, 2500, 0.2, 32, ".884 in 5 epochs at 128 pixels, three seeds"
+)
+TUNED_STUDENT = Recipe(
+    "adam", 0.001, 0.0, 1.0, 0.0, 10, 2500, 0.2, 32, "the teacher's; more epochs, not measured"
+)
+NEW_TEACHER = Recipe(
+    "adam", 0.003, 0.0, 1.0, 0.0, 20, 2500, 0.25, 32, ".765 in 20 epochs at 128 pixels, one seed"
+)
+NEW_STUDENT = Recipe(
+    "adam", 0.003, 0.0, 1.0, 0.0, 30, 2500, 0.25, 32, ".765 in 20 epochs and not done, one seed"
+)
+DIGIT_TEACHER = Recipe("adam", 0.003, 0.0, 1.0, 0.0, 30, 300, 0.3, 50, "the demo's")
+DIGIT_STUDENT = Recipe("adam", 0.003, 0.0, 1.0, 0.0, 20, 300, 0.3, 50, "the demo's")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are augmented."""
+
+    policy: str
+    flip: float
+    min_area: float
+    rotate: float
+    shift: float
+    scale: float
+    train_scale: float  # share of the input size that is trained at
+    source: str
+
+
+PHOTOS = Augmentation(
+    "crop",
+    0.5,
+    0.35,
+    10.0,
+    0.1,
+    0.1,
+    1.0,
+    "usual for photographs (augment.flip 0 if a mirrored one would be of another class)",
+)
+DIGITS = Augmentation("light", 0.0, 0.08, 10.0, 0.1, 0.1, 1.0, "the demo's: signs must not be mirrored")
+
+# what the minutes buy, from the cheapest on: side, teacher; the last one that fits is taken
+PHOTO_STEPS = (
+    (64, LITE0),
+    (96, LITE0),
+    (128, LITE0),
+    (128, LITE2),
+    (160, LITE2),
+    (192, LITE2),
+    (224, LITE2),
+)
+NEW_STEPS = ((64, RESNET), (96, RESNET), (128, RESNET), (160, RESNET))
+DIGIT_STEPS = ((32, RESNET),)
+STUDENTS = {
+    "small": (LITE0, RESNET),
+    "tiny": (RESNET, EFFICIENTNET),
+}  # the first that can be had and is small
+DIGIT_STUDENTS = {"small": (EFFICIENTNET,), "tiny": (EFFICIENTNET,)}
+LESSER = {LITE2: (LITE2, LITE1, LITE0), LITE0: (LITE0, LITE1, LITE2)}  # instead of a teacher without weights
+
+# the stages beside their pictures, in starts of a training (the import of torch and timm); from the demo
+STARTS = {
+    "check_images": 0.2,
+    "train_teacher": 2.0,
+    "dump_knowledge": 1.2,
+    "make_curriculum": 0.2,
+    "train_student": 1.7,
+    "evaluate": 1.6,
+    "export_jit": 2.2,
+}
+DVC = 1.0  # seconds a stage that DVC itself takes
+PACKING = 3e8  # bytes a second that a pack is written and hashed at
