@@ -122,7 +122,7 @@ def train(overrides: list[str], change: Change, keep: Path | None) -> Result:
         job, began = replace(job, data=change(job.data)), time.process_time()
         best = fit(job, NoCurves(), State())
         seconds = time.process_time() - began
-        pictures = read_pictures("test", read(bool, "images.dct_scaling"))
+        pictures = read_pictures("test", read(str, "images.fit"), read(bool, "images.dct_scaling"))
     if keep:
         save_weights(keep, job.network, job.facts(overrides))
     return Result(best.accuracy, find_accuracy(job.network, pictures, read_manifest("test").labels), seconds)

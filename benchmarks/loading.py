@@ -31,6 +31,7 @@ from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
 from src.pictures.checking import Duplicates, check_split
+from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
 from src.pictures.grey import GreyUse
 from src.pictures.ledger import Ledger
@@ -103,7 +104,7 @@ def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
     ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
-    check_split(split, data, (SIDE, SIDE), True, Duplicates(), ledger, GreyUse(None), *paths)
+    check_split(split, data, (SIDE, SIDE), LETTERBOX, True, Duplicates(), ledger, GreyUse(None), *paths)
     return np.load(root / "x.npy", mmap_mode="r")
 
 
@@ -111,7 +112,7 @@ def build_readers(root: Path, split: Source) -> dict[str, tuple[int, Callable[[]
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)
-    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, True, None)
+    files = FilePictures(root, [path for path, _ in split.files], SIDE, SIDE, LETTERBOX, True, None)
     crop = (v2.RandomResizedCrop(SIDE, interpolation=BILINEAR, antialias=True), v2.RandomHorizontalFlip())
     rand_augment = (*crop, v2.RandAugment(interpolation=BILINEAR))
     centre = (v2.Resize(256, interpolation=BILINEAR, antialias=True), v2.CenterCrop(SIDE))

@@ -88,10 +88,11 @@ def train(overrides: Sequence[str], side: int) -> Result:
 
 
 def measure_accuracy(model: nn.Module, split: str, side: int) -> float:
-    """Accuracy in [0, 1] on the pictures of a split, letterboxed to `side` pixels."""
+    """Accuracy in [0, 1] on the pictures of a split, fitted to `side` pixels."""
     manifest = read_manifest(split)
     root, grey_range = Path(read(str, "data.root")), read_grey_range()
-    pictures = FilePictures(root, manifest.paths, side, side, read(bool, "images.dct_scaling"), grey_range)
+    fit, dct_scaling = read(str, "images.fit"), read(bool, "images.dct_scaling")
+    pictures = FilePictures(root, manifest.paths, side, side, fit, dct_scaling, grey_range)
     return find_accuracy(model, pictures, manifest.labels)
 
 

@@ -33,7 +33,7 @@ Change = Callable[[TrainingSet], TrainingSet]
 def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: data) -> float:
     """Accuracy on test, in [0, 1], of a student trained with these overrides, as by `dvc exp run -S`."""
     model, test = train_student(overrides, State(), change), read_manifest("test")
-    pictures = read_pictures("test", read(bool, "images.dct_scaling"))
+    pictures = read_pictures("test", read(str, "images.fit"), read(bool, "images.dct_scaling"))
     return find_accuracy(model, pictures, test.labels)
 
 

@@ -53,7 +53,7 @@ class Unreadable(BadPicture):
 
 
 def load(path):
-    """The network of a file and its facts: classes, height and width, letterbox and picture rules, base."""
+    """The network of a file and its facts: classes, height and width, fit, picture rule, base."""
     extra = {"facts.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.9 and later warn that TorchScript is deprecated
@@ -70,19 +70,53 @@ def classify(network, facts, path):
 def read(path, facts):
     """A picture file as uint8 (3, height, width), RGB, rotated upright by its EXIF orientation."""
     height, width = facts["height"], facts["width"]
-    image = letterbox(decode(Path(path).read_bytes(), facts["pictures"]), height, width)
+    image = fit_picture(decode(Path(path).read_bytes(), facts["pictures"]), height, width, find_fit(facts))
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return pixels.view(height, width, 3).permute(2, 0, 1)
 
 
-def letterbox(image, height, width):
-    """The RGB picture resized to fit and centred on black, as the training pictures were packed."""
-    scale = min(width / image.width, height / image.height)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+def find_fit(facts):
+    """How a picture fills the input: the one of FITS that the facts name and put into words."""
+    for name in FITS:
+        if name in facts:
+            return name
+    raise ValueError(
+        "the network fits pictures by a rule that this script lacks; take the script of its version"
+    )
+
+
+def fit_picture(image, height, width, fit):
+    """The RGB picture resized, its centre on that of the input, as the training pictures were."""
+    columns, rows = FITS[fit](image.width, image.height, width, height)
+    seen = min(columns, width), min(rows, height)
+    left, top = round((columns - seen[0]) / 2), round((rows - seen[1]) / 2)  # what is cut off
+    x = left * image.width / columns, (left + seen[0]) * image.width / columns
+    y = top * image.height / rows, (top + seen[1]) * image.height / rows
+    resized = image.resize(seen, Image.Resampling.BILINEAR, (x[0], y[0], x[1], y[1]))
     canvas = Image.new("RGB", (width, height))
-    corner = (width - size[0]) // 2, (height - size[1]) // 2
-    canvas.paste(image.resize(size, Image.Resampling.BILINEAR), corner)
+    canvas.paste(resized, ((width - seen[0]) // 2, (height - seen[1]) // 2))
     return canvas
+
+
+def letterbox(width, height, into_width, into_height):
+    """The size of a picture that is seen whole."""
+    scale = min(into_width / width, into_height / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def crop(width, height, into_width, into_height):
+    """The size of a picture that leaves nothing of the input empty."""
+    if width * into_height >= height * into_width:
+        return width * into_height // height, into_height
+    return into_width, height * into_width // width
+
+
+def stretch(width, height, into_width, into_height):
+    """The size of a picture that is pulled out of shape."""
+    return into_width, into_height
+
+
+FITS = {"letterbox": letterbox, "crop": crop, "stretch": stretch}
 
 
 def decode(content, rule):

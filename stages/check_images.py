@@ -7,7 +7,7 @@ reads   ${data.root}/${data.train}              <class>/<picture>
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
         data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
-        data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), letterboxed; N = 0 if not packed
+        data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), fitted; N = 0 if not packed
         data/bad_images.csv                      path, reason of each refused file
         data/files.csv                           path, verdict, reason of every file found
         data/models/teachers/classes.json        the same classes, beside every teacher
@@ -68,7 +68,9 @@ def main() -> None:
         ledger = Ledger(file)
         for split in splits:
             size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-            counts[split.name] = check_split(split, data, size, packed, seen, ledger, grey, *paths)
+            counts[split.name] = check_split(
+                split, data, size, images.fit, packed, seen, ledger, grey, *paths
+            )
             print(ledger.count_split(split.name))
     write_refused(BAD, ledger.refused)
     for line in ledger.count_reasons():

@@ -1,6 +1,6 @@
 """Write every teacher's predictions for the training pictures, without augmentation.
 
-params  knowledge, device, threads, cpu_isa, tf32, processes, images.dct_scaling
+params  knowledge, device, threads, cpu_isa, tf32, processes, images.fit, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
@@ -37,9 +37,9 @@ LABELS = Path("data/label.txt")
 
 
 def main() -> None:
-    settings, dct_scaling = read(KnowledgeSettings, "knowledge"), read(bool, "images.dct_scaling")
+    settings, fit = read(KnowledgeSettings, "knowledge"), read(str, "images.fit")
     device = start_machine(read_top(MachineSettings), seed=0)
-    pictures = read_learning_pictures(dct_scaling)
+    pictures = read_learning_pictures(fit, read(bool, "images.dct_scaling"))
     train, val = pictures.train, pictures.val
     train_pictures = resize_pictures(pictures.train_pictures, *pictures.size)
     DISTILL.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def main() -> None:
     for name in settings.teachers:
         weights = TEACHERS / f"{name}.safetensors"
         model, facts = load_model(weights)
-        check_facts(weights, facts, train.classes, pictures.size)
+        check_facts(weights, facts, train.classes, pictures.size, fit)
         model.to(device)
         base, batch_size = BASES[facts.base], choose_batch_size(settings.batch_size, *pictures.size)
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)

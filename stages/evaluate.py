@@ -1,6 +1,7 @@
 """Evaluate the student and every teacher on the test pictures.
 
-params  evaluate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.dct_scaling
+params  evaluate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.fit,
+        images.dct_scaling
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
@@ -67,7 +68,8 @@ def main() -> None:
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     arguments = parser.parse_args()
-    settings, dct_scaling = read(EvaluateSettings, "evaluate"), read(bool, "images.dct_scaling")
+    settings = read(EvaluateSettings, "evaluate")
+    fit, dct_scaling = read(str, "images.fit"), read(bool, "images.dct_scaling")
     teachers = read(tuple[str, ...], "knowledge.teachers")
     device = start_machine(read_top(MachineSettings), seed=0)
     split, outputs = arguments.split, PIPELINE
@@ -77,7 +79,7 @@ def main() -> None:
         folder = SCRATCH / f"{weights[0].stem}-{split}"
         outputs = Outputs(*(folder / path.name for path in PIPELINE))
     models = [
-        Measured(path.stem, measure(path, split, settings.batch_size, dct_scaling, device))
+        Measured(path.stem, measure(path, split, settings.batch_size, fit, dct_scaling, device))
         for path in weights
     ]
     if is_main():

@@ -1,6 +1,6 @@
 """Write the student as TorchScript; it ships only if the classifier demo agrees with it on test pictures.
 
-params  export, data.root, data.min_side, data.max_pixels, threads, cpu_isa
+params  export, data.root, data.min_side, data.max_pixels, images.fit, threads, cpu_isa
 reads   data/models/student.safetensors
         data/manifest/classes.json
         data/manifest/grey_range.json
@@ -37,6 +37,7 @@ METRICS = Path("metrics/export.json")
 
 def main() -> None:
     settings, root = read(ExportSettings, "export"), Path(read(str, "data.root"))
+    fit = read(str, "images.fit")
     threads, cpu_isa = read(int, "threads"), read(str, "cpu_isa")
     device = start_machine(
         MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", tf32=False, processes=1), seed=0
@@ -46,9 +47,9 @@ def main() -> None:
     rule = PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file")
     base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
-    pictures = read_pictures("test", dct_scaling=False)  # decoded in full, as demos/classifier.py does
+    pictures = read_pictures("test", fit, dct_scaling=False)  # decoded in full, as demos/classifier.py does
     check_count(pictures, test, "test")
-    check_facts(STUDENT, facts, test.classes, pictures.shape[1:3])
+    check_facts(STUDENT, facts, test.classes, pictures.shape[1:3], fit)
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     measured = np.concatenate([predict_probs(model, pictures[some], base, size, device) for some in batches])

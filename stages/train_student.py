@@ -1,7 +1,7 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
-params  student, loss, seed, augment, weighting, distill, images.dct_scaling, device, threads, cpu_isa, tf32,
-        processes
+params  student, loss, seed, augment, weighting, distill, images.fit, images.dct_scaling, device, threads,
+        cpu_isa, tf32, processes
 reads   data/distill                         distill_NAME.txt: path, a probability per class
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
@@ -52,7 +52,7 @@ def build_job(machine: MachineSettings) -> Job:
     """The student's training as configured in params.yaml; also sets up device, threads and processes."""
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
-    pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
+    pictures = read_learning_pictures(read(str, "images.fit"), read(bool, "images.dct_scaling"))
     check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")

@@ -1,6 +1,7 @@
 """Train one teacher on the labels.
 
-params  teacher.NAME, teacher_common, device, threads, cpu_isa, tf32, processes, images.dct_scaling
+params  teacher.NAME, teacher_common, device, threads, cpu_isa, tf32, processes, images.fit,
+        images.dct_scaling
 reads   data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
@@ -30,7 +31,8 @@ def main() -> None:
     name = choose_teacher(sys.argv[1:])
     key = f"teacher.{name}"
     settings = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
-    machine, pictures = read_top(MachineSettings), read_learning_pictures(read(bool, "images.dct_scaling"))
+    machine = read_top(MachineSettings)
+    pictures = read_learning_pictures(read(str, "images.fit"), read(bool, "images.dct_scaling"))
     check_pictures(pictures.train.count(), trains=True)
     rehearse(name, pictures, machine)
     device = start_machine(machine, settings.seed)

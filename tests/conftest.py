@@ -177,6 +177,7 @@ def make_job(pack, network=None, loss=None, data=None, **changes):
         settings=chosen,
         device=CPU,
         manifests="",
+        fit="letterbox",
         key="student",
     )
 

@@ -16,7 +16,7 @@ from PIL import Image
 from src.ground.errors import UserError
 from src.pictures import checking, opening
 from src.pictures.decode import decode
-from src.pictures.letterbox import letterbox
+from src.pictures.fitting import fit_picture
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import read_pictures
 from src.pictures.settings import DataSettings
@@ -48,11 +48,13 @@ def test_manifest_and_pack_agree_with_the_files(data):
     check_images.main()
     assert take_snapshot(data) == before
     for split in ("train", "val", "test"):
-        manifest, pack = read_manifest(split), read_pictures(split, False)
+        manifest, pack = read_manifest(split), read_pictures(split, "letterbox", False)
         assert pack.shape == (24, 32, 48, 3) and pack[:].dtype == np.uint8 and len(manifest.paths) == 24
         for path, label, pixels in zip(manifest.paths, manifest.labels, pack[:], strict=True):
             assert path.split("/")[1] == manifest.classes[label]
-            assert np.array_equal(pixels, np.asarray(letterbox(Image.open(data / path), 32, 48)))
+            assert np.array_equal(
+                pixels, np.asarray(fit_picture(Image.open(data / path), 32, 48, "letterbox"))
+            )
     assert json.loads(open("data/models/teachers/classes.json").read()) == ["blue", "green", "red"]
     figures = {"classes": 3, "train": 24, "val": 24, "test": 24, "bad": 0}
     assert json.loads(open("metrics/data.json").read()) == {"data": figures}
@@ -90,7 +92,7 @@ def test_bad_files_can_be_skipped(place, data):
     edit_params(place, data__on_bad="skip")
     check_images.main()
     assert set(read_refused()) == set(reasons)
-    assert len(read_manifest("train").paths) == len(read_pictures("train", False)) == 22
+    assert len(read_manifest("train").paths) == len(read_pictures("train", "letterbox", False)) == 22
 
 
 def misplace(root):
@@ -174,7 +176,7 @@ def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
         "train/green/3.png": "too large: more memory is needed than there is (save it smaller)",
     }
     assert [len(read_manifest(split).paths) for split in ("train", "val", "test")] == [20, 24, 24]
-    assert len(read_pictures("train", False)) == 20 and capfd.readouterr().err == ""
+    assert len(read_pictures("train", "letterbox", False)) == 20 and capfd.readouterr().err == ""
 
 
 def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd):
@@ -195,7 +197,7 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
     settings = replace(read_shipped(DataSettings, "data"), root=str(tmp_path))
-    reason = opening.check_file(settings, None, None, ("junk.jpg", "x")).reason
+    reason = opening.check_file(settings, None, None, "letterbox", ("junk.jpg", "x")).reason
     expected = (
         "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
     )

@@ -102,7 +102,7 @@ def test_the_range_becomes_0_to_255_in_equal_steps(name, grey_range):
     expected = np.floor((RAMP.astype(float) - low) / (high - low + 1) * 256).clip(0, 255)
     for image in (
         decode(content, 8, 10_000).to_rgb(grey_range),
-        decode_sound(content, 8, 8, False, grey_range).image,
+        decode_sound(content, 8, 8, "letterbox", False, grey_range).image,
     ):
         assert image.mode == "RGB" and np.array_equal(np.asarray(image), np.stack([expected] * 3, 2))
 
@@ -347,7 +347,7 @@ UNREADABLE = b"\xde\xad\xbe\xef" * 10
 def test_a_png_with_unreadable_metadata_keeps_its_pixels(content):
     decoded = decode(content, 8, 10**6)
     assert np.array_equal(np.asarray(decoded.image), np.asarray(PICTURE)) and len(decoded.notes) == 1
-    assert decode_sound(content, 9, 9, True, None).image.tobytes() == decoded.image.tobytes()
+    assert decode_sound(content, 9, 9, "letterbox", True, None).image.tobytes() == decoded.image.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,10 @@ def test_a_png_with_unreadable_metadata_keeps_its_pixels(content):
 def test_a_jpeg_with_unreadable_metadata_keeps_its_pixels(content, marker):
     damaged = JPEG[:2] + segment(marker, content) + JPEG[20 if marker == 0xE0 else 2 :]
     assert decode(damaged, 8, 10**6).image.tobytes() == decode(JPEG, 8, 10**6).image.tobytes()
-    assert decode_sound(damaged, 9, 9, False, None).image.tobytes() == decode(JPEG, 8, 10**6).image.tobytes()
+    assert (
+        decode_sound(damaged, 9, 9, "letterbox", False, None).image.tobytes()
+        == decode(JPEG, 8, 10**6).image.tobytes()
+    )
 
 
 @pytest.mark.parametrize("name, before", [("TIFF", b"MM\0*"), ("WEBP", b"MM\0*"), ("AVIF", b"II*\0")])
@@ -389,7 +392,7 @@ def test_other_formats_with_unreadable_metadata_keep_their_pixels(name, before):
         decoded = decode(damaged, 8, 10**6).image
         assert (
             decoded.tobytes() == expected
-            and decode_sound(damaged, 9, 9, True, None).image.tobytes() == expected
+            and decode_sound(damaged, 9, 9, "letterbox", True, None).image.tobytes() == expected
         )
 
 
@@ -434,9 +437,9 @@ def test_a_damaged_file_is_a_bad_picture_or_read_alike_by_the_checks_and_trainin
         except BadPicture as bad:
             assert str(bad).endswith(")") and "\n" not in str(bad), what
             continue
-        part = decode_sound(content, 16, 16, dct_scaling=False, grey_range=None)
+        part = decode_sound(content, 16, 16, "letterbox", dct_scaling=False, grey_range=None)
         assert part.image.tobytes() == checked.to_rgb(None).tobytes(), what
-        decode_sound(content, 16, 16, dct_scaling=True, grey_range=None)
+        decode_sound(content, 16, 16, "letterbox", dct_scaling=True, grey_range=None)
         accepted += 1
     assert count / 20 < accepted < count / 2
 

@@ -10,17 +10,19 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, load_demo
+from conftest import COLOURS, ROOT, edit_params, load_demo
 from PIL import Image
 
 import src.results.export
 from src.ground.errors import LONGEST, UserError
 from src.losses.bases import BASES
-from src.networks.checkpoint import Facts
+from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
 from src.networks.predict import predict_probs
 from src.pictures.decode import FORMATS
 from src.results.export import PictureRule, compare, pick_rows, run_classifier, write_torchscript
+from src.results.measuring import measure
+from stages import check_images, export_jit
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
@@ -160,3 +162,51 @@ def test_the_largest_difference_and_its_picture():
     shipped[2, 0] = np.nan
     difference, row = compare(shipped, measured)
     assert np.isnan(difference) and row == 2 and not difference <= 1.0
+
+
+@pytest.fixture
+def cropped(place, tiny_images, monkeypatch):
+    """Pictures of 40 x 24 pixels, cropped to 32 x 32, and a student that knows it."""
+    edit_params(place, data__root=str(tiny_images), images__fit="crop", export__pictures=9)
+    monkeypatch.setattr(src.results.export, "CLASSIFIER", DEMO)
+    check_images.main()
+    torch.manual_seed(0)
+    model = build_model("timm/test_resnet", 3, "x").eval()
+    colours = (0.5,) * 3, (0.5,) * 3
+    facts = Facts("timm/test_resnet", "softmax", tuple(COLOURS), 32, 32, *colours, "", "", "", "cpu", "crop")
+    save_weights(export_jit.STUDENT, model, facts)
+    return place
+
+
+@pytest.mark.parametrize("pack", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_student_of_cropped_pictures_ships(cropped, pack, capsys):
+    edit_params(cropped, images__pack=pack)
+    check_images.main()
+    export_jit.main()
+    assert "data/export/student.pt: 9 test pictures, largest probability" in capsys.readouterr().out
+    _, facts = load_demo().load("data/export/student.pt")
+    assert (
+        facts["crop"] == "RGB, EXIF orientation applied, Pillow bilinear to cover, centred, the rest cut off"
+    )
+    assert "letterbox" not in facts
+
+
+@pytest.mark.slow
+def test_a_demo_that_fits_pictures_otherwise_does_not_ship(cropped, monkeypatch, tmp_path):
+    """As one would that forgot the crop."""
+    text = DEMO.read_text(encoding="utf-8").replace('"crop": crop', '"crop": stretch')
+    (tmp_path / "forgetful.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(src.results.export, "CLASSIFIER", tmp_path / "forgetful.py")
+    with pytest.raises(UserError, match="student.pt: differs from the model by"):
+        export_jit.main()
+
+
+def test_a_student_of_cropped_pictures_is_not_measured_on_others(cropped):
+    edit_params(cropped, images__fit="stretch")
+    with pytest.raises(
+        UserError,
+        match=r"student.safetensors: trained on pictures fitted by crop, these are by stretch \(set",
+    ):
+        export_jit.main()
+    with pytest.raises(UserError, match="trained on pictures fitted by crop"):
+        measure(export_jit.STUDENT, "test", 8, "letterbox", False, torch.device("cpu"))

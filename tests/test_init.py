@@ -197,7 +197,8 @@ def test_inputs_do_not_enlarge_the_pictures():
 def test_settings_follow_the_facts():
     settings = choose(CLOTHES, LITES, None, WISH).settings()
     assert settings["images.height"] == settings["images.width"] == 224
-    assert settings["student.class_weights"] == "balanced" and settings["augment.flip"] == 0.5
+    assert settings["images.fit"] == "crop" and settings["student.class_weights"] == "balanced"
+    assert settings["augment.flip"] == 0.5
     even = choose(replace(CLOTHES, train={"a": 100, "b": 300}), LITES, None, WISH).settings()
     assert even["teacher_common.class_weights"] == "none" and even["knowledge.min_accuracy"] == 0.5
     digits = choose(DIGITS, LITES, None, WISH).settings()

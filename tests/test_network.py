@@ -4,13 +4,14 @@ import copy
 import json
 import pickle
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import edit_params, make_settings, wrap_network
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -134,6 +135,7 @@ def test_skipping_pixels_first_survives_what_is_done_to_a_layer(change):
 )
 def test_the_other_convolutions_of_few_channels_are_right_as_they_are(inputs, options):
     """The neighbours of the one that oneDNN computes wrongly in the channels-last layout (oneDNN#6035)."""
+    torch.manual_seed(0)
     layer = nn.Conv2d(inputs, 24, **options).to(memory_format=torch.channels_last)
     images = torch.rand(4, inputs, 32, 32)
     assert differ_from_double(layer, copy.deepcopy(layer).double(), images) < 1e-5
@@ -302,6 +304,7 @@ FOREIGN = {
     "mean": (change_facts(mean=[0.5]), "have a wrong mean: "),
     "std": (change_facts(std=[0.0, 1.0, 1.0]), "have a wrong std: "),
     "a number for a hash": (change_facts(data=5), "have a wrong data: 5"),
+    "fit": (change_facts(fit="reflect"), "have a wrong fit: reflect"),
     "no mapping": (lambda facts, state: ([1], state), "are not a mapping"),
     "more classes": (change_facts(classes=[*"abcd"]), "does not fit timm/test_resnet with 4 classes: 2"),
     "other network": (change_facts(arch="timm/test_vit"), "does not fit timm/test_vit with 3 classes"),
@@ -317,6 +320,20 @@ def facts_and_state():
     facts = Facts("timm/test_resnet", "softmax", tuple("abc"), 32, 32, (0.5,) * 3, (1.0,) * 3, "", "", "", "")
     state = build_model("timm/test_resnet", 3, "x").state_dict()
     return asdict(facts), {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def test_a_file_without_a_fit_is_of_letterboxed_pictures(tmp_path, facts_and_state):
+    """As all were before there was another; such files keep their bytes."""
+    values, state = facts_and_state
+    path, network = tmp_path / "w.safetensors", build_model("timm/test_resnet", 3, "x")
+    save_file(state, path, {"dojo": json.dumps({k: v for k, v in values.items() if k != "fit"})})
+    _, facts = load_model(path)
+    assert facts.fit == "letterbox"
+    for fit, named in (("letterbox", False), ("crop", True)):
+        save_weights(path, network, replace(facts, fit=fit))
+        with safe_open(path, "pt") as file:
+            assert ("fit" in json.loads(file.metadata()["dojo"])) == named
+        assert load_model(path)[1].fit == fit
 
 
 @pytest.mark.parametrize("kind", FOREIGN)

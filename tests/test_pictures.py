@@ -13,8 +13,8 @@ from PIL import Image
 from src.ground.errors import UserError
 from src.ground.files import read_json, sha256
 from src.pictures.decode import decode
+from src.pictures.fitting import FITS, fit_picture
 from src.pictures.grey import GREY_RANGE, read_grey_range
-from src.pictures.letterbox import letterbox
 from src.pictures.manifest import pack_path, read_manifest
 from src.pictures.reading import FilePictures, read_learning_pictures, read_pictures, resize_pictures
 from src.pictures.reduced import decode_sound
@@ -46,17 +46,20 @@ def make_exif(orientation):
     return exif
 
 
-def test_files_give_the_bytes_of_the_pack(checked, capsys):
-    packed = {split: np.array(read_pictures(split, False)) for split in ("train", "val")}
+@pytest.mark.parametrize("fit", FITS)
+def test_files_give_the_bytes_of_the_pack(checked, capsys, fit):
+    edit_params(checked, images__fit=fit)
+    check_images.main()
+    packed = {split: np.array(read_pictures(split, fit, False)) for split in ("train", "val")}
     edit_params(checked, images__pack=False)
     check_images.main()
     assert np.load(pack_path("train")).shape == (0, 32, 48, 3)
     for split, pack in packed.items():
-        files = read_pictures(split, False)
+        files = read_pictures(split, fit, False)
         assert isinstance(files, FilePictures) and len(files) == len(pack) and files.shape == pack.shape
         assert np.array_equal(files[:], pack) and np.array_equal(files[3:7], pack[3:7])
         assert np.array_equal(files[[5, 0, 5]], pack[[5, 0, 5]]) and files[20:20].shape == (0, 32, 48, 3)
-    scaled = read_pictures("train", True)[:].astype(int)
+    scaled = read_pictures("train", fit, True)[:].astype(int)
     assert 0 < np.abs(scaled - packed["train"]).mean() < 1
     edit_params(checked, images__pack="auto", images__pack_limit=1e-6)
     check_images.main()
@@ -88,14 +91,14 @@ def test_16_bit_grey_has_the_same_range_in_packs_files_and_all_splits(place, x_r
     edit_params(place, images__grey_range=grey_range, images__pack=True)
     check_images.main()
     assert read_json(GREY_RANGE) == [1000, 1255] and "warning" not in capsys.readouterr().out
-    packed = {split: np.array(read_pictures(split, False)) for split in ("train", "val", "test")}
+    packed = {split: np.array(read_pictures(split, "letterbox", False)) for split in ("train", "val", "test")}
     edit_params(place, images__pack=False)
     check_images.main()
     for split, pack in packed.items():
         paths = [x_rays / path for path in read_manifest(split).paths]
         expected = np.stack([np.asarray(Image.open(path)) for path in paths]).astype(int) - 1000
         assert np.array_equal(pack[..., 1], expected.clip(0, 255)) and len(pack) == 6
-        assert np.array_equal(read_pictures(split, True)[:], pack)
+        assert np.array_equal(read_pictures(split, "letterbox", True)[:], pack)
 
 
 def test_little_use_of_16_bits_is_warned_of(place, x_rays, capsys):
@@ -105,7 +108,7 @@ def test_little_use_of_16_bits_is_warned_of(place, x_rays, capsys):
         "warning: pictures of 16-bit grey (18) have values 1000 to 1255, 0.39 % of the range 0 to 65535 that "
         "becomes 0 to 255 (images.grey_range: set takes train's range; or write [1000, 1255])"
     ) in capsys.readouterr().out
-    assert read_json(GREY_RANGE) == "file" and len(read_pictures("train", False)) == 6
+    assert read_json(GREY_RANGE) == "file" and len(read_pictures("train", "letterbox", False)) == 6
 
 
 @pytest.mark.parametrize("grey_range", ["all", [5], [9, 5], [1, 2, 3], [0, 65536], 7])
@@ -118,7 +121,9 @@ def test_a_wrong_grey_range_is_refused(place, x_rays, grey_range):
 
 
 def test_the_index_consists_of_arrays(tmp_path):
-    files = FilePictures(tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, False, None)
+    files = FilePictures(
+        tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, "letterbox", False, None
+    )
     assert not any(isinstance(value, list) for value in vars(files).values())
     assert files.names.nbytes + files.ends.nbytes < 25 * 1000
 
@@ -128,7 +133,7 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
     check_images.main()
     (tiny_images / "val/red/0.png").unlink()
     (tiny_images / "val/red/1.png").write_text("no picture")
-    pictures = read_pictures("val", False)
+    pictures = read_pictures("val", "letterbox", False)
     for row, why in ((16, "No such file or directory"), (17, "not a picture but text")):
         message = rf"^{tiny_images}/val/red/{row - 16}.png: {why}, but check_images accepted it"
         with pytest.raises(UserError, match=message):
@@ -138,7 +143,7 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
 def test_a_margin_packs_the_training_pictures_larger(checked):
     edit_params(checked, images__pack_margin=0.25)
     check_images.main()
-    train, val = read_pictures("train", False), read_pictures("val", False)
+    train, val = read_pictures("train", "letterbox", False), read_pictures("val", "letterbox", False)
     assert train.shape[1:] == (40, 60, 3) and val.shape[1:] == (32, 48, 3)
     plain = resize_pictures(train, 32, 48)
     assert plain.shape == (25, 32, 48, 3) and resize_pictures(val, 32, 48) is val
@@ -153,9 +158,11 @@ COUNT = int(os.environ.get("PICTURES", 0))
 def test_packed_and_unpacked_reading_agree(count):
     """To the byte, for every format, mode, orientation and size; PICTURES=5000 takes more of them."""
     for what, content in make_pictures(count):
-        packed = letterbox(decode(content, 1, 10**8).to_rgb(None), 32, 48)
-        part = decode_sound(content, 32, 48, dct_scaling=False, grey_range=None)
-        assert letterbox(part.image, 32, 48, part.size, part.box).tobytes() == packed.tobytes(), what
+        for fit in FITS:
+            packed = fit_picture(decode(content, 1, 10**8).to_rgb(None), 32, 48, fit)
+            part = decode_sound(content, 32, 48, fit, dct_scaling=False, grey_range=None)
+            own = fit_picture(part.image, 32, 48, fit, part.size, part.box)
+            assert own.tobytes() == packed.tobytes(), what
 
 
 @pytest.mark.parametrize("width, height", [(90, 60), (60, 90), (64, 64), (90, 20), (200, 88)])
@@ -165,7 +172,7 @@ def test_an_oriented_tiff_is_read_whole_from_its_file(width, height, orientation
     generator = np.random.default_rng(0)
     content = make_picture(generator, "TIFF", "RGB", width, height, orientation)
     upright = (height, width) if orientation > 4 else (width, height)
-    part = decode_sound(content, 32, 32, dct_scaling=True, grey_range=None)
+    part = decode_sound(content, 32, 32, "letterbox", dct_scaling=True, grey_range=None)
     assert part.image.size == part.size == upright and part.box == (0, 0, *upright)
 
 
@@ -177,44 +184,61 @@ def test_a_narrow_jpeg_is_reduced_by_the_factor_that_the_decoder_took(width, hei
     photo, buffer = make_photo(width, height), io.BytesIO()
     photo.save(buffer, "JPEG", quality=95, exif=make_exif(orientation))
     full = decode(buffer.getvalue(), 8, 10**8).to_rgb(None)
-    part = decode_sound(buffer.getvalue(), 224, 224, dct_scaling=True, grey_range=None)
+    part = decode_sound(buffer.getvalue(), 224, 224, "letterbox", dct_scaling=True, grey_range=None)
     factor = next(f for f in (8, 4, 2, 1) if max(width, height) >= f * 2 * 224 or f == 1)
     assert part.size == full.size and part.image.size == tuple(-(-side // factor) for side in full.size)
     assert part.box[2] - part.box[0] == full.width / factor
-    small = np.asarray(letterbox(part.image, 224, 224, part.size, part.box)).astype(int)
-    assert np.abs(small - np.asarray(letterbox(full, 224, 224))).mean() < 0.5
+    small = np.asarray(fit_picture(part.image, 224, 224, "letterbox", part.size, part.box)).astype(int)
+    assert np.abs(small - np.asarray(fit_picture(full, 224, 224, "letterbox"))).mean() < 0.5
+
+
+@pytest.mark.parametrize("width, height", [(400, 300), (300, 400), (1600, 301), (301, 1600), (2000, 1500)])
+@pytest.mark.parametrize("orientation", [1, 8])
+@pytest.mark.parametrize("fit", FITS)
+def test_a_jpeg_keeps_twice_the_pixels_that_the_fit_needs(width, height, orientation, fit):
+    """A crop of a wide picture needs its full height, so that it is reduced less than for a letterbox."""
+    photo, buffer = make_photo(width, height), io.BytesIO()
+    photo.save(buffer, "JPEG", quality=95, exif=make_exif(orientation))
+    full = decode(buffer.getvalue(), 8, 10**8).to_rgb(None)
+    part = decode_sound(buffer.getvalue(), 64, 48, fit, dct_scaling=True, grey_range=None)
+    ratios = 64 / full.height, 48 / full.width
+    scales = {"letterbox": [min(ratios)], "crop": [max(ratios)], "stretch": ratios}[fit]
+    factor = next(f for f in (8, 4, 2, 1) if f * 2 * max(scales) <= 1)
+    assert part.size == full.size and part.image.size == tuple(-(-side // factor) for side in full.size)
+    small = np.asarray(fit_picture(part.image, 64, 48, fit, part.size, part.box)).astype(int)
+    assert np.abs(small - np.asarray(fit_picture(full, 64, 48, fit))).mean() < 0.5
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode):
+@pytest.mark.parametrize("mode, fit", [("RGB", "letterbox"), ("L", "crop"), ("CMYK", "stretch")])
+def test_a_checked_picture_is_decoded_as_by_the_checks(tmp_path, orientation, mode, fit):
     """Equal bytes at full size; nearly equal at half size, 151 x 100, whose last pixels are half covered."""
     path = tmp_path / "x.jpg"
     make_photo(301, 199).convert(mode).save(path, quality=90, exif=make_exif(orientation))
     content = path.read_bytes()
     full = decode(content, 8, 10**8).to_rgb(None)
-    same = decode_sound(content, 64, 48, dct_scaling=False, grey_range=None)
+    same = decode_sound(content, 64, 48, fit, dct_scaling=False, grey_range=None)
     assert (
         same.image.tobytes() == full.tobytes() and same.size == full.size and same.box == (0, 0, *full.size)
     )
-    scaled = decode_sound(content, 64, 48, dct_scaling=True, grey_range=None)
+    scaled = decode_sound(content, 64, 48, fit, dct_scaling=True, grey_range=None)
     assert scaled.size == full.size
-    assert scaled.image.size == tuple(-(-side // 2) for side in full.size)
-    small = np.asarray(letterbox(scaled.image, 64, 48, scaled.size, scaled.box)).astype(int)
-    assert np.abs(small - np.asarray(letterbox(full, 64, 48))).mean() < 0.5
+    assert scaled.image.size == tuple(-(-side // 2) for side in full.size) or fit != "letterbox"
+    small = np.asarray(fit_picture(scaled.image, 64, 48, fit, scaled.size, scaled.box)).astype(int)
+    assert np.abs(small - np.asarray(fit_picture(full, 64, 48, fit))).mean() < 0.5
 
 
-def test_dct_scaling_of_photos_stays_under_half_a_grey_level():
+@pytest.mark.parametrize("fit", FITS)
+def test_dct_scaling_of_photos_stays_under_half_a_grey_level(fit):
     if not PHOTOS.exists():
         pytest.skip(f"{PHOTOS} not found: no real photos")
     means = []
     for path in sorted(PHOTOS.glob("*/*.jpg"))[::15]:
         content = path.read_bytes()
-        part = decode_sound(content, 64, 64, dct_scaling=True, grey_range=None)
-        scaled = np.asarray(letterbox(part.image, 64, 64, part.size, part.box)).astype(int)
-        means.append(
-            np.abs(scaled - np.asarray(letterbox(decode(content, 8, 10**8).to_rgb(None), 64, 64))).mean()
-        )
+        part = decode_sound(content, 48, 48, fit, dct_scaling=True, grey_range=None)
+        scaled = np.asarray(fit_picture(part.image, 48, 48, fit, part.size, part.box)).astype(int)
+        full = fit_picture(decode(content, 8, 10**8).to_rgb(None), 48, 48, fit)
+        means.append(np.abs(scaled - np.asarray(full)).mean())
     assert 0 < np.mean(means) < 0.5
 
 
@@ -285,7 +309,7 @@ def test_a_truncated_pack_is_an_error(written, size):
     pack = written / "data/packed/train.npy"
     pack.write_bytes(pack.read_bytes()[:size])
     with pytest.raises(UserError, match="^data/packed/train.npy: damaged or not a pack"):
-        read_pictures("train", False)
+        read_pictures("train", "letterbox", False)
 
 
 @pytest.mark.parametrize(
@@ -294,14 +318,14 @@ def test_a_truncated_pack_is_an_error(written, size):
 def test_a_pack_of_something_else_is_an_error(written, pixels):
     np.save("data/packed/train.npy", pixels)
     with pytest.raises(UserError, match="^data/packed/train.npy: "):
-        read_pictures("train", False)
+        read_pictures("train", "letterbox", False)
 
 
 def test_a_pack_of_another_number_of_pictures_is_an_error(written):
     """Otherwise labels and pictures are paired wrongly, in silence."""
     for name in ("manifest/val.csv", "packed/val.npy"):
         shutil.copy(written / "data" / name.replace("val", "train"), written / "data" / name)
-    assert len(read_learning_pictures(False).train_pictures) == 2
+    assert len(read_learning_pictures("letterbox", False).train_pictures) == 2
     np.save("data/packed/val.npy", np.zeros((3, 4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="val.npy: 3 pictures, data/manifest/val.csv lists 2"):
-        read_learning_pictures(False)
+        read_learning_pictures("letterbox", False)

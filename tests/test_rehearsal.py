@@ -21,7 +21,7 @@ def pictures(pack, place):
     manifest = Manifest([f"train/{number}.png" for number in range(30)], targets.argmax(axis=1), CLASSES, "")
     edit_params(place, teacher__big__arch="timm/test_resnet", teacher__big__batch_size=10)
     edit_params(place, student__arch="timm/test_resnet", student__batch_size=10)
-    return LearningPictures(manifest, manifest, images, images)
+    return LearningPictures(manifest, manifest, images, images, "letterbox")
 
 
 def catch_refusal(pictures):

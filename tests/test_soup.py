@@ -154,22 +154,26 @@ def test_no_soup_is_better_than_the_best_student(taste):
         ({"classes": ("a", "c")}, "^2: its classes is"),
         ({"height": 64}, "^2: its height is 64, that of 1 is 32"),
         ({"data": "4f"}, "^2: its data is 4f, that of 1 is 2e"),
+        ({"fit": "crop"}, "^2: its fit is crop, that of 1 is letterbox"),
     ],
 )
 def test_students_that_are_not_alike_are_refused(changes, message):
     students = [Student("1", None, FACTS), Student("2", None, dataclasses.replace(FACTS, **changes))]
     with pytest.raises(UserError, match=message):
-        check_students(students, "2e")
+        check_students(students, "2e", "letterbox")
     check_students(
-        [students[0], Student("3", None, dataclasses.replace(FACTS, params="x", device="y"))], "2e"
+        [students[0], Student("3", None, dataclasses.replace(FACTS, params="x", device="y"))],
+        "2e",
+        "letterbox",
     )
 
 
-def test_students_of_other_pictures_are_refused():
+@pytest.mark.parametrize("data, fit", [("other", "letterbox"), ("2e", "crop")])
+def test_students_of_other_pictures_are_refused(data, fit):
     with pytest.raises(
         UserError, match=r"^1: trained on other pictures than those in data/packed \(set data"
     ):
-        check_students([Student("1", None, FACTS)], "other")
+        check_students([Student("1", None, FACTS)], data, fit)
 
 
 @pytest.fixture

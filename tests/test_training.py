@@ -311,7 +311,7 @@ def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, polic
     np.save(pack_path("train"), np.tile(pack[0], (30, 1, 1, 1)))  # 2.8 MB
     data = dataclasses.replace(
         make_training_set(pack, augment=dataclasses.replace(LIGHT, policy=policy)),
-        pictures=read_pictures("train", dct_scaling=False),
+        pictures=read_pictures("train", "letterbox", dct_scaling=False),
         targets=np.tile(pack[1], (1, 1000)),
     )
     views = Views(data.pictures, data.augment, data.seed)

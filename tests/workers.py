@@ -112,7 +112,7 @@ def compute_weights(recipe, device):
     job = Job(
         network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),
         settings=replace(read(StudentSettings, "student"), **values), device=device, key="student",
-        manifests="",
+        manifests="", fit="letterbox",
     )  # fmt: skip
     training = prepare(job)
     losses = train_epoch(training, data.epoch(1), (3, 1), data.transforms(1))

@@ -42,7 +42,7 @@ from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import Facts, load_model, save_weights
 from src.networks.network import BATCH_NORM
 from src.networks.predict import choose_batch_size
-from src.pictures.letterbox import resize
+from src.pictures.fitting import resize
 from src.pictures.reading import LearningPictures, read_learning_pictures
 from src.teaching.labels import LabelTargets, draw_fraction
 from src.training.averaging import read_images
@@ -53,7 +53,7 @@ from tools.ablation.recorded import find_recorded, group_reasons
 from tools.ablation.tables import Row, read_table
 
 SOUP = Path("data/models/soup.safetensors")
-ALIKE = ("arch", "base", "classes", "height", "width", "mean", "std", "data", "pretrained")  # facts of all
+ALIKE = "arch base classes height width fit mean std data pretrained".split()  # facts of all
 CPU = torch.device("cpu")
 
 
@@ -89,8 +89,8 @@ def main() -> None:
     row, recorded = find_experiments(arguments.table, arguments.row, arguments.data, arguments.set)
     start_machine(replace(read_top(MachineSettings), device="cpu", processes=1), seed=0)
     students = [read_student(name, rev) for name, rev in recorded.items()]
-    pictures = read_learning_pictures(read(bool, "images.dct_scaling"))
-    check_students(students, sha256_of([pictures.train.sha256, pictures.val.sha256]))
+    pictures = read_learning_pictures(read(str, "images.fit"), read(bool, "images.dct_scaling"))
+    check_students(students, sha256_of([pictures.train.sha256, pictures.val.sha256]), pictures.fit)
     validation = build_validation(pictures, students[0].facts)
     data = build_plain_data(pictures, row.params["student.fraction"], row.params["student.batch_size"])
     best, soup = cook(students, validation, data)
@@ -143,10 +143,10 @@ def read_student(name: str, rev: str) -> Student:
         return Student(name, *load_model(path))
 
 
-def check_students(students: Sequence[Student], data: str) -> None:
-    """Refuse students whose mean is no network, or whose manifests have another hash than `data`."""
+def check_students(students: Sequence[Student], data: str, fit: str) -> None:
+    """Refuse students whose mean is no network, or whose pictures had another hash or fit than these."""
     first = students[0]
-    if first.facts.data != data:
+    if (first.facts.data, first.facts.fit) != (data, fit):
         raise UserError(
             f"{first.name}: trained on other pictures than those in data/packed (set data and images to "
             "those of the table, then dvc repro check_images)"

@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from src.batches.mixing import MixSettings
 from src.ground.kinds import CountOrZero, Rule, Share, within
 from src.machine.seeding import seed_generators
-from src.pictures.letterbox import resize
+from src.pictures.fitting import resize
 
 CPU = torch.device("cpu")
 BILINEAR = InterpolationMode.BILINEAR

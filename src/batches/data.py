@@ -16,7 +16,7 @@ from src.batches.batch import Batch
 from src.batches.loader import Loader, Views
 from src.batches.mixing import Transforms, no_transforms
 from src.machine.collectives import own_slice
-from src.pictures.letterbox import resize
+from src.pictures.fitting import resize
 from src.pictures.reading import Pictures
 from src.teaching.labels import Targets
 

@@ -20,6 +20,7 @@ from src.ground.names import is_known
 from src.losses.bases import BASES
 from src.networks.libraries import build_model
 from src.networks.network import Network
+from src.pictures.fitting import FITS, LETTERBOX
 
 FACTS = "dojo"
 REMEDY = "give the path of a file that a stage of this version wrote, or run dvc repro"
@@ -40,12 +41,18 @@ class Facts:
     data: str  # SHA-256 of the manifests of the training and validation pictures
     params: str  # SHA-256 of the settings
     device: str  # cpu or the name of the GPU, whatever params.yaml's auto took
+    fit: str = LETTERBOX  # how pictures filled the input; in the file only if it is another than this
 
 
 def save_weights(path: Path, model: nn.Module, facts: Facts) -> None:
     """Write the weights and facts atomically."""
     with open_atomically(path, "wb") as file:
-        file.write(encode(model, {FACTS: json.dumps(asdict(facts), sort_keys=True)}))
+        file.write(encode(model, {FACTS: json.dumps(list_facts(facts), sort_keys=True)}))
+
+
+def list_facts(facts: Facts) -> dict[str, Any]:
+    """The facts that a file needs to hold."""
+    return {name: value for name, value in asdict(facts).items() if (name, value) != ("fit", LETTERBOX)}
 
 
 def encode(model: nn.Module, header: dict[str, str]) -> bytes:
@@ -81,8 +88,8 @@ def load_model(path: Path) -> tuple[Network, Facts]:
     return rebuild(facts.arch, len(facts.classes), state, str(path)), facts
 
 
-def check_facts(path: Path, facts: Facts, classes: Sequence[str], size: tuple[int, int]) -> None:
-    """Refuse weights of other classes than the data's (C,), or trained at another height and width."""
+def check_facts(path: Path, facts: Facts, classes: Sequence[str], size: tuple[int, int], fit: str) -> None:
+    """Refuse weights of other classes than the data's (C,), another height and width, or another fit."""
     if facts.classes != tuple(classes):
         difference = spell_difference(facts.classes, classes)
         raise UserError(f"{path}: trained on {difference} (use the data of its training)")
@@ -90,6 +97,10 @@ def check_facts(path: Path, facts: Facts, classes: Sequence[str], size: tuple[in
         own, packed = f"{facts.height} x {facts.width}", f"{size[0]} x {size[1]}"
         raise UserError(
             f"{path}: trained at {own} pixels, the pictures are packed at {packed} (set images to {own})"
+        )
+    if facts.fit != fit:
+        raise UserError(
+            f"{path}: trained on pictures fitted by {facts.fit}, these are by {fit} (set images.fit)"
         )
 
 
@@ -125,8 +136,8 @@ def find_problem(values: Any) -> str | None:
     names = {field.name for field in fields(Facts)}
     if not isinstance(values, dict):
         return "are not a mapping"
-    if names - values.keys():
-        return f"lack {min(names - values.keys())}"
+    if missing := names - values.keys() - {"fit"}:
+        return f"lack {min(missing)}"
     if values.keys() - names:
         return f"have an unknown {shorten(min(values.keys() - names), 50)!r}"
     classes, mean, std = values["classes"], values["mean"], values["std"]
@@ -140,6 +151,7 @@ def find_problem(values: Any) -> str | None:
         "mean": is_colour(mean),
         "std": is_colour(std) and min(std) > 0,
         **{key: isinstance(values[key], str) for key in ("pretrained", "data", "params", "device")},
+        "fit": values.get("fit", LETTERBOX) in FITS,
     }
     wrong = next((name for name, holds in sound.items() if not holds), None)
     return wrong and f"have a wrong {wrong}: {shorten(values[wrong], 50)}"

@@ -1,4 +1,4 @@
-"""Open every picture once, on all cores: hash, letterbox and pack it, or record why it is refused."""
+"""Open every picture once, on all cores: hash, fit and pack it, or record why it is refused."""
 
 import math
 from collections import Counter
@@ -65,6 +65,7 @@ def check_split(
     split: Source,
     data: DataSettings,
     size: tuple[int, int],
+    fit: str,
     packed: bool,
     seen: Duplicates,
     ledger: Ledger,
@@ -72,16 +73,17 @@ def check_split(
     manifest: Path,
     pack: Path,
 ) -> Counter[str]:
-    """Write a split's manifest and its pack of pictures of `size` (height, width), empty if not `packed`.
+    """Write a split's manifest and its pack, empty if not `packed`, of pictures of `size` (height, width).
 
-    Every file is entered into the ledger. Returns the number of pictures per class.
+    `fit` says how they are brought to it. Every file is entered into the ledger. Returns the number of
+    pictures per class.
     """
     counts: Counter[str] = Counter()
     for path, reason in split.passed:
         ledger.add(path, PASSED, reason)
     with open_atomically(manifest) as manifest_file, open_atomically(pack, "wb") as pack_file:
         rows, pictures = start_manifest(manifest_file), PackWriter(pack_file, *size)
-        results = check_files(split.files, data, grey.range, size if packed else None)
+        results = check_files(split.files, data, grey.range, size if packed else None, fit)
         progress = tqdm(results, split.name, len(split.files), disable=None)
         for file, checked in zip(split.files, progress, strict=True):
             path, name = file
@@ -101,9 +103,13 @@ def check_split(
 
 
 def check_files(
-    files: list[tuple[str, str]], data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None
+    files: list[tuple[str, str]],
+    data: DataSettings,
+    grey_range: GreyRange,
+    size: tuple[int, int] | None,
+    fit: str,
 ) -> Iterator[Checked]:
     """The result for each file (path, class), in their order; uses one process per core."""
     picture = 3 * math.prod(size) if size else 1
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
-    return map_in_processes(partial(check_file, data, grey_range, size), files, chunk, refuse_lost)
+    return map_in_processes(partial(check_file, data, grey_range, size, fit), files, chunk, refuse_lost)

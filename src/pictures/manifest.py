@@ -1,8 +1,8 @@
 """The format of manifests and packs: one type, one reader, one writer.
 
 A manifest is CSV `path,class,hash`, one row per accepted picture, paths relative to the data root. A pack is
-an .npy array of the same pictures, letterboxed: uint8 (N, H, W, 3), RGB. N pictures, C classes, H height, W
-width in pixels.
+an .npy array of the same pictures, fitted to one size: uint8 (N, H, W, 3), RGB. N pictures, C classes, H
+height, W width in pixels.
 """
 
 import hashlib

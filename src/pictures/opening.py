@@ -1,4 +1,4 @@
-"""One file of any kind: opened, decoded, hashed and letterboxed, or the reason why it is refused."""
+"""One file of any kind: opened, decoded, hashed and fitted, or the reason why it is refused."""
 
 import os
 from dataclasses import dataclass, replace
@@ -9,8 +9,8 @@ from PIL import Image
 from src.ground.errors import shorten
 from src.machine.stderr import catch_stderr
 from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
+from src.pictures.fitting import fit_picture
 from src.pictures.grey import GreyRange, Values
-from src.pictures.letterbox import letterbox
 from src.pictures.settings import DataSettings
 
 BYTES_PER_PIXEL, METADATA = 16, 2**28  # together the most bytes that an accepted picture's file can have
@@ -21,8 +21,8 @@ HEAD = 4096  # bytes from which a file's format is known
 class Checked:
     """The result for one file: pixels and hash, or the reason for refusal."""
 
-    pixels: bytes  # H x W x 3, letterboxed; empty if refused or not requested
-    hash: str  # of the picture before letterboxing
+    pixels: bytes  # H x W x 3, fitted; empty if refused or not requested
+    hash: str  # of the picture before it is fitted
     reason: str  # empty if the picture is intact
     notes: tuple[str, ...] = ()  # what is odd about an intact picture
     values: Values | None = None  # of 16-bit grey
@@ -38,24 +38,26 @@ def refuse_lost(file: tuple[str, str], why: str) -> Checked:
 
 
 def check_file(
-    data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None, file: tuple[str, str]
+    data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None, fit: str, file: tuple[str, str]
 ) -> Checked:
-    """Read, verify, decode and hash a file (path, class); letterbox it to `size` (height, width) if given.
+    """Read, verify, decode and hash a file (path, class); fit it to `size` (height, width) if given.
 
     Nothing that a file contains raises an error here. What libraries print on it becomes part of the result.
     """
     with catch_stderr() as said:
-        checked = open_file(Path(data.root, file[0]), data, grey_range, size)
+        checked = open_file(Path(data.root, file[0]), data, grey_range, size, fit)
     warnings = (f"decoder's warning: {line[:200]}" for line in said[:1])
     return replace(checked, notes=(*checked.notes, *warnings))
 
 
-def open_file(path: Path, data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None) -> Checked:
+def open_file(
+    path: Path, data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None, fit: str
+) -> Checked:
     """The result for the file at `path`."""
     try:
         content = read_bytes(path, data.max_pixels)
         decoded = decode(content, data.min_side, data.max_pixels)
-        pixels = letterbox(decoded.to_rgb(grey_range), *size).tobytes() if size else b""
+        pixels = fit_picture(decoded.to_rgb(grey_range), *size, fit).tobytes() if size else b""
         return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, decoded.find_values())
     except BadPicture as bad:
         return refuse(str(bad))

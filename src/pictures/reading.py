@@ -13,8 +13,8 @@ from src.ground.errors import UserError
 from src.ground.params import read
 from src.machine.cores import count_cores
 from src.pictures.decode import BadPicture
+from src.pictures.fitting import fit_picture, resize
 from src.pictures.grey import GreyRange, read_grey_range
-from src.pictures.letterbox import letterbox, resize
 from src.pictures.manifest import REMEDY, Manifest, manifest_path, pack_path, read_manifest
 from src.pictures.reduced import decode_sound
 
@@ -47,7 +47,7 @@ class Pack:
 
 
 class FilePictures:
-    """Behaves like a pack, uint8 (N, H, W, 3), but decodes and letterboxes pictures on access.
+    """Behaves like a pack, uint8 (N, H, W, 3), but decodes and fits pictures on access.
 
     The paths are in one array, not a list of objects: counting references to a million paths would copy their
     memory in every worker.
@@ -59,11 +59,12 @@ class FilePictures:
         paths: list[str],
         height: int,
         width: int,
+        fit: str,
         dct_scaling: bool,
         grey_range: GreyRange,
     ):
         self.root, self.shape = root, (len(paths), height, width, 3)
-        self.dct_scaling, self.grey_range = dct_scaling, grey_range
+        self.fit, self.dct_scaling, self.grey_range = fit, dct_scaling, grey_range
         names = [path.encode() for path in paths]
         self.names = np.frombuffer(b"".join(names), np.uint8)
         self.ends = np.cumsum([len(name) for name in names])
@@ -86,14 +87,15 @@ class FilePictures:
         path = self.root / self.names[start : self.ends[number]].tobytes().decode()
         _, height, width, _ = self.shape
         try:
-            part = decode_sound(path.read_bytes(), height, width, self.dct_scaling, self.grey_range)
+            content = path.read_bytes()
+            part = decode_sound(content, height, width, self.fit, self.dct_scaling, self.grey_range)
         except (BadPicture, OSError) as error:
             why = getattr(error, "strerror", None) or str(error).partition(" (")[0]
             raise UserError(f"{path}: {why}, but check_images accepted it (run dvc repro)") from None
-        return np.asarray(letterbox(part.image, height, width, part.size, part.box))
+        return np.asarray(fit_picture(part.image, height, width, self.fit, part.size, part.box))
 
 
-def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
+def read_pictures(split: str, fit: str, dct_scaling: bool) -> "Pictures":
     """The pictures of train, val or test: uint8 (N, H, W, 3), or an object that behaves like it.
 
     Their location, data.root, is not a param of the stages that call this: it has no effect on results, and
@@ -104,7 +106,7 @@ def read_pictures(split: str, dct_scaling: bool) -> "Pictures":
         return pack
     _, height, width, _ = pack.shape
     root, paths = Path(read(str, "data.root")), read_manifest(split).paths
-    return FilePictures(root, paths, height, width, dct_scaling, read_grey_range())
+    return FilePictures(root, paths, height, width, fit, dct_scaling, read_grey_range())
 
 
 def check_count(pictures: "Pictures", manifest: Manifest, split: str) -> None:
@@ -122,6 +124,7 @@ class LearningPictures:
     val: Manifest
     train_pictures: "Pictures"  # uint8 (N, h, w, 3), larger than val's if packed with a margin
     val_pictures: "Pictures"  # uint8 (N, H, W, 3)
+    fit: str  # how they fill the input
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,13 +133,14 @@ class LearningPictures:
         return height, width
 
 
-def read_learning_pictures(dct_scaling: bool) -> LearningPictures:
+def read_learning_pictures(fit: str, dct_scaling: bool) -> LearningPictures:
     """The pictures of train and val, read with `read_pictures`."""
     learning = LearningPictures(
         read_manifest("train"),
         read_manifest("val"),
-        read_pictures("train", dct_scaling),
-        read_pictures("val", dct_scaling),
+        read_pictures("train", fit, dct_scaling),
+        read_pictures("val", fit, dct_scaling),
+        fit,
     )
     check_count(learning.train_pictures, learning.train, "train")
     check_count(learning.val_pictures, learning.val, "val")

@@ -21,8 +21,8 @@ from src.pictures.decode import (
     trim_tiff,
     turn,
 )
+from src.pictures.fitting import FITS
 from src.pictures.grey import GreyRange, read_unscaled, to_8_bits
-from src.pictures.letterbox import fit_box
 from src.pictures.remarks import describe_error
 
 REDUCED = 2  # a smaller JPEG must keep this many times the pixels needed, in each direction
@@ -31,29 +31,32 @@ FROM_RIGHT, FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # those that move the firs
 
 
 class Part(NamedTuple):
-    """A picture decoded at reduced size, in the form that `letterbox` takes."""
+    """A picture decoded at reduced size, in the form that `fit_picture` takes."""
 
     image: Image.Image  # RGB, upright
     size: tuple[int, int]  # width and height at full size
     box: tuple[float, float, float, float]  # region of `image` that it covers: left, top, right, bottom
 
 
-def decode_sound(content: bytes, height: int, width: int, dct_scaling: bool, grey_range: GreyRange) -> Part:
+def decode_sound(
+    content: bytes, height: int, width: int, fit: str, dct_scaling: bool, grey_range: GreyRange
+) -> Part:
     """A picture that `decode` has accepted, decoded without its checks, as RGB.
 
     With `dct_scaling`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves, in each direction, at
-    least REDUCED times the pixels that a letterbox of `height` x `width` needs. After letterboxing, photos
-    then differ from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
+    least REDUCED times the pixels that `fit` needs for `height` x `width`. Once fitted, photos then differ
+    from fully decoded ones by less than 1/2 grey level of 255, averaged over the pixels.
     """
     content = trim_tiff(content)
-    reduced = partial(decode_reduced, into=(width, height) if dct_scaling else None, grey_range=grey_range)
+    into = (width, height) if dct_scaling else None
+    reduced = partial(decode_reduced, into=into, fit=fit, grey_range=grey_range)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return read_tolerantly(content, reduced)[0]
 
 
-def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: GreyRange) -> Part:
-    """The picture without checks, JPEGs reduced as a letterbox of width and height `into` allows."""
+def decode_reduced(content: bytes, into: tuple[int, int] | None, fit: str, grey_range: GreyRange) -> Part:
+    """The picture without checks, JPEGs reduced as far as `fit` to width and height `into` allows."""
     image = open_header(content)
     size, box = image.size, None
     try:
@@ -61,7 +64,7 @@ def decode_reduced(content: bytes, into: tuple[int, int] | None, grey_range: Gre
         if into and image.format in JPEGS:
             orientation, _ = find_orientation(image)
             wanted = into[::-1] if orientation in TURNED else into
-            _, _, least_width, least_height = fit_box(*size, *wanted)
+            least_width, least_height = FITS[fit].resize(*size, *wanted)
             drafted = image.draft(None, (REDUCED * least_width, REDUCED * least_height))
             box = drafted[1] if drafted else None
         upright = simplify(load(image), full)

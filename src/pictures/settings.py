@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from src.ground.kinds import Count, Factor, Pixels, Rule, Seed, within
 from src.ground.params import Settings
+from src.pictures.fitting import FITS
 from src.pictures.grey import GreySetting
 
 FOLDER = Rule(minLength=1, rule="must be the folder that contains train, val and test")
@@ -55,7 +56,8 @@ class ImageSettings(Settings):
 
     height: Pixels  # of every network's input, in pixels
     width: Pixels  # of every network's input, in pixels
-    pack: Literal["auto", True, False]  # whether letterboxed pictures are stored, one file per split
+    fit: Annotated[str, Rule(enum=list(FITS))]  # how a picture of another shape fills the input
+    pack: Literal["auto", True, False]  # whether fitted pictures are stored, one file per split
     pack_limit: Factor  # GiB; auto packs if all packs together take at most this
     pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
     dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size

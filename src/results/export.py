@@ -28,7 +28,7 @@ from src.ground.params import Settings
 from src.losses.bases import Base
 from src.networks.checkpoint import Facts
 from src.networks.network import Network
-from src.pictures.letterbox import RULE
+from src.pictures.fitting import FITS
 
 CLASSIFIER = Path("demos/classifier.py")
 
@@ -69,14 +69,15 @@ Deployed.__module__ = "src.export"  # is written into the file: moving the class
 def write_torchscript(path: Path, model: Network, base: Base, facts: Facts, rule: PictureRule) -> None:
     """Trace and freeze the model into a TorchScript file that also contains `facts.json`.
 
-    facts.json: classes in the order of the probabilities, height and width of the input in pixels, the
-    letterbox rule, the picture rule, how logits become probabilities (softmax or bce), and the architecture.
+    facts.json: classes in the order of the probabilities, height and width of the input in pixels, how a
+    picture fills it (by the name of the fit, the rule in words), the picture rule, how logits become
+    probabilities (softmax or bce), and the architecture.
     """
     about = {
         "classes": facts.classes,
         "height": facts.height,
         "width": facts.width,
-        "letterbox": RULE,
+        facts.fit: FITS[facts.fit].rule,
         "pictures": asdict(rule),
         "base": facts.base,
         "arch": facts.arch,

@@ -24,19 +24,20 @@ class EvaluateSettings(Settings):
 
 
 def measure(
-    weights: Path, split: str, batch_size: int | str, dct_scaling: bool, device: torch.device
+    weights: Path, split: str, batch_size: int | str, fit: str, dct_scaling: bool, device: torch.device
 ) -> Predictions:
     """The probabilities that a network predicts for the pictures of train, val or test.
 
-    A UserError if it was trained on other classes, or at another size; train's pictures may be packed larger.
+    A UserError if it was trained on other classes, at another size or on pictures fitted otherwise; train's
+    may be packed larger.
     """
     model, facts = load_model(weights)
-    manifest, pictures = read_manifest(split), read_pictures(split, dct_scaling)
+    manifest, pictures = read_manifest(split), read_pictures(split, fit, dct_scaling)
     check_count(pictures, manifest, split)
     if split == "train":
         pictures = resize_pictures(pictures, facts.height, facts.width)
     _, height, width, _ = pictures.shape
-    check_facts(weights, facts, manifest.classes, (height, width))
+    check_facts(weights, facts, manifest.classes, (height, width), fit)
     at_once = choose_batch_size(batch_size, height, width)
     probs = predict_probs(model.to(device), pictures, BASES[facts.base], at_once, device)
     return Predictions(manifest.classes, manifest.labels, round_digits(probs))

@@ -77,6 +77,7 @@ def assemble(
         settings=settings,
         device=device,
         manifests=sha256_of([pictures.train.sha256, pictures.val.sha256]),
+        fit=pictures.fit,
         key=key,
     )
 

@@ -31,6 +31,7 @@ class Job:
     settings: TrainingSettings
     device: torch.device
     manifests: str  # SHA-256 of those of train and val, as they were read
+    fit: str  # how the pictures fill the input
     key: str  # the section of params.yaml, for messages
     head: nn.Module | None = None  # its classifier, if that is trained alone on features as data
 
@@ -55,4 +56,5 @@ class Job:
             data=self.manifests,
             params=sha256_of(params),
             device=describe_device(self.device),
+            fit=self.fit,
         )

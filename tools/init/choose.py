@@ -205,7 +205,7 @@ def choose_pictures(facts: Facts, plan: Plan, costs: Costs | None, wish: Wish) -
     size = {"images.height": plan.side, "images.width": plan.side}
     yield Choice(size, f"input {plan.side} x {plan.side}", explain_side(facts, costs, wish))
     fit, why = choose_fit(facts)
-    # FIT yield Choice({"images.fit": fit}, f"fit {fit}", why)
+    yield Choice({"images.fit": fit}, f"fit {fit}", why)
     if facts.deep:
         yield Choice(
             {"images.grey_range": "set"}, "grey range set", "16-bit grey: its values become 0 to 255"

@@ -1,4 +1,4 @@
-"""The letterbox keeps the aspect ratio, fills the input, and equals the demo's byte for byte."""
+"""Letterbox, crop, stretch: by hand, beside torchvision and Pillow, and the demo's byte for byte."""
 
 import io
 import os
@@ -9,9 +9,10 @@ import pytest
 from conftest import load_demo
 from odd_pictures import EACH_KIND, encode, make_mutations, make_pictures
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
 from src.pictures.decode import FORMATS, BadPicture, decode
-from src.pictures.letterbox import fit_box, letterbox
+from src.pictures.fitting import FITS, centre, fit_picture
 
 DEMO = load_demo()
 RULE = {"formats": FORMATS, "min_side": 8, "max_pixels": 2_000_000, "grey_range": "file"}
@@ -25,23 +26,93 @@ RULE = {"formats": FORMATS, "min_side": 8, "max_pixels": 2_000_000, "grey_range"
         ((100, 50), (225, 225), (0, 56, 225, 112)),
         ((1000, 1), (32, 32), (0, 15, 32, 1)),
         ((8, 8), (32, 48), (0, 8, 32, 32)),
+        ((1, 1), (32, 48), (0, 8, 32, 32)),
     ],
 )
-def test_box_by_hand(size, into, box):
-    assert fit_box(*size, *into) == box
-
-
-@pytest.mark.parametrize("size", [(1, 1), (7, 5), (33, 31), (224, 225), (500, 20)])
-@pytest.mark.parametrize("height, width", [(32, 32), (225, 225), (31, 64)])
-def test_output_has_the_requested_size_and_black_borders(size, height, width):
-    image = letterbox(Image.new("RGB", size, "white"), height, width)
-    left, top, box_width, box_height = fit_box(*size, width, height)
-    expected = np.zeros((height, width, 3), np.uint8)
-    expected[top : top + box_height, left : left + box_width] = 255
+def test_a_letterbox_by_hand(size, into, box):
+    """Where the picture is: left, top, width and height; all else is black."""
+    left, top, width, height = box
+    expected = np.zeros((into[1], into[0], 3), np.uint8)
+    expected[top : top + height, left : left + width] = 255
+    image = fit_picture(Image.new("RGB", size, "white"), into[1], into[0], "letterbox")
     assert np.array_equal(np.asarray(image), expected)
 
 
-SIZES = [(64, 64), (63, 41), (40, 200), (201, 37), (3, 3), (1, 90), (1500, 1001), (32, 31)]
+@pytest.mark.parametrize(
+    "size, into, resized, first",
+    [
+        ((200, 100), (50, 50), (100, 50), (25, 0)),
+        ((100, 200), (50, 50), (50, 100), (0, 25)),
+        ((120, 120), (96, 32), (96, 96), (0, 32)),
+        ((100, 50), (63, 63), (126, 63), (32, 0)),  # half of 63 is 31.5: to the even number
+        ((100, 75), (50, 50), (66, 50), (8, 0)),  # 66.7 is rounded down
+        ((50, 200), (100, 100), (100, 400), (0, 150)),
+        ((1, 90), (32, 32), (32, 2880), (0, 1424)),
+    ],
+)
+def test_a_crop_by_hand(size, into, resized, first):
+    """Red is a pixel's column, green its row: so a pixel of the crop says where it is from."""
+    columns, rows = np.arange(size[0]), np.arange(size[1])
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = columns, rows[:, None]
+    assert FITS["crop"].resize(*size, *into) == resized
+    cropped = np.asarray(fit_picture(Image.fromarray(pixels), into[1], into[0], "crop")).astype(float)
+    for axis, found in enumerate((cropped[into[1] // 2, :, 0], cropped[:, into[0] // 2, 1])):
+        scale = size[axis] / resized[axis]
+        expected = (np.arange(into[axis]) + first[axis] + 0.5) * scale - 0.5
+        inner = (expected > scale) & (expected < size[axis] - 1 - scale)  # at the picture's edge it bends
+        assert np.abs(found - expected)[inner].max(initial=0) <= 0.6
+
+
+def test_the_centre_by_hand():
+    assert [centre(length, 10) for length in (1, 9, 10, 11, 13, 40)] == [
+        (0, 1, 4), (0, 9, 0), (0, 10, 0), (0, 10, 0), (2, 10, 0), (15, 10, 0),
+    ]  # fmt: skip
+
+
+def draw_noise(size):
+    pixels = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+SIZES = [(64, 64), (63, 41), (40, 200), (201, 37), (3, 3), (1, 90), (90, 1), (1, 1), (1500, 1001), (32, 31)]
+
+
+@pytest.mark.parametrize("side", [8, 32, 63, 224])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_crop_is_that_of_torchvision(size, side):
+    """The usual transform of evaluation, without a margin; rounding alone differs, by one grey level."""
+    bilinear = InterpolationMode.BILINEAR
+    usual = v2.Compose([v2.Resize(side, interpolation=bilinear, antialias=True), v2.CenterCrop(side)])
+    image = draw_noise(size)
+    ours = np.asarray(fit_picture(image, side, side, "crop")).astype(int)
+    assert np.abs(ours - np.asarray(usual(image))).max() <= 1
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (33, 47), (224, 8)])
+@pytest.mark.parametrize("size", SIZES)
+def test_stretching_is_pillows_resize(size, height, width):
+    image = draw_noise(size)
+    usual = image.resize((width, height), Image.Resampling.BILINEAR)
+    assert fit_picture(image, height, width, "stretch").tobytes() == usual.tobytes()
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_pictures_of_the_inputs_shape_are_only_resized(fit):
+    """And so are the same in all three."""
+    image = draw_noise((90, 60))
+    assert fit_picture(image, 60, 90, fit).tobytes() == image.tobytes()
+    usual = image.resize((30, 20), Image.Resampling.BILINEAR)
+    assert fit_picture(image, 20, 30, fit).tobytes() == usual.tobytes()
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (200_000, 8), (8, 200_000), (500, 20)])
+@pytest.mark.parametrize("height, width", [(32, 32), (4096, 8), (8, 4096)])
+def test_crop_and_stretch_fill_the_input_whatever_the_shape(size, height, width, fit):
+    """In memory of the input's size: resized to cover it, the third would have 100 million columns."""
+    image = fit_picture(Image.new("RGB", size, "white"), height, width, fit)
+    assert image.size == (width, height) and image.getextrema() == ((255, 255),) * 3
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (33, 47), (224, 225)])
@@ -57,10 +128,18 @@ def test_demo_reads_pictures_as_the_pack_does(tmp_path, size, height, width):
     Image.fromarray(pixels[..., :3]).convert("P").save(tmp_path / "c.gif")
     grey.save(tmp_path / "d.png")
     for path in sorted(tmp_path.iterdir()):
-        packed = np.asarray(letterbox(decode(path.read_bytes(), 1, 10**8).to_rgb(None), height, width))
-        facts = {"height": height, "width": width, "pictures": RULE | {"min_side": 1}}
-        shown = demo.read(path, facts).permute(1, 2, 0).numpy()
-        assert np.array_equal(shown, packed), path.name
+        whole = decode(path.read_bytes(), 1, 10**8).to_rgb(None)
+        for fit in FITS:
+            facts = {"height": height, "width": width, "pictures": RULE | {"min_side": 1}, fit: "in words"}
+            shown = demo.read(path, facts).permute(1, 2, 0).numpy()
+            assert np.array_equal(shown, fit_picture(whole, height, width, fit)), (path.name, fit)
+
+
+def test_demo_refuses_a_fit_that_it_does_not_know(tmp_path):
+    draw_noise((40, 30)).save(tmp_path / "a.png")
+    facts = {"height": 32, "width": 32, "pictures": RULE, "reflect": "in words"}
+    with pytest.raises(ValueError, match="fits pictures by a rule that this script lacks; take the script"):
+        DEMO.read(tmp_path / "a.png", facts)
 
 
 def judge(content, grey_range=None):
