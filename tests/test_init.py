@@ -400,17 +400,25 @@ def test_weights_are_fetched_or_else_the_librarys(place, monkeypatch, capsys):
     assert list_pretrained() == [recipes.LITE0, recipes.LITE2]
 
 
-def test_times_are_those_of_the_work(quick):
-    """Two networks of very different size; all are positive, and a warm-up does not count."""
+def test_the_fastest_round_counts_and_the_first_does_not(monkeypatch):
+    """Rounds of 9 (warming up), 3, 1 and 5 seconds: 1, of a batch."""
+    clock = iter([0.0, 3.0, 10.0, 11.0, 20.0, 25.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     calls = []
-    assert 0 < timing.time_rounds(lambda: calls.append(1)) < 0.1 and len(calls) == 1 + timing.MOST
-    assert timing.choose_sides(32) == [32] and timing.choose_sides(96) == [32, 64, 128]
-    assert timing.choose_sides(224) == [32, 64, 128, 224]
+    assert timing.time_rounds(lambda: calls.append(1)) == 1 / timing.BATCH and len(calls) == 1 + 3
+
+
+def test_sides_are_measured_around_the_inputs():
+    assert timing.choose_sides(32, 32) == [32] and timing.choose_sides(64, 64) == [64]
+    assert timing.choose_sides(64, 96) == [64, 128] and timing.choose_sides(96, 128) == [64, 128]
+    assert timing.choose_sides(64, 224) == [64, 128, 224]
 
 
 @pytest.mark.slow
-def test_init_and_repro_on_class_folders(tmp_path):
-    """What a new user does, on tiny pictures in a fresh clone."""
+def test_init_and_repro_on_class_folders(tmp_path, monkeypatch):
+    """What a new user does, on tiny pictures in a fresh clone, without PyPI and the library's server."""
+    for name in ("PIP_INDEX_URL", "HF_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     pictures = draw_tiny_images(tmp_path / "pictures", 20, splits=("all",)) / "all"
     project = Project(tmp_path / "dojo", pictures)
     shutil.copy(ROOT / "params.yaml", project.folder)

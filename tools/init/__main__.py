@@ -62,8 +62,8 @@ def main() -> None:
             threads=wish.threads,
         )
         check = time_check(data, files)
-        largest = max(side for side, _ in list_steps(facts, weights))
-        costs = measure_costs(archs, policy, largest, check, machine)
+        inputs = [side for side, _ in list_steps(facts, weights)]
+        costs = measure_costs(archs, policy, inputs, check, machine)
     chosen = choose(facts, weights, costs, wish)
     print("\n".join(["", *map(spell_choice, chosen.choices), "", *spell_forecast(chosen), ""]))
     after = change(committed, chosen.settings())

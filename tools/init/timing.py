@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -46,15 +45,15 @@ CPUS = Path("/proc/cpuinfo")
 
 
 def measure_costs(
-    archs: Sequence[str], policy: str, largest: int, check: float, machine: MachineSettings
+    archs: Sequence[str], policy: str, inputs: Sequence[int], check: float, machine: MachineSettings
 ) -> Costs:
-    """The costs of these networks for inputs up to `largest` pixels; prints what it has to measure.
+    """The costs of these networks for `inputs` of so many pixels a side; prints what it has to measure.
 
     `check` is what the check of a picture costs, in seconds of one core.
     """
     place = start_machine(machine, seed=0)
     here = describe_machine(machine, place)
-    sides = choose_sides(largest)
+    sides = choose_sides(min(inputs), max(inputs))
     known = recall(here)
     wanted: dict[str, Callable[[], float]] = {"start": time_start}
     for side in sides:
@@ -82,9 +81,14 @@ def measure_costs(
     )
 
 
-def choose_sides(largest: int) -> list[int]:
-    """The sides to measure at for inputs up to `largest` pixels: at least one, and none far above it."""
-    return [side for below, side in zip((0, *SIDES), SIDES, strict=False) if below < largest]
+def choose_sides(smallest: int, largest: int) -> list[int]:
+    """The sides to measure at for inputs from `smallest` to `largest` pixels: those between, and around."""
+    above = [*SIDES[1:], SIDES[-1]]
+    return [
+        side
+        for below, side, next_one in zip((0, *SIDES), SIDES, above, strict=False)
+        if below < largest and (next_one > smallest or side == SIDES[-1])
+    ]
 
 
 def describe_machine(machine: MachineSettings, device: torch.device) -> str:
@@ -138,11 +142,14 @@ def draw_pictures(side: int) -> np.ndarray:
 
 
 def time_rounds(work: Callable[[], Any]) -> float:
-    """Seconds a picture: the median of some rounds after one that warms up."""
+    """Seconds a picture of the fastest of some rounds, after one that warms up.
+
+    What else runs here only adds to a round, and may have ended when the figure is used again.
+    """
     work()
     seconds: list[float] = []
     while len(seconds) < FEWEST or (len(seconds) < MOST and sum(seconds) < ENOUGH):
         began = time.perf_counter()
         work()  # ends on the CPU, so a GPU has finished too
         seconds.append(time.perf_counter() - began)
-    return median(seconds) / BATCH
+    return min(seconds) / BATCH
