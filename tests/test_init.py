@@ -92,10 +92,14 @@ def test_a_forecast_by_hand():
     plan = replace(found, teacher=replace(found.teacher, epochs=3), student=replace(found.teacher, epochs=2))
     seconds = forecast(plan, facts, costs)
     own = {stage: value - recipes.DVC for stage, value in seconds.items()}
+    file = 20 * recipes.READING  # 10 pictures, 2 classes
     assert own["train_teacher"] == pytest.approx(3 * (10 * 1.5 + 2))
-    assert own["train_student"] == pytest.approx(2 * (10 * 1.5 + 2))
-    assert own["dump_knowledge"] == 12 and own["evaluate"] == 2 * 2 and own["export_jit"] == 2 * 3
-    assert own["check_images"] == pytest.approx(14 * (2.0 / 4 + 3 * 32 * 32 / recipes.PACKING))
+    assert own["train_student"] == pytest.approx(2 * (10 * 1.5 + 2) + file)
+    assert own["dump_knowledge"] == pytest.approx(12 + 20 * recipes.WRITING)
+    assert own["make_curriculum"] == pytest.approx(file) and own["export_jit"] == pytest.approx(2 * 3)
+    assert own["evaluate"] == pytest.approx(2 * 2 + 4 * recipes.DRAWING)
+    packing = 3 * 32 * 32 / recipes.PACKING
+    assert own["check_images"] == pytest.approx(recipes.MAKE + 14 * (2.0 / 4 + packing))
     assert list(seconds) == [
         "check_images", "train_teacher", "dump_knowledge", "make_curriculum", "train_student", "evaluate",
         "export_jit",

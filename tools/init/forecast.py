@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from tools.init.facts import BySide, Costs, Facts, Plan, Training
-from tools.init.recipes import DVC, PACKING, STARTS
+from tools.init.recipes import DRAWING, DVC, MAKE, PACKING, READING, STARTS, WRITING
 
 EXPORTED = 100  # pictures that export_jit compares, as params.yaml has it
 
@@ -14,14 +14,14 @@ def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
     train, val, test, side = facts.pictures, facts.val, facts.test, plan.side
     teacher = at_side(costs.forward[plan.teacher.network.arch], side)
     student = at_side(costs.forward[plan.student.network.arch], side)
-    everything = train + val + test
+    everything, probabilities = train + val + test, train * len(facts.train)
     work = {
-        "check_images": everything * (costs.check / costs.cores + 3 * side * side / PACKING),
+        "check_images": MAKE + everything * (costs.check / costs.cores + 3 * side * side / PACKING),
         "train_teacher": estimate_training(plan.teacher, plan, facts, costs),
-        "dump_knowledge": (train + val) * teacher,
-        "make_curriculum": 0.0,
-        "train_student": estimate_training(plan.student, plan, facts, costs),
-        "evaluate": test * (teacher + student),
+        "dump_knowledge": (train + val) * teacher + probabilities * WRITING,
+        "make_curriculum": probabilities * READING,
+        "train_student": estimate_training(plan.student, plan, facts, costs) + probabilities * READING,
+        "evaluate": test * (teacher + student) + len(facts.train) ** 2 * DRAWING,
         "export_jit": min(test, EXPORTED) * 3 * student,  # by the model, and twice by the demo's process
     }
     return {stage: DVC + STARTS[stage] * costs.start + seconds for stage, seconds in work.items()}
