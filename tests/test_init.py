@@ -17,18 +17,11 @@ from src.ground.errors import UserError
 from src.networks.libraries import build_model
 from tools.init import __main__ as command
 from tools.init import memory, recipes, timing, weights, write
-from tools.init.choose import (
-    Wish,
-    choose,
-    choose_fit,
-    choose_student,
-    list_candidates,
-    list_pretrained,
-    list_steps,
-)
+from tools.init.choose import choose, choose_fit
 from tools.init.facts import Costs, Facts
 from tools.init.forecast import at_side, forecast, spell_time, total
 from tools.init.look import find_place, look
+from tools.init.planning import Wish, choose_student, list_candidates, list_pretrained, list_steps
 from tools.init.sampling import count_copies, look_at
 
 LITES = {one.arch: one.name for one in (recipes.LITE0, recipes.LITE1, recipes.LITE2)}
@@ -106,6 +99,8 @@ def test_a_forecast_by_hand():
     ]  # fmt: skip
     beside = forecast(replace(plan, workers=4), facts, costs)  # augmented while the network learns
     assert beside["train_teacher"] - recipes.DVC == pytest.approx(3 * (10 * 1 + 2))
+    many = replace(facts, test=2**32 // 96)  # packs of 96 GiB: pictures are read from their files each time
+    assert forecast(plan, many, costs)["train_teacher"] - recipes.DVC == pytest.approx(3 * (10 * 2 + 2 * 1.5))
 
 
 def test_times_in_words():
@@ -135,7 +130,7 @@ def test_more_minutes_never_make_less_and_the_forecast_keeps_to_them(facts, foun
     least = int(re.search(r"MINUTES=(\d+)", str(error.value))[1])
     for minutes in np.geomspace(least, 40 * least, 25):
         chosen = choose(facts, found, costs, replace(WISH, minutes=minutes, size=size))
-        assert total(chosen.stages) <= 60 * minutes * recipes.SHORE
+        assert total(chosen.stages) <= 60 * minutes * recipes.SAFE
         assert rank(chosen, facts, found) >= last
         last = rank(chosen, facts, found)
     assert last[0] == len(list_steps(facts, found)) - 1  # in the end there is time for the best
@@ -419,15 +414,26 @@ def test_sides_are_measured_around_the_inputs():
 
 
 @pytest.mark.slow
-def test_init_and_repro_on_class_folders(tmp_path, monkeypatch):
-    """What a new user does, on tiny pictures in a fresh clone, without PyPI and the library's server."""
+def test_init_and_repro_of_a_new_user(tmp_path, monkeypatch):
+    """On tiny pictures in a fresh clone, without PyPI and the library's server."""
     for name in ("PIP_INDEX_URL", "HF_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    pictures = draw_tiny_images(tmp_path / "pictures", 20, splits=("all",)) / "all"
-    project = Project(tmp_path / "dojo", pictures)
+    project = Project(tmp_path / "dojo", draw_tiny_images(tmp_path / "pictures", 8))
     shutil.copy(ROOT / "params.yaml", project.folder)
     project.commit("as shipped")
-    output = project.run("make", "-s", "-o", "install", "init", f"DATA={pictures}", "MINUTES=5")
-    assert "next: make repro" in output
-    project.run("make", "-s", "-o", "install", "repro")
+    make = ("make", "-s", "-o", "install")
+    words = (f"DATA={project.pictures}", "SIZE=tiny")
+    refused = project.run(*make, "init", *words, "MINUTES=0.1", code=2)
+    least = re.search(r"error: MINUTES: 0.1 is too short .* \((MINUTES=\d+), or fewer pictures\)", refused)[1]
+    words = (*words, least)
+    output = project.run(*make, "init", *words)
+    assert "no pretrained weights are to be had (make weights" in output
+    assert "timing" in refused and "timing" not in output and output.endswith("next: make repro\n")
+    written = (project.folder / "params.yaml").read_text()
+    assert "params.yaml: unchanged" in project.run(*make, "init", *words)
+    assert (project.folder / "params.yaml").read_text() == written
+    project.run(*make, "repro")
     assert (project.folder / "data/export/student.pt").exists()
+    assert "Data and pipelines are up to date." in project.run(*make, "repro")
+    project.run("git", "checkout", "params.yaml")
+    assert (project.folder / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from src.ground.errors import Parser, UserError, run
 from src.ground.params import PARAMS, read_top
 from src.machine.cores import count_cores
-from tools.init.choose import Choice, Chosen, Wish, choose, list_candidates, list_pretrained, list_steps
+from tools.init.choose import Choice, Chosen, choose
 from tools.init.facts import Costs, Facts
 from tools.init.forecast import spell_time, total
 from tools.init.look import find_place, look, time_check
+from tools.init.planning import Wish, list_candidates, list_pretrained, list_steps
 from tools.init.recipes import DIGITS, MOST, MOST_THREADS, PHOTOS
 from tools.init.write import UNDO, change, read_committed, spell_difference, write
 from tools.preflight import check_git

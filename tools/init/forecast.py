@@ -7,33 +7,38 @@ from tools.init.facts import BySide, Costs, Facts, Plan, Training
 from tools.init.recipes import DRAWING, DVC, MAKE, PACKING, READING, STARTS, WRITING
 
 EXPORTED = 100  # pictures that export_jit compares, as params.yaml has it
+PACK_LIMIT = 32  # GiB, as params.yaml has it: more pictures are read from their files each time
 
 
 def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
     """Seconds by stage, in the order in which they run."""
     train, val, test, side = facts.pictures, facts.val, facts.test, plan.side
-    teacher = at_side(costs.forward[plan.teacher.network.arch], side)
-    student = at_side(costs.forward[plan.student.network.arch], side)
     everything, probabilities = train + val + test, train * len(facts.train)
+    read = costs.check / costs.cores if everything * 3 * side**2 > PACK_LIMIT * 2**30 else 0.0
+    teacher = read + at_side(costs.forward[plan.teacher.network.arch], side)
+    student = read + at_side(costs.forward[plan.student.network.arch], side)
     work = {
         "check_images": MAKE + everything * (costs.check / costs.cores + 3 * side * side / PACKING),
-        "train_teacher": estimate_training(plan.teacher, plan, facts, costs),
+        "train_teacher": estimate_training(plan.teacher, plan, facts, costs, read),
         "dump_knowledge": (train + val) * teacher + probabilities * WRITING,
         "make_curriculum": probabilities * READING,
-        "train_student": estimate_training(plan.student, plan, facts, costs) + probabilities * READING,
+        "train_student": estimate_training(plan.student, plan, facts, costs, read) + probabilities * READING,
         "evaluate": test * (teacher + student) + len(facts.train) ** 2 * DRAWING,
         "export_jit": min(test, EXPORTED) * 3 * student,  # by the model, and twice by the demo's process
     }
     return {stage: DVC + STARTS[stage] * costs.start + seconds for stage, seconds in work.items()}
 
 
-def estimate_training(training: Training, plan: Plan, facts: Facts, costs: Costs) -> float:
-    """Seconds of all epochs; processes that augment do so while the network learns."""
+def estimate_training(training: Training, plan: Plan, facts: Facts, costs: Costs, read: float) -> float:
+    """Seconds of all epochs; processes that augment do so while the network learns.
+
+    `read` is what a picture costs each time that is not in a pack.
+    """
     arch, trained = training.network.arch, plan.side * plan.augmentation.train_scale
     step = at_side(costs.step[arch], trained)
-    augment = at_side(costs.augment[plan.augmentation.policy], plan.side)
+    augment = read + at_side(costs.augment[plan.augmentation.policy], plan.side)
     each = max(step, augment / plan.workers) if plan.workers else step + augment
-    epoch = facts.pictures * each + facts.val * at_side(costs.forward[arch], plan.side)
+    epoch = facts.pictures * each + facts.val * (read + at_side(costs.forward[arch], plan.side))
     return training.epochs * epoch
 
 

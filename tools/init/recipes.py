@@ -14,7 +14,7 @@ DIGIT = 40  # pixels; grey pictures whose shorter side is at most this are taken
 ENLARGED = 1.15  # of a picture's shorter side: larger inputs would only enlarge it (not measured)
 LONG = 1.5  # ratio of the sides over which a crop would lose more than a third of the picture
 UNEVEN = 3.0  # ratio of the largest class to the smallest over which classes are weighted (not measured)
-SHORE = 0.9  # share of the minutes that is planned, so that the run keeps to them
+SAFE = 0.9  # share of the minutes that is planned, so that the run keeps to them
 EFFORTS = (
     0.4,
     0.6,

@@ -35,7 +35,7 @@ from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 from tools.init.facts import BySide, Costs
-from tools.init.memory import recall, remember
+from tools.init.memory import FILE, recall, remember
 
 CLASSES, BATCH = 10, 32
 FEWEST, MOST, ENOUGH = 3, 20, 0.5  # rounds, at most, and seconds that are enough
@@ -64,6 +64,8 @@ def measure_costs(
     missing = [name for name in wanted if name not in known]
     if missing:
         print(f"timing {len(missing)} operations on this machine, once (half a minute or so) ...", flush=True)
+    else:
+        print(f"a step costs what was timed here before ({FILE}; remove it to time anew)")
     for name in missing:
         known[name] = float(f"{wanted[name]():.3g}")
     remember(here, known)
