@@ -10,9 +10,9 @@ run     python -m benchmarks.loading
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,12 @@ from src.batches.data import TrainingSet
 from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
-from src.pictures.checking import Duplicates, check_split
+from src.pictures.checking import check_source
 from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
-from src.pictures.grey import GreyUse
-from src.pictures.ledger import Ledger
 from src.pictures.reading import FilePictures, Pictures
 from src.pictures.settings import DataSettings
+from src.pictures.splits import judge, list_pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
@@ -103,9 +102,10 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
 def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
-    check_split(split, data, (SIDE, SIDE), LETTERBOX, True, Duplicates(), ledger, GreyUse(None), *paths)
-    return np.load(root / "x.npy", mmap_mode="r")
+    with chdir(root):
+        checks = check_source(split, data, ((SIDE, SIDE),), LETTERBOX, None)
+        judge(list_pictures([checks], data))
+        return np.load(checks.pack, mmap_mode="r")
 
 
 def build_readers(root: Path, split: Source) -> dict[str, tuple[int, Callable[[], object]]]:

@@ -197,7 +197,7 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
     settings = replace(read_shipped(DataSettings, "data"), root=str(tmp_path))
-    reason = opening.check_file(settings, None, None, "letterbox", ("junk.jpg", "x")).reason
+    reason = opening.check_file(settings, None, (), "letterbox", ("junk.jpg", "x")).reason
     expected = (
         "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
     )

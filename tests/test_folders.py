@@ -200,7 +200,7 @@ def keep_classes(root):
     shutil.rmtree(root)
     move(root.parent / "moved", root)
     return (
-        f"{root}: no folder 'test' and 'train' and 'val', but class folders, which can be divided (dvc exp "
+        f"{root}: no folder 'train', 'val', 'test', but class folders, which can be divided (dvc exp "
         f"run -S data.train=. -S data.val=. -S data.test=., or make init DATA={root})"
     )
 

@@ -472,17 +472,17 @@ def test_every_mapping_by_class_is_known_to_the_rules():
          ["data.train: must be inside data.root, relative to it, without .., got '/a'",
           "data.val: must be inside data.root, relative to it, without .., got '../b'",
           "data.list: must be inside data.root, relative to it, without .., got 'c/../../d.csv'",
-          "data.list: with a list data.train, data.val and data.test must be . (DVC then watches the whole root), "
-          "got /a, ../b, test"]),
+          "data.list: with a list data.train, data.val and data.test must be . (DVC then watches the whole "
+          "root), got /a, ../b, test"]),
         ({"data__train": "."},
          [f"data.{name}: must not be inside data.train, '.', got '{name}'" for name in ("val", "test")]),
         ({"data__split__val": 0.5, "data__split__test": 0.5, "data__split__group": "(a"},
          ["data.split: val and test must leave a share for train, got 0.5 and 0.5",
           "data.split.group: must be none, subfolder or a regular expression, got '(a': missing ), "
           "unterminated subpattern at position 0"]),
-        ({"data__near_distance": 17, "data__split__val": 0},
+        ({"data__near_distance": 9, "data__split__val": 0},
          ["data.split.val: must be a number in (0, 1), got 0",
-          "data.near_distance: must be none or a whole number in [0, 16], got 17"]),
+          "data.near_distance: must be none or a whole number in [0, 8], got 9"]),
         ({"curriculum__weights": [1.0]},
          ["curriculum: thresholds and weights must have the same length, got 4 and 1"]),
         ({"processes": 4, "distributed__nodes": 3},

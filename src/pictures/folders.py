@@ -75,12 +75,19 @@ def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
     deeper = data.split.group == SUBFOLDER
     sources = [scan_folder(root, folder, splits[folder], named[folder], deeper) for folder in splits]
     warnings += [warning for source in sources for warning in warn_of_hidden(root, source)]
-    empty = [source.folder for source in sources if not source.files]
+    empty = [source for source in sources if not source.files]
     if empty:
-        raise UserError(*(f"{root / name}: no pictures (add some to its class folders)" for name in empty))
+        raise UserError(*(explain_empty(root, source) for source in empty))
     counts = sum((source.count() for source in sources), Counter())
     check_few(counts, classes, str(root))
     return sources, classes, warnings
+
+
+def explain_empty(root: Path, source: Source) -> str:
+    """Why a folder has no picture to open."""
+    for path, reason in source.misplaced():
+        return f"{root / path}: {reason}"
+    return f"{root / source.folder}: no pictures (add some to its class folders)"
 
 
 def check_outputs(folders: Sequence[Path]) -> None:

@@ -150,12 +150,12 @@ def explain_parts(root: Path, parts: Mapping[str, str]) -> list[str]:
     """One line per problem of a root with the folders that params.yaml names; empty if they are there."""
     if not root.is_dir():
         return [explain_list(find_layout(root), parts) if is_list(root) else explain_root(root)]
-    missing = sorted({name for name in parts.values() if not (root / name).is_dir()})
+    missing = [name for name in dict.fromkeys(parts.values()) if not (root / name).is_dir()]
     if missing and is_of_system(root):
         return [f"{root}: a folder of the system (set data.root to the folder of your pictures)"]
     if missing or (HERE in parts.values() and find_spellings(root, "train") != ("",)):
         layout = find_layout(root)
-        there = f"no folder {' and '.join(map(repr, missing))}" if missing else "it holds folders of splits"
+        there = f"no folder {', '.join(map(repr, missing))}" if missing else "it holds folders of splits"
         return [
             f"{root}: {there}, but {describe(layout)} ({spell_remedy(root, layout.list_overrides(parts))})"
         ]

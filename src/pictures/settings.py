@@ -15,8 +15,8 @@ PART = Rule(minLength=1, rule="must be a folder relative to data.root")
 OWN_SHARE = within("(0, 1)")
 Part = Annotated[str, PART]
 NearDistance = Annotated[
-    Literal["none"] | Annotated[int, within("[0, 16]")],
-    Rule(rule="must be none or a whole number in [0, 16]"),
+    Literal["none"] | Annotated[int, within("[0, 8]")],
+    Rule(rule="must be none or a whole number in [0, 8]"),
 ]
 
 

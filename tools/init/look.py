@@ -94,7 +94,7 @@ def time_check(data: DataSettings, paths: Sequence[str]) -> float:
     some = spread(paths, CHECKED)
     began = time.process_time()
     for path in some:
-        check_file(data, None, images.size("train"), images.fit, (path, ""))
+        check_file(data, None, (images.size("train"),), images.fit, (path, ""))
     seconds = float(f"{(time.process_time() - began) / len(some):.2g}")
     remember(about, {"files": files, "check": seconds})
     return seconds
