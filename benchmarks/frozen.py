@@ -15,14 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.students import Change, check_pictures, find_accuracy, format_values, mute_stdout
+from benchmarks.students import (
+    Change,
+    check_pictures,
+    format_values,
+    list_overrides,
+    measure_split,
+    mute_stdout,
+)
 from src.batches.data import TrainingSet
 from src.ground.errors import run
-from src.ground.params import read, read_top
+from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
 from src.networks.checkpoint import save_weights
-from src.pictures.manifest import read_manifest
-from src.pictures.reading import read_pictures
 from src.training.curves import NoCurves
 from src.training.features import FOLDER
 from src.training.fit import fit
@@ -70,7 +75,7 @@ class Result(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.frozen")
     parser.add_argument("data", type=Path)
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights")
     parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=5)
@@ -79,19 +84,8 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only rows whose names begin with this")
     parser.add_argument("--keep", type=Path, help="a folder for the weights")
     arguments = parser.parse_args()
-    common = [
-        f"data.root={arguments.data.absolute()}",
-        f"images.height={arguments.size}",
-        f"images.width={arguments.size}",
-        f"student.arch={arguments.arch}",
-        f"student.pretrained={arguments.weights.absolute()}",
-        f"student.epochs={arguments.epochs}",
-        f"student.warmup={min(1, arguments.epochs - 1)}",
-        f"student.batch_size={arguments.batch_size}",
-        "knowledge.teachers=[]",
-        "distill.share=0",
-        "threads=1",
-    ]
+    network = arguments.weights, arguments.arch, arguments.size
+    common = list_overrides(arguments.data, *network, arguments.epochs, arguments.batch_size)
     keep = arguments.keep and arguments.keep.absolute()
     rows = [row for row in ROWS if row.name.startswith(arguments.rows)]
     results: dict[str, list[Result]] = {row.name: [] for row in rows}
@@ -122,10 +116,10 @@ def train(overrides: list[str], change: Change, keep: Path | None) -> Result:
         job, began = replace(job, data=change(job.data)), time.process_time()
         best = fit(job, NoCurves(), State())
         seconds = time.process_time() - began
-        pictures = read_pictures("test", read(str, "images.fit"), read(bool, "images.dct_scaling"))
+        test = measure_split(job.network, "test")
     if keep:
         save_weights(keep, job.network, job.facts(overrides))
-    return Result(best.accuracy, find_accuracy(job.network, pictures, read_manifest("test").labels), seconds)
+    return Result(best.accuracy, test, seconds)
 
 
 if __name__ == "__main__":

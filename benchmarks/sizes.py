@@ -18,7 +18,13 @@ from typing import NamedTuple
 
 from torch import nn
 
-from benchmarks.students import check_pictures, find_accuracy, format_values, train_student
+from benchmarks.students import (
+    check_pictures,
+    find_accuracy,
+    format_values,
+    list_overrides,
+    train_student,
+)
 from src.ground.errors import run
 from src.ground.params import read
 from src.pictures.grey import read_grey_range
@@ -49,19 +55,16 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes")
     parser.add_argument("data", type=Path)
-    parser.add_argument("weights", help="a file, or none")
+    parser.add_argument("weights", help="a file, or as student.pretrained")
     parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
     parser.add_argument("--side", type=int, default=96, help="pixels")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     given = parser.parse_args(arguments)
-    weights = given.weights if given.weights == "none" else Path(given.weights).absolute()
     overrides = [
-        f"data.root={given.data.absolute()}", f"images.height={given.side}", f"images.width={given.side}",
-        f"student.arch={given.arch}", f"student.pretrained={weights}", f"student.epochs={given.epochs}",
-        "student.warmup=1", f"student.batch_size={given.batch_size}", "student.lr=0.001", "threads=1",
-        "knowledge.teachers=[]", "augment.policy=crop", "augment.min_area=0.25", "augment.flip=0.5",
+        *list_overrides(given.data, given.weights, given.arch, given.side, given.epochs, given.batch_size),
+        "student.lr=0.001", "augment.policy=crop", "augment.min_area=0.25", "augment.flip=0.5",
     ]  # fmt: skip
     found: dict[str, list[Result]] = {name: [] for name in ROWS}
     with check_pictures(overrides), override_params(overrides):

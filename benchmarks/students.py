@@ -32,9 +32,13 @@ Change = Callable[[TrainingSet], TrainingSet]
 
 def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: data) -> float:
     """Accuracy on test, in [0, 1], of a student trained with these overrides, as by `dvc exp run -S`."""
-    model, test = train_student(overrides, State(), change), read_manifest("test")
-    pictures = read_pictures("test", read(str, "images.fit"), read(bool, "images.dct_scaling"))
-    return find_accuracy(model, pictures, test.labels)
+    return measure_split(train_student(overrides, State(), change), "test")
+
+
+def measure_split(model: nn.Module, split: str) -> float:
+    """Accuracy in [0, 1] on the checked pictures of val or test."""
+    pictures = read_pictures(split, read(str, "images.fit"), read(bool, "images.dct_scaling"))
+    return find_accuracy(model, pictures, read_manifest(split).labels)
 
 
 def find_accuracy(model: nn.Module, pictures: Pictures, labels: np.ndarray) -> float:
@@ -52,6 +56,17 @@ def train_student(overrides: Sequence[str], state: State, change: Change = lambd
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
             fit(job, curves, state)
     return job.network
+
+
+def list_overrides(data: Path, weights: str, arch: str, side: int, epochs: int, batch_size: int) -> list[str]:
+    """The overrides with which a student learns from labels; `weights` is a file, or as `pretrained`."""
+    pretrained = Path(weights).absolute() if Path(weights).is_file() else weights
+    return [
+        f"data.root={data.absolute()}", f"images.height={side}", f"images.width={side}",
+        f"student.arch={arch}", f"student.pretrained={pretrained}", f"student.epochs={epochs}",
+        f"student.warmup={min(1, epochs - 1)}", f"student.batch_size={batch_size}", "threads=1",
+        "knowledge.teachers=[]", "distill.share=0",
+    ]  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, draw_tiny_images, edit_params
@@ -13,6 +14,7 @@ from conftest import ROOT, draw_tiny_images, edit_params
 from benchmarks import (
     ablation,
     digits,
+    fit,
     instructions,
     loading,
     losses,
@@ -125,6 +127,20 @@ def test_pack_margin(monkeypatch, capsys, place, tmp_path):
     arguments = (root, "--side", 32, "--epochs", 5, "--seeds", 1)
     text = measure(monkeypatch, capsys, pack_margin, arguments, MARGINS=(0.0, 0.5))
     assert all(0 <= accuracy <= 1 for accuracy in find(r"^margin +[\d.]+ +NUMBER", text, 2))
+
+
+def test_fit(monkeypatch, capsys, place, tiny_images):
+    """The differences are those of the accuracies above them."""
+    torch.save(build_model(ARCH, 3, "x").net.state_dict(), place / "weights.pth")
+    tiny = ("--arch", ARCH, "--size", 32, "--epochs", 1, "--batch-size", 8, "--lr", 0.003, "--seeds", 2)
+    text = measure(monkeypatch, capsys, fit, (tiny_images, "weights.pth", *tiny, "--fits", "crop", "stretch"))
+    assert min(find(r"^seed \d, \w+ +val .*, NUMBER s of CPU", text, 4)) > 0
+    crop, stretch = (
+        np.array(find(rf"^seed \d, {name} +val NUMBER, test", text, 2)) for name in ("crop", "stretch")
+    )
+    (mean,) = find(r"^stretch - crop, val: \+?NUMBER", text, 1)
+    assert mean == pytest.approx((stretch - crop).mean(), abs=2e-4) and ((0 <= crop) & (crop <= 1)).all()
+    assert len(find(r"^stretch - crop, test: \+?NUMBER", text, 1)) == 1
 
 
 def test_teacher_in_the_loop(monkeypatch, capsys, ready):

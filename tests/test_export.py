@@ -178,7 +178,8 @@ def cropped(place, tiny_images, monkeypatch):
     return place
 
 
-@pytest.mark.parametrize("pack", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pack", [True, False])
 def test_a_student_of_cropped_pictures_ships(cropped, pack, capsys):
     edit_params(cropped, images__pack=pack)
     check_images.main()

@@ -305,6 +305,7 @@ FOREIGN = {
     "std": (change_facts(std=[0.0, 1.0, 1.0]), "have a wrong std: "),
     "a number for a hash": (change_facts(data=5), "have a wrong data: 5"),
     "fit": (change_facts(fit="reflect"), "have a wrong fit: reflect"),
+    "fit as a list": (change_facts(fit=["crop"]), "have a wrong fit: "),
     "no mapping": (lambda facts, state: ([1], state), "are not a mapping"),
     "more classes": (change_facts(classes=[*"abcd"]), "does not fit timm/test_resnet with 4 classes: 2"),
     "other network": (change_facts(arch="timm/test_vit"), "does not fit timm/test_vit with 3 classes"),

@@ -9,11 +9,12 @@ from copy import deepcopy as copy_of
 import numpy as np
 import pytest
 import torch
-from conftest import Project, draw_tiny_images, edit_params
+from conftest import Project, draw_tiny_images, edit_params, load_demo
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
+from src.networks.checkpoint import load_model
 from src.networks.libraries import build_model
 
 pytestmark = pytest.mark.slow
@@ -203,11 +204,17 @@ def test_pictures_from_files_give_the_same_student(copy):
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[1])
 
 
-def test_packing_with_a_margin(copy):
-    copy.run("dvc", "exp", "run", "-S", "images.pack_margin=0.5", "-S", "augment.policy=crop")
-    shapes = [np.load(copy.folder / f"data/packed/{split}.npy").shape for split in ("train", "val")]
-    assert shapes == [(24, 48, 48, 3), (24, 32, 32, 3)]
-    assert (copy.folder / "data/export/student.pt").exists()
+def test_packing_with_a_margin_and_cropped(copy):
+    """Pictures of 40 x 24 pixels then have no black left, and the weights and the exported file know why."""
+    overrides = ["images.pack_margin=0.5", "images.fit=crop", "augment.policy=crop"]
+    copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
+    packs = [np.load(copy.folder / f"data/packed/{split}.npy") for split in ("train", "val")]
+    assert [pack.shape for pack in packs] == [(24, 48, 48, 3), (24, 32, 32, 3)]
+    assert min(pack.max(axis=(2, 3)).min() for pack in packs) > 100  # of every row of every picture
+    assert load_model(copy.folder / "data/models/student.safetensors")[1].fit == "crop"
+    assert read_metrics(copy)[2]["export"]["max_difference"] <= 1e-5
+    _, facts = load_demo().load(copy.folder / "data/export/student.pt")
+    assert "crop" in facts and "letterbox" not in facts
 
 
 def test_a_temporary_run_leaves_the_workspace_unchanged(copy):

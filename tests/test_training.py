@@ -415,9 +415,11 @@ def test_weights_and_facts_survive_a_round_trip(pack, tmp_path, place):
     for split in ("train", "val"):
         (place / f"data/manifest/{split}.csv").write_text("path,class,hash\n")
     model = train(pack, epochs=2)[0]
-    trained = dataclasses.replace(make_job(pack, network=model), classes=("a", "b,c", "\u732b"))
+    job = make_job(pack, network=model)
+    trained = dataclasses.replace(job, classes=("a", "b,c", "\u732b"), fit="crop")
     facts = trained.facts({"lr": 0.1})
     assert (facts.height, facts.width, facts.base, facts.pretrained) == (32, 32, "softmax", "none")
+    assert facts.fit == "crop"
     save_weights(tmp_path / "one.safetensors", model, facts)
     save_weights(tmp_path / "two.safetensors", model, facts)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()

@@ -100,7 +100,8 @@ def check_facts(path: Path, facts: Facts, classes: Sequence[str], size: tuple[in
         )
     if facts.fit != fit:
         raise UserError(
-            f"{path}: trained on pictures fitted by {facts.fit}, these are by {fit} (set images.fit)"
+            f"{path}: trained on pictures fitted by {facts.fit}, these are by {fit} (set images.fit to "
+            f"{facts.fit})"
         )
 
 
@@ -151,7 +152,7 @@ def find_problem(values: Any) -> str | None:
         "mean": is_colour(mean),
         "std": is_colour(std) and min(std) > 0,
         **{key: isinstance(values[key], str) for key in ("pretrained", "data", "params", "device")},
-        "fit": values.get("fit", LETTERBOX) in FITS,
+        "fit": values.get("fit", LETTERBOX) in [*FITS],
     }
     wrong = next((name for name, holds in sound.items() if not holds), None)
     return wrong and f"have a wrong {wrong}: {shorten(values[wrong], 50)}"
