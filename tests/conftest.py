@@ -1,11 +1,13 @@
 """Shared by the tests: tiny pictures, a working folder, and a copy of the project with its own DVC."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from src.teaching.curriculum_file import write_weights
 from src.training.job import Job
 from src.training.settings import TrainingSettings
 from src.training.validation import Validation
+from tools.pypi import Package
 
 torch.set_num_threads(1)  # tensors are small here: a second thread only waits for the first
 
@@ -83,6 +86,29 @@ def place(tmp_path, monkeypatch):
     for name in ("params.yaml", "params.schema.json"):
         shutil.copy(ROOT / name, folder)
     monkeypatch.chdir(folder)
+    return folder
+
+
+def write_wheel(folder, name, files):
+    """A wheel that pip accepts; returns it as a Package."""
+    path, facts = folder / f"{name}-0.1.0-py3-none-any.whl", f"{name}-0.1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
+        wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{facts}/LICENSE", "do as you like")
+        wheel.writestr(f"{facts}/RECORD", "")
+        for inside, content in files.items():
+            wheel.writestr(inside, content)
+    return Package(name, "0.1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.fixture
+def shelf(place, tmp_path, monkeypatch):
+    """Stands for PyPI: a folder that pip looks into, and nowhere else."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
 
 

@@ -25,6 +25,7 @@ from scipy import integrate, stats
 
 from src.ground.errors import UserError
 from src.ground.params import flatten, read, read_params
+from src.ground.weights import FETCHED
 from src.losses.weightings import WeightingSettings
 from src.training.settings import StudentSettings
 from tools.ablation.__main__ import print_power
@@ -295,7 +296,7 @@ def test_the_shipped_tables_are_valid(name, monkeypatch):
         assert losses in ([], [f"loss={row.params['loss']}"])
 
 
-@pytest.mark.parametrize("data", ["own", "fashion-mnist", "clothing"])
+@pytest.mark.parametrize("data", ["own", "fashion-mnist", "clothing", "elpv"])
 def test_the_shipped_datasets_are_valid(data, monkeypatch, tmp_path):
     """Their overrides are keys of params.yaml; their pictures need not be there."""
     monkeypatch.chdir(ROOT)
@@ -303,6 +304,17 @@ def test_the_shipped_datasets_are_valid(data, monkeypatch, tmp_path):
         table = read_table(name, data, [f"data.root={tmp_path}"])
         assert len(table.rows) >= 3
         assert all(row.params["data.root"] == str(tmp_path) for row in table.rows)
+
+
+def test_the_uneven_classes_of_elpv_are_compared_without_the_digits_costs(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    table = read_table("imbalance", "elpv", [f"data.root={tmp_path}"])
+    labels = ["plain", "softmax + ohm", "balanced class weights", "mixup", "distilled"]
+    assert [row.label for row in table.rows] == labels and table.left_out == () and table.seeds == (1, 2, 3)
+    for row in table.rows:
+        assert row.params["student.pretrained"] == row.params["teacher.big.pretrained"] == "lite0"
+        assert row.params["student.arch"] == row.params["teacher.big.arch"] == FETCHED["lite0"].arch
+        assert not any(key.startswith("weighting.weighted.costs.") for key in row.params)
 
 
 def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):

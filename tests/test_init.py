@@ -219,16 +219,16 @@ def fill(folder, count, size=(40, 24), colour=(200, 30, 30)):
 
 
 def test_facts_of_class_folders(tmp_path, place):
-    """20 of a and 10 of b: .15 of each go to test and to val, the rest is for train."""
+    """20 of a and 10 of b: .15 of each, rounded, go to test and to val, .7 to train."""
     fill(tmp_path / "all/a", 20)
     fill(tmp_path / "all/b", 10, size=(90, 30), colour=(0, 0, 0))
     shutil.copy(tmp_path / "all/b/3.png", tmp_path / "all/b/4.png")
     data = find_place(str(tmp_path / "all"))
     assert data.parts() == {"train": ".", "val": ".", "test": "."}
     facts, files = look(data)
-    assert facts.train == {"a": 14, "b": 6} and facts.val == facts.test == 5 and facts.divided
+    assert facts.train == {"a": 14, "b": 7} and facts.val == facts.test == 5 and facts.divided
     assert (facts.width, facts.height, facts.short, facts.copies, len(files)) == (40, 24, 24, 1, 30)
-    assert facts.long == 1 and facts.colour and not facts.deep and facts.uneven == pytest.approx(14 / 6)
+    assert facts.long == 1 and facts.colour and not facts.deep and facts.uneven == 2
 
 
 def test_facts_of_folders_under_other_names(tmp_path, place):
@@ -241,6 +241,19 @@ def test_facts_of_folders_under_other_names(tmp_path, place):
         "data.train": "Training", "data.val": "valid", "data.test": "Training", "data.list": "none",
     }  # fmt: skip
     assert facts.train == {"a": 8, "b": 8} and (facts.val, facts.test) == (20, 4)
+
+
+def test_facts_of_a_list(tmp_path, place):
+    """Only what it names counts, by its labels; rows with a split stay there."""
+    root = tmp_path / "listed"
+    fill(root / "any", 30)
+    rows = [f"any/{number}.png,{'even' if number % 2 == 0 else 'odd'},train" for number in range(20)]
+    rows += [f"any/{number}.png,odd,test" for number in range(20, 24)] + ["any/24.png,even,val"]
+    (root / "some.csv").write_text("\n".join(["path,label,split", *rows]))
+    data = find_place(str(root / "some.csv"))
+    facts, files = look(data)
+    assert (facts.root, facts.place["data.list"], facts.divided) == (str(root), "some.csv", False)
+    assert facts.train == {"even": 10, "odd": 10} and (facts.val, facts.test, len(files)) == (1, 4, 25)
 
 
 def test_grey_pictures_saved_in_colour_are_grey(tmp_path):

