@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from tools.init.facts import BySide, Costs, Facts, Plan, Training
-from tools.init.recipes import DRAWING, DVC, MAKE, PACKING, READING, STARTS, WRITING
+from tools.init.recipes import DRAWING, DVC, EPOCH, MAKE, PACKING, READING, STARTS, WRITING
 
 EXPORTED = 100  # pictures that export_jit compares, as params.yaml has it
 PACK_LIMIT = 32  # GiB, as params.yaml has it: more pictures are read from their files each time
@@ -39,7 +39,7 @@ def estimate_training(training: Training, plan: Plan, facts: Facts, costs: Costs
     augment = read + at_side(costs.augment[plan.augmentation.policy], plan.side)
     each = max(step, augment / plan.workers) if plan.workers else step + augment
     epoch = facts.pictures * each + facts.val * (read + at_side(costs.forward[arch], plan.side))
-    return training.epochs * epoch
+    return training.epochs * (EPOCH + epoch)
 
 
 def at_side(measured: BySide, side: float) -> float:

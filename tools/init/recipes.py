@@ -145,6 +145,7 @@ STARTS = {  # in starts of a training: the import of torch and timm
     "evaluate": 1.35,
     "export_jit": 1.6,  # the demo's process starts as well
 }
+EPOCH = 0.03  # seconds of each beside its pictures, to save and show: .01 and .025 on 24 pictures
 MAKE, DVC = 4.0, 0.7  # seconds of make repro before the first stage, and of DVC for each
 PACKING = 3e8  # bytes a second that a pack is written and hashed at (not measured)
 WRITING, READING = 2e-6, 1e-6  # seconds a probability: 20.5 and 9.1 s for a knowledge file of 10,000 x 1,000
