@@ -46,7 +46,10 @@ def make_costs(slowness=1.0):
         for one in archs
     }
     forward = {arch: {side: seconds / 4 for side, seconds in costs.items()} for arch, costs in step.items()}
-    augment = {policy: {side: 1e-8 * side**2 for side in sides} for policy in ("crop", "light")}
+    augment = {
+        policy: {side: 1e-8 * side**2 for side in sides}
+        for policy in (recipes.PHOTOS.kind, recipes.DIGITS.kind)
+    }
     return Costs(start=5.0, check=0.006, cores=2, step=step, forward=forward, augment=augment)
 
 
@@ -79,7 +82,9 @@ def test_a_forecast_by_hand():
     """10 + 2 + 2 pictures, a second each and everything else free: each stage's own count."""
     arch = recipes.RESNET.arch
     flat = {arch: {32: 1.0, 64: 1.0}}
-    costs = Costs(start=0, check=2.0, cores=4, step=flat, forward=flat, augment={"light": {32: 0.5, 64: 0.5}})
+    costs = Costs(
+        start=0, check=2.0, cores=4, step=flat, forward=flat, augment={recipes.DIGITS.kind: {32: 0.5}}
+    )
     facts = replace(DIGITS, train={"a": 5, "b": 5}, val=2, test=2)
     found = choose(facts, {}, None, replace(WISH, minutes=1)).plan
     plan = replace(found, teacher=replace(found.teacher, epochs=3), student=replace(found.teacher, epochs=2))
@@ -419,6 +424,13 @@ def test_the_fastest_round_counts_and_the_first_does_not(monkeypatch):
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     calls = []
     assert timing.time_rounds(lambda: calls.append(1)) == 1 / timing.BATCH and len(calls) == 1 + 3
+
+
+def test_a_busy_machine_is_warned_of(capsys):
+    timing.warn_of_load(1.9, 2)
+    assert not capsys.readouterr().out
+    timing.warn_of_load(6.2, 2)
+    assert capsys.readouterr().out.startswith("warning: 6 other processes compete for 2 cores")
 
 
 def test_sides_are_measured_around_the_inputs():

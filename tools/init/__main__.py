@@ -17,8 +17,8 @@ from tools.init.choose import Choice, Chosen, choose
 from tools.init.facts import Costs, Facts
 from tools.init.forecast import spell_time, total
 from tools.init.look import find_place, look, time_check
-from tools.init.planning import Wish, list_candidates, list_pretrained, list_steps
-from tools.init.recipes import DIGITS, MOST, MOST_THREADS, PHOTOS
+from tools.init.planning import Wish, list_augmentations, list_candidates, list_pretrained, list_steps
+from tools.init.recipes import MOST, MOST_THREADS
 from tools.init.write import UNDO, change, read_committed, spell_difference, write
 from tools.preflight import check_git
 
@@ -54,8 +54,7 @@ def main() -> None:
     if wish.gpu and not there:
         print("FOR=gpu, but torch sees no GPU here: nothing can be timed, so there is no forecast")
     else:
-        archs = [one.arch for one in list_candidates(facts, weights, wish.size)]
-        policy = (DIGITS if facts.digits else PHOTOS).policy
+        candidates = list_candidates(facts, weights, wish.size)
         machine = replace(
             read_top(MachineSettings),
             device="cuda" if wish.gpu else "cpu",
@@ -64,7 +63,8 @@ def main() -> None:
         )
         check = time_check(data, files)
         inputs = [side for side, _ in list_steps(facts, weights)]
-        costs = measure_costs(archs, policy, inputs, check, machine)
+        archs, augmentations = [one.arch for one in candidates], list_augmentations(candidates, facts)
+        costs = measure_costs(archs, augmentations, inputs, check, machine)
     chosen = choose(facts, weights, costs, wish)
     print("\n".join(["", *map(spell_choice, chosen.choices), "", *spell_forecast(chosen), ""]))
     after = change(committed, chosen.settings())

@@ -10,6 +10,7 @@ from tools.init import recipes
 from tools.init.facts import Costs, Facts, Plan, Training
 from tools.init.forecast import forecast
 from tools.init.planning import Weights, Wish, choose_plan, list_steps
+from tools.init.recipes import Augmentation
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
             f"{recipe.layer_decay:g}, ema {recipe.ema:g}",
             f"{'from nothing' if one.pretrained == NO_WEIGHTS else 'fine-tuning'}: {recipe.source}",
         )
+    keys = "teacher.big.augment", "teacher_common.augment"
+    yield choose_augmentation("teacher", *keys, teacher.recipe.augmentation)
+    yield choose_augmentation("student", "augment", "augment", student.recipe.augmentation)
     yield choose_class_weights(facts)
-    yield choose_augmentation(plan)
     least = round(min(0.5, recipes.CHANCE / classes), 4)
     yield Choice({"knowledge.teachers": ["big"]}, "one teacher", "a second costs as much again")
     yield Choice(
@@ -173,10 +176,18 @@ def choose_class_weights(facts: Facts) -> Choice:
     return Choice(dict.fromkeys(keys, value), f"class weights {value}", f"{ratio}, {over} {recipes.UNEVEN:g}")
 
 
-def choose_augmentation(plan: Plan) -> Choice:
-    one, values = plan.augmentation, dict[str, Any]()
-    for key, shared in (("teacher.big.augment", "teacher_common.augment"), ("augment", "augment")):
-        values |= {f"{key}.policy": one.policy, f"{key}.flip": one.flip, f"{shared}.min_area": one.min_area}
-        values |= {f"{shared}.rotate": one.rotate, f"{shared}.shift": one.shift, f"{shared}.scale": one.scale}
-        values |= {f"{shared}.train_scales": [one.train_scale]}
-    return Choice(values, f"augmentation {one.policy}, flip {one.flip:g}", one.source)
+def choose_augmentation(name: str, key: str, shared: str, one: Augmentation) -> Choice:
+    return Choice(
+        {
+            f"{key}.policy": one.policy,
+            f"{key}.flip": one.flip,
+            f"{shared}.basis": one.basis,
+            f"{shared}.min_area": one.min_area,
+            f"{shared}.rotate": one.rotate,
+            f"{shared}.shift": one.shift,
+            f"{shared}.scale": one.scale,
+            f"{shared}.train_scales": [one.train_scale],
+        },
+        f"{name} augmentation {one.policy}, flip {one.flip:g}",
+        one.source,
+    )

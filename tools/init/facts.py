@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tools.init.recipes import DIGIT, Augmentation, Candidate, Recipe
+from tools.init.recipes import DIGIT, Candidate, Recipe
 
 BySide = Mapping[int, float]  # pixels of a square's side -> seconds a picture
 
@@ -52,7 +52,7 @@ class Costs:
     cores: int
     step: Mapping[str, BySide]  # network -> of training, a picture
     forward: Mapping[str, BySide]  # network -> of measuring, a picture
-    augment: Mapping[str, BySide]  # policy -> a picture
+    augment: Mapping[str, BySide]  # policy and basis -> a picture
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ class Plan:
     """All that a run's duration depends on."""
 
     side: int  # pixels, of the input
-    augmentation: Augmentation
     teacher: Training
     student: Training
     workers: int

@@ -34,9 +34,9 @@ def estimate_training(training: Training, plan: Plan, facts: Facts, costs: Costs
 
     `read` is what a picture costs each time that is not in a pack.
     """
-    arch, trained = training.network.arch, plan.side * plan.augmentation.train_scale
-    step = at_side(costs.step[arch], trained)
-    augment = read + at_side(costs.augment[plan.augmentation.policy], plan.side)
+    arch, augmentation = training.network.arch, training.recipe.augmentation
+    step = at_side(costs.step[arch], plan.side * augmentation.train_scale)
+    augment = read + at_side(costs.augment[augmentation.kind], plan.side)
     each = max(step, augment / plan.workers) if plan.workers else step + augment
     epoch = facts.pictures * each + facts.val * (read + at_side(costs.forward[arch], plan.side))
     return training.epochs * (EPOCH + epoch)

@@ -9,7 +9,7 @@ from src.ground.weights import NO_WEIGHTS
 from tools.init import recipes
 from tools.init.facts import Costs, Facts, Plan, Training
 from tools.init.forecast import forecast, spell_time, total
-from tools.init.recipes import Candidate, Recipe
+from tools.init.recipes import Augmentation, Candidate, Recipe
 
 Weights = Mapping[str, str]  # network -> the value of `pretrained` that gives its weights
 
@@ -29,6 +29,12 @@ def list_candidates(facts: Facts, weights: Weights, size: str) -> list[Candidate
     """The networks that a plan may have, without repetition: those whose costs are needed."""
     teachers = [teacher for _, teacher in list_steps(facts, weights)]
     return list(dict.fromkeys([*teachers, choose_student(facts, weights, size)]))
+
+
+def list_augmentations(candidates: Sequence[Candidate], facts: Facts) -> list[Augmentation]:
+    """How their pictures may be augmented: what else a plan's costs depend on."""
+    used = [find_recipe(one, facts, teaches).augmentation for one in candidates for teaches in (True, False)]
+    return list(dict.fromkeys(used))
 
 
 def list_pretrained() -> list[Candidate]:
@@ -94,7 +100,6 @@ def build_plan(
     student = choose_student(facts, weights, wish.size)
     return Plan(
         side=side,
-        augmentation=recipes.DIGITS if facts.digits else recipes.PHOTOS,
         teacher=build_training(teacher, find_recipe(teacher, facts, True), effort, facts, weights),
         student=build_training(student, find_recipe(student, facts, False), effort, facts, weights),
         workers=min(wish.threads, recipes.MOST_WORKERS) if wish.gpu else 0,

@@ -9,6 +9,7 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 
 # isort: split
 
+import os
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 from tools.init.facts import BySide, Costs
 from tools.init.memory import FILE, recall, remember
+from tools.init.recipes import Augmentation
 
 CLASSES, BATCH = 10, 32
 FEWEST, MOST, ENOUGH = 3, 20, 0.5  # rounds, at most, and seconds that are enough
@@ -45,7 +47,11 @@ CPUS = Path("/proc/cpuinfo")
 
 
 def measure_costs(
-    archs: Sequence[str], policy: str, inputs: Sequence[int], check: float, machine: MachineSettings
+    archs: Sequence[str],
+    augmentations: Sequence[Augmentation],
+    inputs: Sequence[int],
+    check: float,
+    machine: MachineSettings,
 ) -> Costs:
     """The costs of these networks for `inputs` of so many pixels a side; prints what it has to measure.
 
@@ -57,12 +63,14 @@ def measure_costs(
     known = recall(here)
     wanted: dict[str, Callable[[], float]] = {"start": time_start}
     for side in sides:
-        wanted[f"augment {policy} {side}"] = partial(time_augmentation, policy, side)
+        for one in augmentations:
+            wanted[f"augment {one.kind} {side}"] = partial(time_augmentation, one, side)
         for arch in archs:
             wanted[f"step {arch} {side}"] = partial(time_step, arch, side, place)
             wanted[f"forward {arch} {side}"] = partial(time_forward, arch, side, place)
     missing = [name for name in wanted if name not in known]
     if missing:
+        warn_of_load(os.getloadavg()[0], count_cores())
         print(f"timing {len(missing)} operations on this machine, once (half a minute or so) ...", flush=True)
     else:
         print(f"a step costs what was timed here before ({FILE}; remove it to time anew)")
@@ -79,8 +87,17 @@ def measure_costs(
         cores=count_cores(),
         step={arch: collect(f"step {arch}") for arch in archs},
         forward={arch: collect(f"forward {arch}") for arch in archs},
-        augment={policy: collect(f"augment {policy}")},
+        augment={one.kind: collect(f"augment {one.kind}") for one in augmentations},
     )
+
+
+def warn_of_load(load: float, cores: int) -> None:
+    """Print that the machine has other work, of `load` processes, if that may disturb."""
+    if load > cores:
+        print(
+            f"warning: {load:.0f} other processes compete for {cores} cores: what is timed now may be too "
+            f"slow for a run later (remove {FILE} to time anew)"
+        )
 
 
 def choose_sides(smallest: int, largest: int) -> list[int]:
@@ -131,9 +148,10 @@ def time_forward(arch: str, side: int, device: torch.device) -> float:
     return time_rounds(lambda: predict_logits(network, pictures, BATCH, device))
 
 
-def time_augmentation(policy: str, side: int) -> float:
+def time_augmentation(one: Augmentation, side: int) -> float:
     """Seconds of one core a picture."""
-    augment = build_augment(replace(read(AugmentSettings, "augment"), policy=policy), side, side)
+    settings = replace(read(AugmentSettings, "augment"), policy=one.policy, basis=one.basis)
+    augment = build_augment(settings, side, side)
     pictures = draw_pictures(side)
     return time_rounds(lambda: augment_each(pictures, augment, 0, 1, range(BATCH)))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import timm
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from src.ground.errors import UserError
 from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, find_file
@@ -36,6 +37,8 @@ def is_there(candidate: Candidate) -> bool:
         return False
     if isinstance(try_to_load_from_cache(place, FILE), str):
         return True
+    if HF_HUB_OFFLINE:
+        return False
     request = urllib.request.Request(hf_hub_url(place, FILE), method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE):
