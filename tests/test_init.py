@@ -289,11 +289,14 @@ def test_copies_are_files_with_the_bytes_of_another(tmp_path):
         ("{0}/nope", r"DATA: {0}/nope: no such folder; {0} is there \("),
         ("{0}/file.zip", r"DATA: {0}/file.zip: a file, not a folder \(unpack it"),
         ("{0}/empty", r"{0}/empty: no train, val and test and no class folders"),
+        ("{0}/outer", r"{0}/outer: 1 folder, with 2 folders inside \(make init DATA={0}/outer/inner\)"),
     ],
 )
 def test_a_wrong_place_is_refused_in_one_line(given, error, tmp_path, place):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.zip").touch()
+    for name in ("cat", "dog"):
+        fill(tmp_path / "outer/inner" / name, 1)
     with pytest.raises(UserError, match=f"^{error.format(tmp_path)}") as caught:
         find_place(given.format(tmp_path))
     assert "\n" not in str(caught.value)

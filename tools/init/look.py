@@ -37,7 +37,10 @@ def find_place(given: str) -> DataSettings:
         raise UserError(f"DATA: {path}: a file, not a folder (unpack it, and name the folder)")
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         raise UserError(f"DATA: {path}: cannot be read: Permission denied (make it readable)")
-    layout = find_layout(path)
+    try:
+        layout = find_layout(path)
+    except UserError as error:
+        raise UserError(str(error).replace("set data.root to /", "make init DATA=/")) from None
     root = DEMO if layout.root == Path(DEMO).absolute() else str(layout.root)
     parts = {"train": layout.train, "val": layout.val, "test": layout.test, "list": layout.listed}
     return convert(DataSettings, {**find_value("data"), "root": root, **parts}, "data")
