@@ -118,15 +118,16 @@ def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[
 
 def find_alike(pictures: Sequence[Picture], near_distance: int | str) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    if not isinstance(near_distance, int):
+    if not isinstance(near_distance, int) or not pictures:
         return {}
+    checked = {id(one.checks): one.checks for one in pictures}
+    starts = np.cumsum([0, *(len(checks.hashes) for checks in checked.values())]).tolist()
+    first = dict(zip(checked, starts, strict=False))
+    rows = np.array([first[id(one.checks)] + one.number for one in pictures], np.int64)
+    hashes = np.concatenate([checks.hashes for checks in checked.values()])
+    thumbnails = np.concatenate([checks.thumbnails for checks in checked.values()])
     groups = Groups(len(pictures))
-    join_near(
-        np.array([one.checks.hashes[one.number] for one in pictures], np.uint64),
-        np.array([one.checks.thumbnails[one.number] for one in pictures], np.uint8),
-        near_distance,
-        groups,
-    )
+    join_near(hashes[rows], thumbnails[rows], near_distance, groups)
     members: dict[int, list[Picture]] = {}
     for row, name in enumerate(groups.names().tolist()):
         members.setdefault(name, []).append(pictures[row])
