@@ -27,7 +27,7 @@ from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
 from src.pictures.checking import SHARED, check_source, choose_grey_range, choose_sizes
 from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
-from src.pictures.dividing import find_shares, warn_of_groups
+from src.pictures.dividing import find_groups, find_shares, warn_of_groups
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.layouts import NO_LIST
@@ -57,6 +57,9 @@ def main() -> None:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
     sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    shared = [source for source in sources if len(source.splits) > 1]
+    for source in shared:
+        find_groups(source, data.split.group)
     expected = count_expected(sources, data)
     if preflight:
         warn(warnings)
@@ -71,6 +74,8 @@ def main() -> None:
     grey = GreyUse(choose_grey_range(images.grey_range, data, sources))
     write_grey_range(grey.range)
     packed = images.packs({split: counts.total() for split, counts in expected.items()})
+    if packed and shared:
+        print(f"{SHARED.parent}: takes twice as much while the pictures are divided")
     try:
         checked = [
             check_source(source, data, choose_sizes(source, images, packed), images.fit, grey.range)
@@ -141,12 +146,15 @@ def check_numbers(
     data: DataSettings, classes: Sequence[str], counts: dict[str, Counter[str]], divided: Sequence[str]
 ) -> None:
     """Refuse classes that cannot be learned, and splits without pictures."""
-    root, parts = Path(data.root), data.parts()
+    root, parts, problems = (
+        Path(data.root),
+        data.parts(),
+        list(find_missing(classes, counts, divided, data.root)),
+    )
     emptied = [root / data.train / name for name in classes if not counts["train"][name]]
-    emptied += [root / parts[split] for split in SPLITS if not counts[split]]
-    problems = [*find_missing(classes, counts, divided, str(root))]
-    if not divided or (not problems and emptied):
-        problems = [f"{folder}: no usable picture is left (see {BAD})" for folder in emptied] or problems
+    places = emptied if "train" not in divided else []
+    places += [root / parts[split] for split in SPLITS if not counts[split] and split not in divided]
+    problems = [f"{place}: no usable picture is left (see {BAD})" for place in places] or problems
     if problems:
         raise UserError(*problems)
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.files import read_json
+from src.pictures.counts import format_counts
 from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
 from src.pictures.folders import Source
 from src.pictures.grey import GREY_RANGE
@@ -242,6 +243,7 @@ def test_groups_that_group_nothing_or_all_are_refused(place, photos, group, mess
     with pytest.raises(UserError) as error:
         check_images.main()
     assert str(error.value).startswith(message) and len(str(error.value).splitlines()) == 1
+    assert not Path("data/manifest").exists()  # no picture was opened
 
 
 def test_splits_that_are_left_empty_are_refused(place, photos):
@@ -255,6 +257,23 @@ def test_splits_that_are_left_empty_are_refused(place, photos):
     edit_params(place, data__split__val=0.5, data__split__test=0.499)
     with pytest.raises(UserError, match=r"data.split: no picture of cat, dog has come to train \(another"):
         check_images.main()
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_shown():
+    """40 classes of 1 to 40 pictures of train, and a line of sums."""
+    classes = [f"class {number:02}" for number in range(1, 41)]
+    counts = {
+        "train": {name: int(name[6:]) for name in classes},
+        "val": {},
+        "test": {},
+        "refused": {classes[0]: 2},
+    }
+    lines = [line.split() for line in format_counts(classes, counts, Path("counts.csv"))]
+    assert lines[0] == ["class", "train", "val", "test", "refused"] and len(lines) == 1 + 20 + 1 + 1
+    assert [int(line[2]) for line in lines[1:11]] == list(range(40, 30, -1))
+    assert lines[11] == "... 20 classes between these: counts.csv".split()
+    assert [int(line[2]) for line in lines[12:22]] == list(range(10, 0, -1)) and lines[21][5] == "2"
+    assert lines[22] == ["all", "820", "0", "0", "2"]
 
 
 def test_few_pictures_and_uneven_classes_are_warned_of_last(place, photos, capsys):

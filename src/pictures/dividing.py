@@ -13,7 +13,7 @@ import numpy as np
 
 from src.ground.errors import UserError, list_some
 from src.pictures.folders import SUBFOLDER, Source
-from src.pictures.likeness import Groups, is_flat, join_near
+from src.pictures.likeness import Groups, find_flat, join_near
 from src.pictures.manifest import SPLITS
 from src.pictures.settings import SplitSettings
 
@@ -54,12 +54,12 @@ def divide(
     goes to the first of train, val and test that one of it has drawn.
     """
     first: dict[str, int] = {}
-    drawn = []
+    drawn, flat = [], find_flat(looks.thumbnails)
     for row, (path, name) in enumerate(files):
         if path in keys:
             groups.join(first.setdefault(keys[path], row), row)
             words = ("group", keys[path])
-        elif is_flat(looks.thumbnails[row].tobytes()):
+        elif flat[row]:
             words = (name, looks.digests[row])
         else:
             words = (name, f"{int(looks.hashes[row]):016x}")

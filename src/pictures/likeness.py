@@ -13,6 +13,7 @@ SIDE, LOWEST = 32, 8  # pixels of the picture that is transformed; frequencies t
 THUMBNAIL = 16  # pixels of the picture that decides among those whose hashes are close
 GREY = np.array([299, 587, 114])  # of red, green and blue, in thousandths
 CORRELATION = 0.997  # of two thumbnails, above which pictures look the same
+CHUNK = 4096  # pictures whose thumbnails are compared at a time
 FLAT = 1.0  # standard deviation of a thumbnail, of 255, below which it shows nothing
 COSINES = np.rint(  # of the discrete cosine transform, in thousandths: frequencies 1 to 8 of 32 pixels
     1000 * np.cos(np.pi * np.outer(np.arange(1, LOWEST + 1), 2 * np.arange(SIDE) + 1) / (2 * SIDE))
@@ -87,17 +88,16 @@ def join_near(hashes: np.ndarray, thumbnails: np.ndarray, distance: int, groups:
     common (Norouzi, Punjani and Fleet, Fast Exact Search in Hamming Space with Multi-Index Hashing, 2014,
     arXiv:1307.2982).
     """
-    rows = np.flatnonzero(thumbnails.std(axis=1) >= FLAT)
-    joined = groups.names()
-    for one, other in find_candidates(hashes[rows], distance):
-        one, other = rows[one], rows[other]
-        apart = joined[one] != joined[other]
-        one, other = one[apart], other[apart]
-        alike = correlate(thumbnails[one], thumbnails[other]) >= CORRELATION
-        for pair in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
-            groups.join(*pair)
-        if alike.any():
+    rows = np.flatnonzero(~find_flat(thumbnails))
+    for some, others in find_candidates(hashes[rows], distance):
+        for start in range(0, len(some), CHUNK):
+            one, other = (rows[part[start : start + CHUNK]] for part in (some, others))
             joined = groups.names()
+            apart = joined[one] != joined[other]
+            one, other = one[apart], other[apart]
+            alike = correlate(thumbnails[one], thumbnails[other]) >= CORRELATION
+            for pair in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
+                groups.join(*pair)
 
 
 def find_candidates(hashes: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -125,6 +125,7 @@ def correlate(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
 
 
-def is_flat(thumbnail: bytes) -> bool:
-    """Whether a picture shows nothing by which it could be told from others."""
-    return float(np.frombuffer(thumbnail, np.uint8).std()) < FLAT
+def find_flat(thumbnails: np.ndarray) -> np.ndarray:
+    """Which of N pictures show nothing by which they could be told from others, (N,) bool."""
+    parts = np.array_split(thumbnails, 1 + len(thumbnails) // CHUNK)
+    return np.concatenate([part.std(axis=1) < FLAT for part in parts])

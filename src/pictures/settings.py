@@ -40,7 +40,7 @@ class DataSettings(Settings):
     test: Part  # its folder for the test; the same as train's: split off
     list: Annotated[str, Rule(minLength=1)]  # none, or a CSV in the root: path,label[,split]
     split: SplitSettings
-    near_distance: NearDistance  # bits of 64 in which two pictures' hashes may differ; none: off
+    near_distance: NearDistance  # bits of 64 that near duplicates' hashes may differ in; or none
     on_bad: Literal["stop", "skip"]  # whether a bad picture stops the stage or is left out
     min_side: Count  # pixels; smaller pictures are refused
     max_pixels: Count  # height x width; larger pictures are refused without decoding

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -100,27 +100,34 @@ def write_split(split: str, pictures: Sequence[Picture], images: ImageSettings, 
 
 def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[bytes]:
     """The pixels of each picture in a size (height, width), from the packs that check_source wrote."""
-    packs: dict[Path, np.ndarray] = {}
-    length = 3 * math.prod(size)
-    for one in pictures:
-        pack, sizes = one.checks.pack, one.checks.sizes
-        if pack not in packs:
-            packs[pack] = np.load(pack, mmap_mode="r")
-        start = sum(3 * math.prod(before) for before in sizes[: sizes.index(size)])
-        yield packs[pack][one.row].reshape(-1)[start : start + length].tobytes()
+    with ExitStack() as stack:
+        files = {
+            checks.pack: (
+                stack.enter_context(open(checks.pack, "rb")),
+                np.load(checks.pack, mmap_mode="r").offset,
+            )
+            for checks in {id(one.checks): one.checks for one in pictures}.values()
+        }
+        for one in pictures:
+            (file, start), sizes = files[one.checks.pack], one.checks.sizes
+            before = sum(3 * math.prod(other) for other in sizes[: sizes.index(size)])
+            row = sum(3 * math.prod(other) for other in sizes)
+            file.seek(start + one.row * row + before)
+            yield file.read(3 * math.prod(size))
 
 
 def find_alike(pictures: Sequence[Picture], near_distance: int | str) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    if not isinstance(near_distance, int):
+    if not isinstance(near_distance, int) or not pictures:
         return {}
+    checked = {id(one.checks): one.checks for one in pictures}
+    starts = np.cumsum([0, *(len(checks.hashes) for checks in checked.values())]).tolist()
+    first = dict(zip(checked, starts, strict=False))
+    rows = np.array([first[id(one.checks)] + one.number for one in pictures], np.int64)
+    hashes = np.concatenate([checks.hashes for checks in checked.values()])
+    thumbnails = np.concatenate([checks.thumbnails for checks in checked.values()])
     groups = Groups(len(pictures))
-    join_near(
-        np.array([one.checks.hashes[one.number] for one in pictures], np.uint64),
-        np.array([one.checks.thumbnails[one.number] for one in pictures], np.uint8),
-        near_distance,
-        groups,
-    )
+    join_near(hashes[rows], thumbnails[rows], near_distance, groups)
     members: dict[int, list[Picture]] = {}
     for row, name in enumerate(groups.names().tolist()):
         members.setdefault(name, []).append(pictures[row])
