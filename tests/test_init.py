@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT, Project, edit_params
+from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
 from src.ground.errors import UserError
@@ -331,6 +333,16 @@ def test_a_change_keeps_comments_and_touches_nothing_else(place):
         "+  - 0.75",
     ]
     assert write.change(PARAMS, {}) == PARAMS
+
+
+def test_the_file_is_as_dvc_exp_run_leaves_it(place):
+    settings = choose(CLOTHES, LITES, None, WISH).settings() | {"data.root": "/a/b c"}
+    words = [f"{key}={value}" for key, value in settings.items() if not isinstance(value, list | str)]
+    words += [f"{key}='{value}'" for key, value in settings.items() if isinstance(value, str)]
+    apply_overrides(place / "params.yaml", words)
+    lists = {key: value for key, value in settings.items() if isinstance(value, list)}
+    assert write.change(PARAMS, settings) == write.change((place / "params.yaml").read_text(), lists)
+    assert yaml.safe_load((place / "params.yaml").read_text())["data"]["root"] == "/a/b c"
 
 
 def test_what_is_no_key_or_against_a_rule_is_not_written(place):
