@@ -103,7 +103,7 @@ def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
     with chdir(root):
-        checks = check_source(split, data, ((SIDE, SIDE),), LETTERBOX, None)
+        checks = check_source(split, ((SIDE, SIDE),), LETTERBOX, data, None)
         judge(list_pictures([checks], data))
         return np.load(checks.pack, mmap_mode="r")
 

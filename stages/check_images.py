@@ -35,7 +35,15 @@ from src.pictures.ledger import TAKEN, Ledger, write_refused
 from src.pictures.listing import scan_list
 from src.pictures.manifest import CLASSES, SPLITS
 from src.pictures.settings import DataSettings, ImageSettings
-from src.pictures.splits import enter_files, find_alike, judge, list_pictures, warn_of_alike, write_split
+from src.pictures.splits import (
+    count_pictures,
+    enter_files,
+    find_alike,
+    judge,
+    list_pictures,
+    warn_of_alike,
+    write_split,
+)
 from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
@@ -77,9 +85,10 @@ def main() -> None:
     if packed and shared:
         print(f"{SHARED.parent}: takes twice as much while the pictures are divided")
     try:
+        sizes = [choose_sizes(source, images, packed) for source in sources]
         checked = [
-            check_source(source, data, choose_sizes(source, images, packed), images.fit, grey.range)
-            for source in sources
+            check_source(source, some, images.fit, data, grey.range)
+            for source, some in zip(sources, sizes, strict=True)
         ]
         intact = list_pictures(checked, data)
         verdicts = judge(intact)
@@ -88,22 +97,33 @@ def main() -> None:
             write_split(split, [one for one in taken if one.split == split], images, packed)
     finally:
         SHARED.unlink(missing_ok=True)
+    for one in taken:
+        grey.add(one.values)
     alike = find_alike(taken, data.near_distance)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
-        enter_files(
-            ledger, checked, {one.file: row for one, row in zip(intact, verdicts, strict=True)}, alike
-        )
+        enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
     write_refused(BAD, ledger.refused)
-    for one in taken:
-        grey.add(one.values)
-    counts = {split: Counter(one.file[1] for one in taken if one.split == split) for split in SPLITS}
-    refused, labels = {path for path, _ in ledger.refused}, [file for one in sources for file in one.files]
-    counts["refused"] = Counter(name for path, name in labels if path in refused)
+    counts = count_pictures(taken, sources, ledger.refused)
     write_counts(COUNTS, classes, counts)
+    divided = [split for source in shared for split in source.splits]
     for line in (*ledger.count_sources(), *ledger.count_reasons()):
         print(line)
     print(f"{FILES}: every file with its verdict and the reason")
+    remove_stale(data)
+    for line in format_counts(classes, counts, COUNTS):
+        print(line)
+    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(sources, data.split.group)])
+    warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
+    if data.on_bad == "stop":
+        stop(ledger.refused, sources, root)
+    check_numbers(data, classes, counts, divided)
+    totals = {split: counts[split].total() for split in SPLITS}
+    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def remove_stale(data: DataSettings) -> None:
+    """Remove the figures that belong to the pictures of another data root."""
     stale = find_stale_figures(data.root)
     for path in stale:
         path.unlink()
@@ -111,21 +131,6 @@ def main() -> None:
         print(
             f"removed the figures of another data.root's pictures ({len(stale)} of metrics, plots and data)"
         )
-    for line in format_counts(classes, counts, COUNTS):
-        print(line)
-    divided = [
-        split for split in SPLITS if any(split in one.splits for one in sources if len(one.splits) > 1)
-    ]
-    warn(warnings)
-    warn(warn_of_alike(taken, alike))
-    warn(warn_of_groups(sources, data.split.group))
-    warn(warn_of_counts(classes, counts, divided))
-    warn(filter(None, [grey.warn()]))
-    if data.on_bad == "stop":
-        stop(ledger.refused, sources, root)
-    check_numbers(data, classes, counts, divided)
-    totals = {split: counts[split].total() for split in SPLITS}
-    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 
 
 def count_expected(sources: Sequence[Source], data: DataSettings) -> dict[str, Counter[str]]:

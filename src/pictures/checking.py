@@ -77,7 +77,7 @@ def read_train_values(data: DataSettings, source: Source) -> Iterable[Values | N
     """The values of 16-bit grey of each picture of train."""
     if len(source.splits) == 1:
         return map_in_processes(partial(measure_values, data), source.files, CHUNK, lambda *_: None)
-    checks = check_source(source, data, (), LETTERBOX, None)
+    checks = check_source(source, (), LETTERBOX, data, None)
     splits = assign(checks, data)
     return [values for split, values in zip(splits, checks.values, strict=True) if split == "train"]
 
@@ -87,7 +87,7 @@ def choose_sizes(source: Source, images: ImageSettings, packed: bool) -> Sizes:
     return tuple(dict.fromkeys(images.size(split) for split in source.splits)) if packed else ()
 
 
-def check_source(source: Source, data: DataSettings, sizes: Sizes, fit: str, grey_range: GreyRange) -> Checks:
+def check_source(source: Source, sizes: Sizes, fit: str, data: DataSettings, grey_range: GreyRange) -> Checks:
     """Open every file of a source, and write the pixels to the pack of its split, or to SHARED.
 
     `fit` says how a picture is brought to each of `sizes` (height, width).

@@ -1,6 +1,7 @@
 """The intact pictures by split: duplicates are judged, manifests and packs written, all files entered."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 
 from src.ground.files import open_atomically
 from src.pictures.checking import Checks, assign
+from src.pictures.folders import Source
 from src.pictures.grey import Values
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.likeness import Groups, join_near
@@ -184,3 +186,13 @@ def enter_files(
             verdict, why = (REFUSED, reason) if reason else verdicts[file]
             remark = alike.get(file[0], "") if verdict == TAKEN else ""
             ledger.add(source.name, file[0], verdict, *filter(None, (why, remark, *notes)))
+
+
+def count_pictures(
+    pictures: Sequence[Picture], sources: Sequence[Source], refused: Sequence[tuple[str, str]]
+) -> dict[str, Counter[str]]:
+    """The number of pictures of each class in each split, and of refused files (path, reason)."""
+    counts = {split: Counter(one.file[1] for one in pictures if one.split == split) for split in SPLITS}
+    paths = {path for path, _ in refused}
+    files = (file for source in sources for file in source.files)
+    return counts | {"refused": Counter(name for path, name in files if path in paths)}
