@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@.venv/bin/python -m tools.libraries
 	@touch $@
+
+init: install  ## write params.yaml for your pictures: make init DATA=/path/to/pictures FOR=cpu|gpu MINUTES=30 SIZE=small|tiny
+	@python -m tools.init $(if $(FOR),--for="$(FOR)") $(if $(MINUTES),--minutes="$(MINUTES)") $(if $(SIZE),--size="$(SIZE)") -- "$(DATA)"
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
 	@python -m tools.preflight
@@ -89,6 +92,7 @@ docs: install  ## write the tables and pictures of README and docs/ from committ
 bench: install  ## time the parts that claim to be fast against their references (20 minutes)
 	python -m benchmarks.losses
 	python -m benchmarks.loading
+	python -m benchmarks.dividing
 	python -m benchmarks.training
 	python -m benchmarks.stages
 	python -m benchmarks.saving

@@ -10,9 +10,9 @@ run     python -m benchmarks.loading
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,12 @@ from src.batches.data import TrainingSet
 from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
-from src.pictures.checking import Duplicates, check_split
+from src.pictures.checking import check_source
 from src.pictures.fitting import LETTERBOX
-from src.pictures.folders import Split
-from src.pictures.grey import GreyUse
-from src.pictures.ledger import Ledger
+from src.pictures.folders import Source
 from src.pictures.reading import FilePictures, Pictures
 from src.pictures.settings import DataSettings
+from src.pictures.splits import judge, list_pictures
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
@@ -47,7 +46,7 @@ TO_FLOAT = (v2.PILToTensor(), v2.ToDtype(torch.float, scale=True), v2.Normalize(
 BILINEAR = InterpolationMode.BILINEAR
 
 
-def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
+def make_pictures(root: Path, width: int, height: int, count: int) -> Source:
     """Write JPEG files to root/train/thing."""
     generator, files = np.random.default_rng(0), []
     (root / "train/thing").mkdir(parents=True)
@@ -57,7 +56,7 @@ def make_pictures(root: Path, width: int, height: int, count: int) -> Split:
         noise = generator.standard_normal(smooth.shape, np.float32) * 8
         files.append((f"train/thing/{number:04}.jpg", "thing"))
         Image.fromarray((smooth + noise).clip(0, 255).astype(np.uint8)).save(root / files[-1][0], quality=90)
-    return Split("train", files, [])
+    return Source(("train",), "train", files, [])
 
 
 def build_torchvision_loader(root: Path, *steps: v2.Transform, train: bool) -> Iterable[list[Tensor]]:
@@ -100,15 +99,16 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
         normalize(scale_to_unit(images)).sum()
 
 
-def pack_split(root: Path, split: Split) -> np.ndarray:
+def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    ledger, paths = Ledger(StringIO()), (root / "x.csv", root / "x.npy")
-    check_split(split, data, (SIDE, SIDE), LETTERBOX, True, Duplicates(), ledger, GreyUse(None), *paths)
-    return np.load(root / "x.npy", mmap_mode="r")
+    with chdir(root):
+        checks = check_source(split, ((SIDE, SIDE),), LETTERBOX, data, None)
+        judge(list_pictures([checks], data))
+        return np.load(checks.pack, mmap_mode="r")
 
 
-def build_readers(root: Path, split: Split) -> dict[str, tuple[int, Callable[[], object]]]:
+def build_readers(root: Path, split: Source) -> dict[str, tuple[int, Callable[[], object]]]:
     """The number of pictures that each contestant reads, and a function that reads them."""
     count, normalize = len(split.files), Normalize(MEAN, STD)
     packed = pack_split(root, split)

@@ -1,13 +1,16 @@
 """Open every picture once: refuse unusable ones, list and pack the rest.
 
 params  data, images
-reads   ${data.root}/{train,val,test}           <class>/<picture>
+reads   ${data.root}/${data.train}              <class>/<picture>
+        ${data.root}/${data.val}                the same; splits of the same folder are divided
+        ${data.root}/${data.test}               the same
 writes  data/manifest/classes.json               the classes of train, sorted
         data/manifest/{train,val,test}.csv       path, class, hash
         data/manifest/grey_range.json            "file" or [lowest, highest], see images.grey_range
         data/packed/{train,val,test}.npy         uint8 (N, H, W, 3), fitted; N = 0 if not packed
         data/bad_images.csv                      path, reason of each refused file
         data/files.csv                           path, verdict, reason of every file found
+        data/counts.csv                          class, train, val, test, refused: numbers of pictures
         data/models/teachers/classes.json        the same classes, beside every teacher
         metrics/data.json
 removes what dvc.lock records of other stages' figures for the pictures of another data.root
@@ -15,21 +18,37 @@ run     python -m stages.check_images [--preflight: check params.yaml and the fo
 """
 
 import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import Duplicates, check_split, choose_grey_range
-from src.pictures.folders import Split, scan
+from src.pictures.checking import SHARED, check_source, choose_grey_range, choose_sizes
+from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
+from src.pictures.dividing import find_groups, find_shares, warn_of_groups
+from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
-from src.pictures.ledger import Ledger, write_refused
-from src.pictures.manifest import CLASSES, manifest_path, pack_path
+from src.pictures.layouts import NO_LIST
+from src.pictures.ledger import TAKEN, Ledger, write_refused
+from src.pictures.listing import scan_list
+from src.pictures.manifest import CLASSES, SPLITS
 from src.pictures.settings import DataSettings, ImageSettings
+from src.pictures.splits import (
+    count_pictures,
+    enter_files,
+    find_alike,
+    judge,
+    list_pictures,
+    warn_of_alike,
+    write_split,
+)
 from src.results.stale import find_stale_figures
 
 BAD = Path("data/bad_images.csv")
 FILES = Path("data/files.csv")
+COUNTS = Path("data/counts.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")
 METRICS = Path("metrics/data.json")
 OWN = Path("data/train")  # where users put their own pictures inside the project
@@ -45,35 +64,66 @@ def main() -> None:
         if preflight:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
-    splits, classes, warnings = scan(root)
-    for warning in warnings:
-        print(f"warning: {warning}")
+    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    shared = [source for source in sources if len(source.splits) > 1]
+    for source in shared:
+        find_groups(source, data.split.group)
+    expected = count_expected(sources, data)
+    if preflight:
+        warn(warnings)
     if preflight and data.on_bad == "stop":
-        stop([], splits, root)
-    check_pictures(splits[0].count(), trains=preflight)
+        stop([], sources, root)
+    check_pictures(expected["train"], trains=preflight)
     if preflight:
         return
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    seen, counts = Duplicates(), {}
-    grey = GreyUse(choose_grey_range(images.grey_range, data, splits[0].files))
+    grey = GreyUse(choose_grey_range(images.grey_range, data, sources))
     write_grey_range(grey.range)
-    packed = images.packs({split.name: len(split.files) for split in splits})
+    packed = images.packs({split: counts.total() for split, counts in expected.items()})
+    if packed and shared:
+        print(f"{SHARED.parent}: takes twice as much while the pictures are divided")
+    try:
+        sizes = [choose_sizes(source, images, packed) for source in sources]
+        checked = [
+            check_source(source, some, images.fit, data, grey.range)
+            for source, some in zip(sources, sizes, strict=True)
+        ]
+        intact = list_pictures(checked, data)
+        verdicts = judge(intact)
+        taken = [one for one, (verdict, _) in zip(intact, verdicts, strict=True) if verdict == TAKEN]
+        for split in SPLITS:
+            write_split(split, [one for one in taken if one.split == split], images, packed)
+    finally:
+        SHARED.unlink(missing_ok=True)
+    for one in taken:
+        grey.add(one.values)
+    alike = find_alike(taken, data.near_distance)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
-        for split in splits:
-            size, paths = images.size(split.name), (manifest_path(split.name), pack_path(split.name))
-            counts[split.name] = check_split(
-                split, data, size, images.fit, packed, seen, ledger, grey, *paths
-            )
-            print(ledger.count_split(split.name))
+        enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
     write_refused(BAD, ledger.refused)
-    for line in ledger.count_reasons():
+    counts = count_pictures(taken, sources, ledger.refused)
+    write_counts(COUNTS, classes, counts)
+    divided = [split for source in shared for split in source.splits]
+    for line in (*ledger.count_sources(), *ledger.count_reasons()):
         print(line)
     print(f"{FILES}: every file with its verdict and the reason")
-    if warning := grey.warn():
-        print(f"warning: {warning}")
+    remove_stale(data)
+    for line in format_counts(classes, counts, COUNTS):
+        print(line)
+    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(sources, data.split.group)])
+    warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
+    if data.on_bad == "stop":
+        stop(ledger.refused, sources, root)
+    check_numbers(data, classes, counts, divided)
+    totals = {split: counts[split].total() for split in SPLITS}
+    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def remove_stale(data: DataSettings) -> None:
+    """Remove the figures that belong to the pictures of another data root."""
     stale = find_stale_figures(data.root)
     for path in stale:
         path.unlink()
@@ -81,19 +131,42 @@ def main() -> None:
         print(
             f"removed the figures of another data.root's pictures ({len(stale)} of metrics, plots and data)"
         )
-    if data.on_bad == "stop":
-        stop(ledger.refused, splits, root)
-    emptied = [root / "train" / name for name in classes if not counts["train"][name]]
-    emptied += [root / name for name, count in counts.items() if not count]
-    if emptied:
-        raise UserError(*(f"{folder}: no usable picture is left (see {BAD})" for folder in emptied))
-    totals = {name: count.total() for name, count in counts.items()}
-    write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 
 
-def stop(refused: list[tuple[str, str]], splits: list[Split], root: Path) -> None:
+def count_expected(sources: Sequence[Source], data: DataSettings) -> dict[str, Counter[str]]:
+    """About how many pictures of each class each split will have, by the numbers of files."""
+    expected: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    for source in sources:
+        for split, share in find_shares(source.splits, data.split).items():
+            expected[split] += Counter({name: max(1, round(share * n)) for name, n in source.count().items()})
+    return expected
+
+
+def warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}")
+
+
+def check_numbers(
+    data: DataSettings, classes: Sequence[str], counts: dict[str, Counter[str]], divided: Sequence[str]
+) -> None:
+    """Refuse classes that cannot be learned, and splits without pictures."""
+    root, parts, problems = (
+        Path(data.root),
+        data.parts(),
+        list(find_missing(classes, counts, divided, data.root)),
+    )
+    emptied = [root / data.train / name for name in classes if not counts["train"][name]]
+    places = emptied if "train" not in divided else []
+    places += [root / parts[split] for split in SPLITS if not counts[split] and split not in divided]
+    problems = [f"{place}: no usable picture is left (see {BAD})" for place in places] or problems
+    if problems:
+        raise UserError(*problems)
+
+
+def stop(refused: list[tuple[str, str]], sources: Sequence[Source], root: Path) -> None:
     """End the stage if pictures would be left out: refused ones, and those that are in the wrong place."""
-    misplaced = [row for split in splits for row in split.misplaced()]
+    misplaced = [row for source in sources for row in source.misplaced()]
     problems = []
     for place, what, rows in ((BAD, "refused", refused), (root, "in the wrong place", misplaced)):
         for path, reason in rows[:1]:

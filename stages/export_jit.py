@@ -6,7 +6,7 @@ reads   data/models/student.safetensors
         data/manifest/grey_range.json
         data/manifest/test.csv
         data/packed/test.npy
-        ${data.root}/test               the picture files
+        ${data.root}/${data.test}       the picture files
         demos/classifier.py             runs the exported file on them in its own process
 writes  data/export                     a file per format: student.pt
         metrics/export.json

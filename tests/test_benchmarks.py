@@ -19,11 +19,13 @@ from timm.utils import update_summary
 from benchmarks import (
     ablation,
     digits,
+    dividing,
     fit,
     instructions,
     loading,
     losses,
     models,
+    near_duplicates,
     pack_margin,
     peers,
     saving,
@@ -130,6 +132,22 @@ def test_saving(monkeypatch, capsys, ready):
     quick = ["student.epochs=1", "student.warmup=0"]
     text = measure(monkeypatch, capsys, saving, ROUNDS=1, STUDENTS={"tiny": quick})
     assert find(r"^tiny: saving adds NUMBER %", text, 1)[0] > -100
+
+
+def test_dividing(monkeypatch, capsys, place):
+    tiny = dict(PHOTOS=20, WIDTH=64, HEIGHT=48, SIDE=32, PICTURES=300, CLASSES=3)
+    text = measure(monkeypatch, capsys, dividing, **tiny)
+    assert min(find(r"^checking a photo of 64 x 48: NUMBER ms of CPU", text, 1)) > 0
+    assert find(r"to find NUMBER near duplicates$", text, 1)[0] in range(25, 31)
+    assert min(find(r"pixels: NUMBER ms of CPU a picture", text, 1)) > 0
+
+
+def test_near_duplicates(monkeypatch, capsys, place, tmp_path):
+    root = draw_tiny_images(tmp_path / "pictures", 4)
+    shutil.copy(root / "train/red/0.png", root / "val/red/copy.png")
+    text = measure(monkeypatch, capsys, near_duplicates, (root, "--changed", 5))
+    assert set(find(r"thumbnails too: NUMBER groups", text, 4)) == {1}
+    assert all(0 <= share <= 1 for share in find(r"NUMBER within", text, 9 * 4))
 
 
 def test_pack_margin(monkeypatch, capsys, place, tmp_path):

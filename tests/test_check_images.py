@@ -5,11 +5,12 @@ import faulthandler
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import edit_params
+from conftest import edit_params, read_shipped
 from PIL import Image
 
 from src.ground.errors import UserError
@@ -142,8 +143,8 @@ def test_pictures_in_the_wrong_place_stop_the_stage(data, monkeypatch, words):
         check_images.main()
     assert str(error.value) == (
         f"{data}: 50 pictures in the wrong place, first {data}/train/red/2023/0.png: in a folder inside a "
-        "class folder (move it up into the class folder, or leave such pictures out with "
-        "data.on_bad: skip)"
+        "class folder (move it up into the class folder, or set data.split.group: subfolder, or leave such "
+        "pictures out with data.on_bad: skip)"
     )
 
 
@@ -195,8 +196,8 @@ def test_a_huge_file_is_not_read(tmp_path, head):
     path = tmp_path / "junk.jpg"
     path.write_bytes(head)
     os.truncate(path, 40 * 2**30)
-    settings = DataSettings(root=str(tmp_path), on_bad="skip", min_side=8, max_pixels=64_000_000)
-    reason = opening.check_file(settings, None, None, "letterbox", ("junk.jpg", "x")).reason
+    settings = replace(read_shipped(DataSettings, "data"), root=str(tmp_path))
+    reason = opening.check_file(settings, None, (), "letterbox", ("junk.jpg", "x")).reason
     expected = (
         "not a picture" if head == b"x" else "too large: 40960 MB, more than a picture of data.max_pixels"
     )

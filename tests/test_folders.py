@@ -1,15 +1,24 @@
 """Which layouts of a user's folders are accepted, and the errors for the others."""
 
 import os
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import read_shipped
+from dvc.utils.hydra import to_hydra_overrides
 from PIL import Image
 
 from src.ground.errors import UserError
 from src.pictures import folders
-from src.pictures.folders import scan
+from src.pictures.layouts import Layout, find_layout
+from src.pictures.settings import DataSettings
+
+
+def scan(root, **changes):
+    return folders.scan(replace(read_shipped(DataSettings, "data"), root=str(root), **changes))
 
 
 def test_classes_and_files_are_sorted(tiny_images):
@@ -140,22 +149,25 @@ def move(source, target):
 
 def name_split(root):
     move(root / "val", root / "Valid")
-    return f"{root}/val: no such folder, but 'Valid' is there (mv {root}/Valid {root}/val)"
+    return (
+        f"{root}: no folder 'val', but 'train' can be train, 'Valid' can be val, 'test' can be test (dvc exp "
+        f"run -S data.val=Valid, or make init DATA={root})"
+    )
 
 
 def add_space(root):
     move(root / "train", root / "train ")
-    return f"{root}/train: no such folder, but 'train ' is there (mv '{root}/train ' {root}/train)"
+    return "(dvc exp run -S 'data.train='\"'\"'train '\"'\"'', or make init"
 
 
 def add_words(root):
     move(root / "val", root / "Valid Set")
-    return f"{root}/val: no such folder, but 'Valid Set' is there (mv '{root}/Valid Set' {root}/val)"
+    return "(dvc exp run -S 'data.val='\"'\"'Valid Set'\"'\"'', or make init"
 
 
 def add_year(root):
     move(root / "test", root / "test2017")
-    return f"{root}/test: no such folder, but 'test2017' is there (mv {root}/test2017 {root}/test)"
+    return "(dvc exp run -S data.test=test2017, or make init"
 
 
 def swap_levels(root):
@@ -177,7 +189,10 @@ def add_level(root):
 
 def drop_test(root):
     shutil.rmtree(root / "test")
-    return f"{root}/test: no such folder (create it, one folder per class inside, with pictures that are in "
+    return (
+        f"{root}: no folder 'test', but 'train' can be train and test, 'val' can be val (dvc exp run -S "
+        "data.test=train, or"
+    )
 
 
 def keep_classes(root):
@@ -185,8 +200,57 @@ def keep_classes(root):
     shutil.rmtree(root)
     move(root.parent / "moved", root)
     return (
-        "if its 3 folders (blue, green, red) are the classes, divide their pictures among train, val and test"
+        f"{root}: no folder 'train', 'val', 'test', but class folders, which can be divided (dvc exp "
+        f"run -S data.train=. -S data.val=. -S data.test=., or make init DATA={root})"
     )
+
+
+def name_split_twice(root):
+    shutil.copytree(root / "val", root / "VALIDATION")
+    return f"{root}: 'VALIDATION' and 'val' are both a name of val (move the pictures of one into the other"
+
+
+def empty_root(root):
+    shutil.rmtree(root)
+    root.mkdir()
+    (root / "docs").mkdir()
+    return f"{root}: no train, val and test and no class folders with pictures (is a disk not mounted?)"
+
+
+def mix_levels(root):
+    keep_classes(root)
+    move(root / "red/0.png", root / "0.png")
+    return (
+        f"{root}: pictures (0.png) beside class folders (blue, green, red) (move each into the folder of its"
+    )
+
+
+def flatten(root):
+    for path in list(root.glob("train/*/*.png")):
+        path.rename(root / f"{path.parent.name}-{path.name}")
+    for split in ("train", "val", "test"):
+        shutil.rmtree(root / split)
+    return (
+        "pictures (blue-0.png, blue-1.png, blue-2.png, ...) in no class folder (move them into a folder per"
+    )
+
+
+def keep_test(root):
+    shutil.rmtree(root / "train")
+    return f"{root}: 'val' and 'test', but no folder for train (move its class folders into {root}/train)"
+
+
+def keep_one_class(root):
+    keep_classes(root)
+    shutil.rmtree(root / "red")
+    shutil.rmtree(root / "blue")
+    return f"{root}: 1 class folder, 'green' (create one folder per class, at least 2)"
+
+
+def keep_one_picture(root):
+    for path in (*root.glob("train/red/[1-7].png"), *root.glob("[vt]*[lt]/red/*.png")):
+        path.unlink()
+    return f"{root}: fewer than 2 pictures of 1 class: red 1 (add some or remove the class)"
 
 
 def add_level_in_train(root):
@@ -210,13 +274,87 @@ def use_file(root):
 @pytest.mark.parametrize(
     "damage",
     [name_split, add_space, add_words, add_year, swap_levels, add_level, drop_test, keep_classes]
-    + [add_level_in_train, link_split, use_file],
+    + [add_level_in_train, link_split, use_file, name_split_twice, empty_root, mix_levels, flatten]
+    + [keep_test, keep_one_class, keep_one_picture],
 )
 def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage):
     expected = damage(tiny_images)
     with pytest.raises(UserError) as error:
         scan(tiny_images)
     assert expected in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+NAMES = [("Train", "Valid", "TEST"), ("training", "validation", "testing"), ("train", "val", "test-set")]
+NAMES += [("train", "dev", "holdout"), ("Train_2017", "val", "tests")]
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("kept", ["train val test", "train val", "train test", "train"])
+def test_splits_are_found_by_any_spelling_and_the_missing_ones_share_trains_folder(tiny_images, names, kept):
+    spelling = dict(zip(("train", "val", "test"), names, strict=True))
+    for split, name in spelling.items():
+        move(tiny_images / split, tiny_images / "moved")
+        move(tiny_images / "moved", tiny_images / name)
+        if split not in kept.split():
+            shutil.rmtree(tiny_images / name)
+    parts = {split: spelling[split if split in kept.split() else "train"] for split in spelling}
+    layout = find_layout(tiny_images)
+    assert layout == Layout(tiny_images, **parts) and layout.parts() == parts
+    sources, classes, _ = scan(tiny_images, **parts)
+    assert classes == ("blue", "green", "red")
+    assert sorted(split for source in sources for split in source.splits) == ["test", "train", "val"]
+    assert {source.folder for source in sources} == set(parts.values())
+
+
+def test_class_folders_alone_are_one_source(tiny_images):
+    """A class may be called train, if its pictures lie in it directly."""
+    root = tiny_images / "train"
+    (root / "red").rename(root / "train")
+    assert find_layout(root) == Layout(root, ".", ".", ".")
+    (source,), classes, warnings = scan(root, train=".", val=".", test=".")
+    assert source.splits == ("train", "val", "test") and source.name == "train, val and test"
+    assert classes == ("blue", "green", "train") and not warnings
+    assert source.files[0] == ("blue/0.png", "blue") and len(source.files) == 24 and not source.passed
+
+
+def test_a_csv_file_is_a_layout_of_its_folder(tiny_images):
+    (tiny_images / "my list.CSV").write_text("path,label\n")
+    layout = find_layout(tiny_images / "my list.CSV")
+    assert layout == Layout(tiny_images, ".", ".", ".", "my list.CSV")
+    with pytest.raises(
+        UserError, match="a list of pictures, not their folder .dvc exp run -S data.root=/.* -S"
+    ) as error:
+        scan(tiny_images / "my list.CSV")
+    words = shlex.split(str(error.value).partition("dvc exp run ")[2].partition(", or make")[0])
+    overrides = [word for word in words if word != "-S"]
+    shown = {one.key_or_group: one.value() for one in to_hydra_overrides(overrides)}
+    assert shown == {
+        "data.root": str(tiny_images), "data.train": ".", "data.val": ".", "data.test": ".",
+        "data.list": "my list.CSV",
+    }  # fmt: skip
+
+
+def test_folders_of_splits_are_not_taken_for_classes(tiny_images):
+    with pytest.raises(
+        UserError, match="it holds folders of splits, but .* .dvc exp run -S data.train=train -S"
+    ):
+        scan(tiny_images, train=".", val=".", test=".")
+
+
+def test_a_folder_that_holds_the_outputs_is_refused(place, tiny_images):
+    """The project's own data folder may be the root, with train, val and test beside the outputs."""
+    tiny_images.rename(place / "data")
+    (place / "data/manifest").mkdir()
+    assert [source.folder for source in scan("data")[0]] == ["train", "val", "test"]
+    for split in ("val", "test"):
+        shutil.rmtree(place / f"data/{split}")
+    for name in ("blue", "green", "red"):
+        (place / f"data/train/{name}").rename(place / f"data/{name}")
+    (place / "data/train").rmdir()
+    with pytest.raises(
+        UserError, match=r"^data: holds this project's own data folder \(keep the pictures in "
+    ):
+        scan("data", train=".", val=".", test=".")
 
 
 @pytest.mark.parametrize(
@@ -228,8 +366,8 @@ def test_a_layout_that_is_not_ours_is_named_with_what_to_do(tiny_images, damage)
         ("'{home}'", "spaces or quotes are part of it (write {home})"),
         ("C:\\my\\pictures", "a path of Windows (inside WSL it is /mnt/c/my/pictures)"),
         ("s3://bucket/pictures", "not a folder of this machine (copy the pictures to a disk here)"),
-        ("/mnt-x/pictures", "/mnt-x/pictures: no such folder (set data.root to the folder that contains "
-         "train, val and test; / is there: is a disk not mounted?)"),
+        ("/mnt-x/pictures", "/mnt-x/pictures: no such folder (set data.root to the folder of your pictures; "
+         "/ is there: is a disk not mounted?)"),
     ],
 )  # fmt: skip
 def test_a_root_that_cannot_be_found_is_explained(tmp_path, monkeypatch, root, expected):
@@ -254,7 +392,7 @@ def test_a_folder_without_pictures_is_not_taken_for_a_split(tiny_images, name):
     (tiny_images / name / "locked").mkdir(mode=0)
     with pytest.raises(UserError) as error:
         scan(tiny_images)
-    assert "no such folder (create it, one folder per class" in str(error.value)
+    assert "(dvc exp run -S data.val=train, or make init" in str(error.value)
 
 
 def test_a_train_without_pictures_is_not_where_the_pictures_are(tiny_images):
@@ -278,7 +416,9 @@ def add_unknown_class(root):
 
 def remove_split(root):
     shutil.rmtree(root / "val")
-    return "val: no such folder"
+    return (
+        "no folder 'val', but 'train' can be train and val, 'test' can be test (dvc exp run -S data.val=train"
+    )
 
 
 def remove_root(root):

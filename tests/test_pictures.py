@@ -90,7 +90,7 @@ def x_rays(place, tmp_path):
 def test_16_bit_grey_has_the_same_range_in_packs_files_and_all_splits(place, x_rays, capsys, grey_range):
     edit_params(place, images__grey_range=grey_range, images__pack=True)
     check_images.main()
-    assert read_json(GREY_RANGE) == [1000, 1255] and "warning" not in capsys.readouterr().out
+    assert read_json(GREY_RANGE) == [1000, 1255] and "warning: pictures" not in capsys.readouterr().out
     packed = {split: np.array(read_pictures(split, "letterbox", False)) for split in ("train", "val", "test")}
     edit_params(place, images__pack=False)
     check_images.main()

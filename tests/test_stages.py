@@ -306,6 +306,31 @@ def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
     assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
 
 
+def test_a_changed_test_picture_retrains_nothing_in_divided_folders(copy, tmp_path):
+    """Then the project's own data folder, with the pictures beside the outputs, by the command it names."""
+    pictures = draw_tiny_images(tmp_path / "own", 40, splits=("train",)) / "train"
+    places = {f"data__{split}": "." for split in ("train", "val", "test")}
+    edit_params(copy.folder, data__root=str(pictures), **places)
+    copy.run("dvc", "repro")
+    rows = (copy.folder / "data/manifest/test.csv").read_text().splitlines()
+    path = pictures / rows[1].split(",")[0]
+    image = Image.open(path)
+    image.putpixel((9, 9), tuple(level ^ 1 for level in image.getpixel((9, 9))))
+    image.save(path)
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    (copy.folder / "data/Training").mkdir()
+    for name in ("blue", "green", "red"):
+        shutil.copytree(pictures / name, copy.folder / "data/Training" / name)
+    own = {f"data__{split}": split for split in ("train", "val", "test")}
+    edit_params(copy.folder, data__root=str(copy.folder / "data"), **own)
+    error = find_errors(copy.run("make", "-o", "install", "repro", code=2))
+    command = re.search(r"\(dvc exp run (.*), or make init DATA=.*\)$", error).group(1)
+    assert command == "-S data.train=Training -S data.val=Training -S data.test=Training"
+    copy.run("dvc", "exp", "run", *command.split(), "check_images")
+    assert "Training/" in (copy.folder / "data/manifest/test.csv").read_text()
+    assert "check_images" not in copy.run("dvc", "status", "check_images")
+
+
 def test_external_knowledge_is_added(copy):
     text = (copy.folder / "data/distill/distill_big.txt").read_text()
     (copy.folder / "data/external/distill_x.txt").write_text(text)

@@ -5,9 +5,10 @@ opening a picture, so it is refused before either: what the file alone tells whe
 check_images. C classes.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from unicodedata import normalize
 
@@ -20,6 +21,7 @@ BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that
 DEMO_CLASSES, DEMO_PICTURES = 10, 1797
 LAST_PORT = 65535
 WEIGHTS = Path("data/models")  # where stages write them
+NO_LIST = "none"  # of data.list
 ANY_FILE = "any"  # of pretrained_sha256, if it is no hash
 NO_CPU = "true, but it runs on GPUs only, not on a CPU (set false)"
 NO_FLOAT16 = "float16, but it is for GPUs only, not for a CPU (set float32 or bfloat16)"
@@ -89,9 +91,38 @@ def find_demo_conflicts(params: Params) -> Iterator[str]:
 
 
 def find_data_conflicts(params: Params) -> Iterator[str]:
-    side, most = params["data"]["min_side"], params["data"]["max_pixels"]
+    data = params["data"]
+    side, most = data["min_side"], data["max_pixels"]
     if side * side > most:
         yield f"data: max_pixels must be at least min_side x min_side, {side * side}, got {most}"
+    yield from find_folder_conflicts({name: data[name] for name in ("train", "val", "test")}, data["list"])
+    val, test, group = (data["split"][name] for name in ("val", "test", "group"))
+    if val + test >= 1:
+        yield f"data.split: val and test must leave a share for train, got {val} and {test}"
+    try:
+        re.compile(group)
+    except re.error as error:
+        yield f"data.split.group: must be none, subfolder or a regular expression, got {group!r}: {error}"
+
+
+def find_folder_conflicts(folders: Mapping[str, str], listed: str) -> Iterator[str]:
+    """The rules of the splits' folders and of the list, all relative to data.root."""
+    outside = "must be inside data.root, relative to it, without .."
+    paths = {name: PurePosixPath(folder) for name, folder in folders.items()}
+    for name, path in {**paths, **({} if listed == NO_LIST else {"list": PurePosixPath(listed)})}.items():
+        if path.is_absolute() or ".." in path.parts:
+            yield f"data.{name}: {outside}, got {str(path)!r}"
+    for name, path in paths.items():
+        above = next(
+            (other for other in paths if path != paths[other] and path.is_relative_to(paths[other])), ""
+        )
+        if above:
+            yield f"data.{name}: must not be inside data.{above}, {folders[above]!r}, got {folders[name]!r}"
+    if listed != NO_LIST and set(folders.values()) != {"."}:
+        yield (
+            "data.list: with a list data.train, data.val and data.test must be . (DVC then watches the whole "
+            f"root), got {', '.join(folders.values())}"
+        )
 
 
 def find_image_conflicts(params: Params) -> Iterator[str]:

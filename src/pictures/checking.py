@@ -1,58 +1,70 @@
-"""Open every picture once, on all cores: hash, fit and pack it, or record why it is refused."""
+"""Open every picture once, on all cores: hash and fit it, or record why it is refused.
+
+N files of a source, whose pictures go to one split or are divided among several.
+"""
 
 import math
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from src.ground.files import open_atomically
 from src.machine.workers import map_in_processes
-from src.pictures.folders import Split
-from src.pictures.grey import GreyRange, GreySetting, GreyUse
-from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
-from src.pictures.manifest import PackWriter, start_manifest
-from src.pictures.opening import Checked, check_file, measure_values, refuse_lost
-from src.pictures.settings import DataSettings
+from src.pictures.dividing import Looks, divide, find_groups, join_alike
+from src.pictures.fitting import LETTERBOX
+from src.pictures.folders import Source
+from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
+from src.pictures.likeness import THUMBNAIL
+from src.pictures.manifest import PackWriter, pack_path
+from src.pictures.opening import Checked, Sizes, check_file, measure_values, refuse_lost
+from src.pictures.settings import DataSettings, ImageSettings
 
 CHUNK, CHUNK_BYTES = 16, 2**22  # files that a process checks at a time, and bytes of their pixels
+SHARED = Path("data/packed/.shared.npy")  # pixels of pictures until it is known which split each goes to
 
 
-class Duplicates:
-    """Remembers every picture's hash, to refuse a picture that is in two splits or in two classes.
+@dataclass(frozen=True)
+class Checks:
+    """What is known of a source's N files after they were opened, without their pixels."""
 
-    The same pixels in train and test invalidate the test; in two classes, at least one label is wrong. A
-    picture repeated in the same class of the same split is only remarked on.
+    source: Source
+    sizes: Sizes  # of the pixels in `pack`, which holds those of each size after another
+    pack: Path  # has a row per intact picture, in the order of the files; no row if there are no sizes
+    reasons: list[str]  # (N,) why a file is refused; empty if it is intact
+    notes: list[tuple[str, ...]]  # (N,)
+    values: list[Values | None]  # (N,)
+    digests: list[str]  # (N,) of all pixels
+    hashes: np.ndarray  # (N,) uint64, perceptual
+    thumbnails: np.ndarray  # (N, 768) uint8
+
+    def find_intact(self) -> np.ndarray:
+        """The numbers of the intact files, ascending."""
+        return np.flatnonzero([not reason for reason in self.reasons])
+
+    def find_looks(self) -> Looks:
+        """The looks of the intact files."""
+        intact = self.find_intact()
+        digests = [self.digests[number] for number in intact]
+        return Looks(digests, self.hashes[intact], self.thumbnails[intact])
+
+
+def choose_grey_range(setting: GreySetting, data: DataSettings, sources: Sequence[Source]) -> GreyRange:
+    """The range that images.grey_range asks for; `set` reads train's pictures among those of the sources.
+
+    Where these share a folder with others, it is divided for it, so all its pictures are opened once more.
     """
-
-    def __init__(self) -> None:
-        self.first: dict[int, tuple[str, str]] = {}  # hash as a number -> path, class
-
-    def compare(self, file: tuple[str, str], digest: str) -> tuple[str, str]:
-        """The verdict on an intact picture (path, class) and its reason; splits in order."""
-        path, name = self.first.setdefault(int(digest, 16), file)
-        if path == file[0]:
-            return TAKEN, ""
-        split, other_split = file[0].partition("/")[0], path.partition("/")[0]
-        if name != file[1]:
-            reason = f"in two classes: the same pixels as {path} (one label is wrong: remove that file)"
-            return REFUSED, reason
-        if split != other_split:
-            return REFUSED, f"in two splits: the same pixels as {path} (keep one of the two)"
-        return TAKEN, f"repeated: the same pixels as {path}"
-
-
-def choose_grey_range(setting: GreySetting, data: DataSettings, files: list[tuple[str, str]]) -> GreyRange:
-    """The range that images.grey_range asks for; `set` reads the pictures among `files`, train's."""
     if setting == "file":
         return None
     if setting != "set":
         return setting[0], setting[1]
     use = GreyUse(None)
-    for values in map_in_processes(partial(measure_values, data), files, CHUNK, lambda *_: None):
-        use.add(values)
+    for source in sources:
+        for values in read_train_values(data, source) if "train" in source.splits else ():
+            use.add(values)
     if not use.pictures:
         print("images.grey_range: set: train has no 16-bit grey")
         return None
@@ -61,55 +73,69 @@ def choose_grey_range(setting: GreySetting, data: DataSettings, files: list[tupl
     return low, max(high, low + 1)
 
 
-def check_split(
-    split: Split,
-    data: DataSettings,
-    size: tuple[int, int],
-    fit: str,
-    packed: bool,
-    seen: Duplicates,
-    ledger: Ledger,
-    grey: GreyUse,
-    manifest: Path,
-    pack: Path,
-) -> Counter[str]:
-    """Write a split's manifest and its pack, empty if not `packed`, of pictures of `size` (height, width).
+def read_train_values(data: DataSettings, source: Source) -> Iterable[Values | None]:
+    """The values of 16-bit grey of each picture of train."""
+    if len(source.splits) == 1:
+        return map_in_processes(partial(measure_values, data), source.files, CHUNK, lambda *_: None)
+    checks = check_source(source, (), LETTERBOX, data, None)
+    splits = assign(checks, data)
+    return [values for split, values in zip(splits, checks.values, strict=True) if split == "train"]
 
-    `fit` says how they are brought to it. Every file is entered into the ledger. Returns the number of
-    pictures per class.
+
+def choose_sizes(source: Source, images: ImageSettings, packed: bool) -> Sizes:
+    """The sizes in which a source's pictures are packed, each once; none if they are not packed."""
+    return tuple(dict.fromkeys(images.size(split) for split in source.splits)) if packed else ()
+
+
+def check_source(source: Source, sizes: Sizes, fit: str, data: DataSettings, grey_range: GreyRange) -> Checks:
+    """Open every file of a source, and write the pixels to the pack of its split, or to SHARED.
+
+    `fit` says how a picture is brought to each of `sizes` (height, width).
     """
-    counts: Counter[str] = Counter()
-    for path, reason in split.passed:
-        ledger.add(path, PASSED, reason)
-    with open_atomically(manifest) as manifest_file, open_atomically(pack, "wb") as pack_file:
-        rows, pictures = start_manifest(manifest_file), PackWriter(pack_file, *size)
-        results = check_files(split.files, data, grey.range, size if packed else None, fit)
-        progress = tqdm(results, split.name, len(split.files), disable=None)
-        for file, checked in zip(split.files, progress, strict=True):
-            path, name = file
-            verdict, reason = REFUSED, checked.reason
-            if not reason:
-                verdict, reason = seen.compare(file, checked.hash)
-            ledger.add(path, verdict, *filter(None, (reason, *checked.notes)))
-            if verdict == REFUSED:
-                continue
-            rows.writerow([path, name, checked.hash])
-            if packed:
-                pictures.append(checked.pixels)
-            grey.add(checked.values)
-            counts[name] += 1
-        pictures.write_header()
-    return counts
+    number = len(source.files)
+    pack = pack_path(source.splits[0]) if len(source.splits) == 1 else SHARED
+    thumbnails = np.zeros((number, THUMBNAIL * THUMBNAIL * 3), np.uint8)
+    checks = Checks(source, sizes, pack, [], [], [], [], np.zeros(number, np.uint64), thumbnails)
+    with open_atomically(pack, "wb") as file:
+        writer = PackWriter(file, find_shape(sizes))
+        results = check_files(source.files, data, grey_range, sizes, fit)
+        for row, checked in enumerate(tqdm(results, source.name, number, disable=None)):
+            checks.reasons.append(checked.reason)
+            checks.notes.append(checked.notes)
+            checks.values.append(checked.values)
+            checks.digests.append(checked.hash)
+            if checked.likeness:
+                checks.hashes[row] = checked.likeness.hash
+                thumbnails[row] = np.frombuffer(checked.likeness.thumbnail, np.uint8)
+            if sizes and not checked.reason:
+                writer.append(checked.pixels)
+        writer.write_header()
+    return checks
+
+
+def find_shape(sizes: Sizes) -> tuple[int, ...]:
+    """The shape of a row of a pack: a picture, or the pixels of several sizes after another."""
+    return (*sizes[0], 3) if len(sizes) == 1 else (sum(3 * math.prod(size) for size in sizes),)
 
 
 def check_files(
-    files: list[tuple[str, str]],
-    data: DataSettings,
-    grey_range: GreyRange,
-    size: tuple[int, int] | None,
-    fit: str,
+    files: list[tuple[str, str]], data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str
 ) -> Iterator[Checked]:
     """The result for each file (path, class), in their order; uses one process per core."""
-    picture = 3 * math.prod(size) if size else 1
+    picture = 1 + sum(3 * math.prod(size) for size in sizes)
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
-    return map_in_processes(partial(check_file, data, grey_range, size, fit), files, chunk, refuse_lost)
+    return map_in_processes(partial(check_file, data, grey_range, sizes, fit), files, chunk, refuse_lost)
+
+
+def assign(checks: Checks, data: DataSettings) -> list[str]:
+    """The split of each file of a source, (N,); empty for one that is refused."""
+    source, intact = checks.source, checks.find_intact()
+    if len(source.splits) == 1:
+        return ["" if reason else source.splits[0] for reason in checks.reasons]
+    files, looks = [source.files[number] for number in intact], checks.find_looks()
+    keys, groups = find_groups(source, data.split.group), join_alike(looks, data.near_distance)
+    found = [""] * len(source.files)
+    splits = divide(files, keys, looks, groups, source.splits, data.split)
+    for number, split in zip(intact, splits, strict=True):
+        found[number] = split
+    return found

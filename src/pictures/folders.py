@@ -1,60 +1,113 @@
-"""The user's folders: their classes, and every file in them. No file is opened or written."""
+"""The user's folders or list: their classes, and every file. No picture is opened, nothing is written."""
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.ground.errors import UserError
+from src.ground.errors import UserError, list_some
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import SUFFIXES, explain_missing, is_folder
+from src.pictures.layouts import SUFFIXES, explain_parts, is_folder
 from src.pictures.manifest import SPLITS
+from src.pictures.settings import DataSettings
 
 HIDDEN = "hidden: the name begins with a dot"
 HIDDEN_FOLDER = "hidden: in a folder whose name begins with a dot (rename the folder if it is a class)"
 LOOSE = "in no class folder (move it into the folder of its class)"
-DEEPER = "in a folder inside a class folder (move it up into the class folder)"
+DEEPER = (
+    "in a folder inside a class folder (move it up into the class folder, or set data.split.group: subfolder)"
+)
 MOST = 10  # problems of one kind that are named
+FEWEST = 2  # pictures of a class
+SUBFOLDER = "subfolder"  # of data.split.group
+OUTPUTS = Path("data/manifest")  # of this project, in no folder of pictures
 
 
 @dataclass(frozen=True)
-class Split:
-    """The files of one split; paths are relative to the data root."""
+class Source:
+    """Files of one split, or of several, among which they are divided; paths are relative to the root."""
 
-    name: str  # train, val or test
+    splits: tuple[str, ...]  # of train, val and test, in this order
+    folder: str  # relative to the root
     files: list[tuple[str, str]]  # those to open: path, class; sorted
     passed: list[tuple[str, str]]  # those passed over for their name or place: path, reason; sorted
+    subfolders: dict[str, str] = field(default_factory=dict)  # path -> folder inside the class folder
+
+    @property
+    def name(self) -> str:
+        """Its splits in words."""
+        return ", ".join(self.splits[:-1]) + " and " * (len(self.splits) > 1) + self.splits[-1]
 
     def misplaced(self) -> list[tuple[str, str]]:
         """Those passed over that are pictures by their name: path, reason."""
         return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
 
-    def count(self) -> dict[str, int]:
+    def count(self) -> Counter[str]:
         """The number of files of each class."""
-        return dict(Counter(name for _, name in self.files))
+        return Counter(name for _, name in self.files)
 
 
-def scan(root: Path) -> tuple[list[Split], tuple[str, ...], list[str]]:
-    """The three splits, the sorted classes of train, and warnings; a UserError for unusable folders."""
-    problems = explain_missing(root)
+def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
+    """The files by the splits they go to, the sorted classes, and warnings; a UserError for unusable folders.
+
+    The first source is that of train.
+    """
+    root, parts = Path(data.root), data.parts()
+    problems = explain_parts(root, parts)
     if problems:
         raise UserError(*problems)
-    folders = {split: list_folders(root / split) for split in SPLITS}
-    classes = tuple(folders["train"])
+    folders = {Path(folder): folder for folder in parts.values()}
+    check_outputs([root / folder for folder in folders])
+    splits = {
+        folder: tuple(split for split in SPLITS if Path(parts[split]) == path)
+        for path, folder in folders.items()
+    }
+    inside = {folder: list_folders(root / folder) for folder in splits}
+    classes = tuple(inside[folders[Path(data.train)]])
     if len(classes) < 2:
-        raise UserError(count_classes(root / "train", classes))
-    check_forms(root / "train", classes)
-    named = {split: name_classes(folders[split], classes) for split in SPLITS}
-    warnings = check_classes(root, named, classes)
-    splits = [scan_split(root, split, named[split]) for split in SPLITS]
-    warnings += [warning for split in splits for warning in warn_of_hidden(root, split)]
-    empty = [split.name for split in splits if not split.files]
+        raise UserError(count_classes(root / data.train, classes))
+    check_forms(root / data.train, classes)
+    named = {folder: name_classes(inside[folder], classes) for folder in splits}
+    warnings = check_classes(root, data.train, named, classes)
+    deeper = data.split.group == SUBFOLDER
+    sources = [scan_folder(root, folder, splits[folder], named[folder], deeper) for folder in splits]
+    warnings += [warning for source in sources for warning in warn_of_hidden(root, source)]
+    empty = [source for source in sources if not source.files]
     if empty:
-        raise UserError(*(f"{root / name}: no pictures (add some to its class folders)" for name in empty))
-    return splits, classes, warnings
+        raise UserError(*(explain_empty(root, source) for source in empty))
+    counts = sum((source.count() for source in sources), Counter())
+    check_few(counts, classes, str(root))
+    return sources, classes, warnings
+
+
+def explain_empty(root: Path, source: Source) -> str:
+    """Why a folder has no picture to open."""
+    for path, reason in source.misplaced():
+        return f"{root / path}: {reason}"
+    return f"{root / source.folder}: no pictures (add some to its class folders)"
+
+
+def check_outputs(folders: Sequence[Path]) -> None:
+    """Refuse a folder of pictures that holds what this project writes."""
+    for folder in folders:
+        if OUTPUTS.absolute().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder}: holds this project's own data folder (keep the pictures in train, val and test "
+                "in it, or outside of the project)"
+            )
+
+
+def check_few(counts: Mapping[str, int], classes: Sequence[str], place: str) -> None:
+    """Refuse classes of too few pictures to learn from one and to measure by another."""
+    few = [name for name in classes if counts.get(name, 0) < FEWEST]
+    if few:
+        raise UserError(
+            f"{place}: fewer than {FEWEST} pictures of {len(few)} class{'es' * (len(few) > 1)}: "
+            f"{list_some([f'{name} {counts.get(name, 0)}' for name in few])} (add some or remove the class)"
+        )
 
 
 def list_folders(split: Path) -> list[str]:
@@ -127,34 +180,41 @@ def name_classes(folders: list[str], classes: tuple[str, ...]) -> list[tuple[str
     return [(folder, names.get(normalise(folder), folder)) for folder in folders]
 
 
-def check_classes(root: Path, named: dict[str, list[tuple[str, str]]], classes: tuple[str, ...]) -> list[str]:
-    """Refuse a class missing from train, or empty there; warn of one that is missing from val or test."""
+def check_classes(
+    root: Path, train: str, named: dict[str, list[tuple[str, str]]], classes: tuple[str, ...]
+) -> list[str]:
+    """Refuse a class missing from train, or empty there; warn of one that is missing from val or test.
+
+    `train` is train's folder; `named` has the class folders of each folder, and their classes.
+    """
     known = set(classes)
     empty = [
         name
         for name in classes
-        if all(explain_name(entry.name) for entry in list_entries(root / "train" / name))
+        if all(explain_name(entry.name) for entry in list_entries(root / train / name))
     ]
-    problems = [f"{root / 'train' / name}: no pictures (add some or remove the folder)" for name in empty]
+    problems = [f"{root / train / name}: no pictures (add some or remove the folder)" for name in empty]
     warnings, unknown = [], []
-    for split in SPLITS[1:]:
-        unknown += [(split, folder) for folder, name in named[split] if name not in known]
+    for place in named:
+        if place == train:
+            continue
+        unknown += [(place, folder) for folder, name in named[place] if name not in known]
         warnings += [
-            f"{root / split / folder}: taken for train's class, in another Unicode form"
-            for folder, name in named[split]
+            f"{root / place / folder}: taken for train's class, in another Unicode form"
+            for folder, name in named[place]
             if name in known and name != folder
         ]
-        missing = sorted(known - {name for _, name in named[split]})
+        missing = sorted(known - {name for _, name in named[place]})
         warnings += [
-            f"{root / split}: no folder for class {name!r} of train, it is not measured here"
+            f"{root / place}: no folder for class {name!r} of train, it is not measured here"
             for name in missing[:MOST]
         ]
         if len(missing) > MOST:
-            warnings.append(f"{root / split}: and none for {len(missing) - MOST} other classes of train")
+            warnings.append(f"{root / place}: and none for {len(missing) - MOST} other classes of train")
     problems += [
-        f"{root / split / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
+        f"{root / place / folder}: train has no class {folder!r}{suggest_class(folder, classes)} "
         "(rename, move or remove the folder)"
-        for split, folder in unknown[:MOST]
+        for place, folder in unknown[:MOST]
     ]
     problems = problems[:MOST]
     more = len(empty) + len(unknown) - len(problems)
@@ -173,38 +233,61 @@ def suggest_class(folder: str, classes: tuple[str, ...]) -> str:
     return f", did you mean {same[0]!r}?" if same else suggest(folder, classes)
 
 
-def scan_split(root: Path, split: str, named: list[tuple[str, str]]) -> Split:
-    """Every file of a split; whether it is a picture is checked on opening."""
-    files, passed, classes = [], [], dict(named)
-    for entry in list_entries(root / split):
-        path, reason = f"{split}/{entry.name}", explain_name(entry.name)
+def scan_folder(
+    root: Path, folder: str, splits: tuple[str, ...], named: list[tuple[str, str]], deeper: bool
+) -> Source:
+    """Every file of a folder of class folders; whether it is a picture is checked on opening.
+
+    With `deeper`, files in a folder inside a class folder are taken, and so is that folder's name.
+    """
+    source, classes = Source(splits, folder, [], []), dict(named)
+    start = "" if Path(folder) == Path() else f"{Path(folder)}/"
+    for entry in list_entries(root / folder):
+        path, reason = f"{start}{entry.name}", explain_name(entry.name)
         if not is_folder(entry):
-            passed.append((path, reason or LOOSE))
+            source.passed.append((path, reason or LOOSE))
         elif entry.name not in classes:
-            inside = HIDDEN_FOLDER if reason == HIDDEN else reason
-            passed += [(file, inside) for file in walk(root, path)]
+            source.passed.extend(pass_over(root, path, reason))
         else:
-            for inner in list_entries(root / path):
-                reason = explain_name(inner.name)
-                if is_folder(inner):
-                    inside = HIDDEN_FOLDER if reason == HIDDEN else reason or DEEPER
-                    passed += [(file, inside) for file in walk(root, f"{path}/{inner.name}")]
-                elif reason:
-                    passed.append((f"{path}/{inner.name}", reason))
-                else:
-                    files.append((f"{path}/{inner.name}", classes[entry.name]))
-    return Split(split, sorted(files), sorted(passed))
+            scan_class(root, path, classes[entry.name], deeper, source)
+    source.files.sort()
+    source.passed.sort()
+    return source
 
 
-def warn_of_hidden(root: Path, split: Split) -> Iterator[str]:
+def scan_class(root: Path, folder: str, name: str, deeper: bool, source: Source) -> None:
+    """Enter every file of a class folder."""
+    for entry in list_entries(root / folder):
+        path, reason = f"{folder}/{entry.name}", explain_name(entry.name)
+        if reason and not is_folder(entry):
+            source.passed.append((path, reason))
+        elif not is_folder(entry):
+            source.files.append((path, name))
+        elif reason or not deeper:
+            source.passed.extend(pass_over(root, path, reason or DEEPER))
+        else:
+            inner = Source(source.splits, folder, [], source.passed)
+            scan_class(root, path, name, False, inner)
+            source.files.extend(inner.files)
+            source.subfolders.update((file, entry.name) for file, _ in inner.files)
+
+
+def pass_over(root: Path, folder: str, reason: str) -> Iterator[tuple[str, str]]:
+    """Every file below a folder with the reason why it is not opened."""
+    inside = HIDDEN_FOLDER if reason == HIDDEN else reason
+    return ((file, inside) for file in walk(root, folder))
+
+
+def warn_of_hidden(root: Path, source: Source) -> Iterator[str]:
     """A warning for each hidden folder in place of a class folder."""
-    places = (path.split("/") for path, reason in split.passed if reason == HIDDEN_FOLDER)
-    counts = Counter(place[1] for place in places if place[1].startswith("."))
+    depth = len(Path(source.folder).parts)
+    places = (path.split("/") for path, reason in source.passed if reason == HIDDEN_FOLDER)
+    counts = Counter(place[depth] for place in places if place[depth].startswith("."))
     for name, count in counts.items():
         files = f"{count} file{'s' * (count > 1)}"
         yield (
-            f"{root / split.name / name}: {files} passed over, the name begins with a dot (rename the folder "
-            "if it is a class)"
+            f"{root / source.folder / name}: {files} passed over, the name begins with a dot (rename the "
+            "folder if it is a class)"
         )
 
 

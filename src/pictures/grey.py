@@ -4,6 +4,7 @@ Many of these pictures use little of 16 bits: X-rays and microscopes give 12. Th
 pictures, so that brightness keeps its meaning.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -64,14 +65,14 @@ class GreyUse:
             self.pictures += 1
             self.found = join_values(self.found, values)
 
-    def warn(self) -> str:
-        """A warning if little of the range is used; else an empty text."""
+    def warn(self) -> Iterator[str]:
+        """A warning if little of the range is used."""
         low, high, full = self.found
         start, end = self.range or (0, full)
         share = max(min(high, end) - max(low, start) + 1, 0) / (end - start + 1)
         if not self.pictures or share >= LITTLE:
-            return ""
-        return (
+            return
+        yield (
             f"pictures of 16-bit grey ({self.pictures}) have values {low} to {high}, {100 * share:.2g} % of "
             f"the range {start} to {end} that becomes 0 to 255 (images.grey_range: set takes train's range; "
             f"or write [{low}, {high}])"

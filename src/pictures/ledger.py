@@ -1,4 +1,4 @@
-"""The ledger: every file below train, val and test with what became of it, as CSV `path,verdict,reason`.
+"""The ledger: every file below the splits' folders with what became of it, as CSV `path,verdict,reason`.
 
 A file is taken, refused when it was opened, or passed over, never opened, for its name or place. The reason
 of a file that is taken is what is odd about it, such as a single colour; mostly it has none.
@@ -22,24 +22,25 @@ class Ledger:
     def __init__(self, file: IO[str]):
         self.rows = start_csv(file)
         self.rows.writerow(("path", "verdict", "reason"))
-        self.counts: Counter[tuple[str, str]] = Counter()  # of (split, verdict)
+        self.counts: Counter[tuple[str, str]] = Counter()  # of (source, verdict)
         self.kinds: dict[str, Counter[str]] = {verdict: Counter() for verdict in VERDICTS}
         self.refused: list[tuple[str, str]] = []  # path, reason
 
-    def add(self, path: str, verdict: str, *reasons: str) -> None:
-        """Enter a file, its path relative to the data root; the first reason is the verdict's."""
+    def add(self, source: str, path: str, verdict: str, *reasons: str) -> None:
+        """Enter a file of a source, its path relative to the data root; the first reason is the verdict's."""
         reason = "; ".join(reasons)
         self.rows.writerow((path, verdict, reason))
-        self.counts[path.partition("/")[0], verdict] += 1
+        self.counts[source, verdict] += 1
         if verdict == REFUSED:
             self.refused.append((path, reasons[0]))
         self.kinds[verdict].update(map(find_kind, reasons if verdict == TAKEN else reasons[:1]))
 
-    def count_split(self, split: str) -> str:
-        """The number of a split's files, and how many of them got each verdict, in words."""
-        counts = {verdict: self.counts[split, verdict] for verdict in VERDICTS}
-        parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        return f"{split}: {sum(counts.values())} files: {parts}"
+    def count_sources(self) -> Iterator[str]:
+        """For each source the number of its files, and how many of them got each verdict, in words."""
+        for source in dict.fromkeys(source for source, _ in self.counts):
+            counts = {verdict: self.counts[source, verdict] for verdict in VERDICTS}
+            parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+            yield f"{source}: {sum(counts.values())} files: {parts}"
 
     def count_reasons(self) -> Iterator[str]:
         """For each verdict with reasons, the number of files by kind of reason, in words."""

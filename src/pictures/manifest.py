@@ -85,12 +85,12 @@ def read_classes() -> tuple[str, ...]:
 class PackWriter:
     """Appends pictures to an .npy file whose number of rows is known only at the end."""
 
-    def __init__(self, file: IO[bytes], height: int, width: int):
-        self.file, self.shape, self.count = file, (height, width, 3), 0
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...]):
+        self.file, self.shape, self.count = file, shape, 0
         self.write_header()
 
     def append(self, pixels: bytes) -> None:
-        """Add one picture, H x W x 3 bytes in row-major order."""
+        """Add one row of the shape, mostly a picture: H x W x 3 bytes in row-major order."""
         assert len(pixels) == int(np.prod(self.shape))
         self.file.write(pixels)
         self.count += 1

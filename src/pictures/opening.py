@@ -11,21 +11,24 @@ from src.machine.stderr import catch_stderr
 from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
 from src.pictures.fitting import fit_picture
 from src.pictures.grey import GreyRange, Values
+from src.pictures.likeness import Likeness, find_likeness
 from src.pictures.settings import DataSettings
 
 BYTES_PER_PIXEL, METADATA = 16, 2**28  # together the most bytes that an accepted picture's file can have
 HEAD = 4096  # bytes from which a file's format is known
+Sizes = tuple[tuple[int, int], ...]  # height and width of the pictures to make of one
 
 
 @dataclass(frozen=True)
 class Checked:
     """The result for one file: pixels and hash, or the reason for refusal."""
 
-    pixels: bytes  # H x W x 3, fitted; empty if refused or not requested
+    pixels: bytes  # H x W x 3, fitted, of each size after another; empty if refused or not requested
     hash: str  # of the picture before it is fitted
     reason: str  # empty if the picture is intact
     notes: tuple[str, ...] = ()  # what is odd about an intact picture
     values: Values | None = None  # of 16-bit grey
+    likeness: Likeness | None = None  # None if refused
 
 
 def refuse(reason: str) -> Checked:
@@ -38,27 +41,27 @@ def refuse_lost(file: tuple[str, str], why: str) -> Checked:
 
 
 def check_file(
-    data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None, fit: str, file: tuple[str, str]
+    data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str, file: tuple[str, str]
 ) -> Checked:
-    """Read, verify, decode and hash a file (path, class); fit it to `size` (height, width) if given.
+    """Read, verify, decode and hash a file (path, class); fit it to each of `sizes` (height, width).
 
     Nothing that a file contains raises an error here. What libraries print on it becomes part of the result.
     """
     with catch_stderr() as said:
-        checked = open_file(Path(data.root, file[0]), data, grey_range, size, fit)
+        checked = open_file(Path(data.root, file[0]), data, grey_range, sizes, fit)
     warnings = (f"decoder's warning: {line[:200]}" for line in said[:1])
     return replace(checked, notes=(*checked.notes, *warnings))
 
 
-def open_file(
-    path: Path, data: DataSettings, grey_range: GreyRange, size: tuple[int, int] | None, fit: str
-) -> Checked:
+def open_file(path: Path, data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str) -> Checked:
     """The result for the file at `path`."""
     try:
         content = read_bytes(path, data.max_pixels)
         decoded = decode(content, data.min_side, data.max_pixels)
-        pixels = fit_picture(decoded.to_rgb(grey_range), *size, fit).tobytes() if size else b""
-        return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, decoded.find_values())
+        picture = decoded.to_rgb(grey_range) if sizes else decoded.image
+        pixels = b"".join(fit_picture(picture, *size, fit).tobytes() for size in sizes)
+        likeness, values = find_likeness(decoded.image), decoded.find_values()
+        return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, values, likeness)
     except BadPicture as bad:
         return refuse(str(bad))
     except MemoryError:

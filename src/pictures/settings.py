@@ -5,22 +5,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from src.ground.kinds import Count, Factor, Pixels, Rule, within
+from src.ground.kinds import Count, Factor, Pixels, Rule, Seed, within
 from src.ground.params import Settings
 from src.pictures.fitting import FITS
 from src.pictures.grey import GreySetting
 
 FOLDER = Rule(minLength=1, rule="must be the folder that contains train, val and test")
+PART = Rule(minLength=1, rule="must be a folder relative to data.root")
+OWN_SHARE = within("(0, 1)")
+Part = Annotated[str, PART]
+NearDistance = Annotated[
+    Literal["none"] | Annotated[int, within("[0, 8]")],
+    Rule(rule="must be none or a whole number in [0, 8]"),
+]
+
+
+@dataclass(frozen=True)
+class SplitSettings(Settings):
+    """How splits that share a folder, or have none of their own, are divided."""
+
+    val: Annotated[float, OWN_SHARE]  # share of the pictures, if val shares a folder
+    test: Annotated[float, OWN_SHARE]  # share of the pictures, if test shares a folder
+    group: Annotated[str, Rule(minLength=1)]  # none, subfolder or a regular expression on the path
+    seed: Seed  # another one draws other pictures
 
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """Where the pictures are and which of them are accepted."""
+    """Where the pictures are, how they are split, and which of them are accepted."""
 
-    root: Annotated[str, FOLDER]  # the folder that contains train, val and test
+    root: Annotated[str, FOLDER]  # the folder of all pictures
+    train: Part  # its folder for training; . is the root itself
+    val: Part  # its folder for validation; the same as train's: split off
+    test: Part  # its folder for the test; the same as train's: split off
+    list: Annotated[str, Rule(minLength=1)]  # none, or a CSV in the root: path,label[,split]
+    split: SplitSettings
+    near_distance: NearDistance  # bits of 64 that near duplicates' hashes may differ in; or none
     on_bad: Literal["stop", "skip"]  # whether a bad picture stops the stage or is left out
     min_side: Count  # pixels; smaller pictures are refused
     max_pixels: Count  # height x width; larger pictures are refused without decoding
+
+    def parts(self) -> dict[str, str]:
+        """The folder of each split, relative to the root."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
 
 @dataclass(frozen=True)

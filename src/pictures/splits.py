@@ -1,0 +1,198 @@
+"""The intact pictures by split: duplicates are judged, manifests and packs written, all files entered."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.ground.files import open_atomically
+from src.pictures.checking import Checks, assign
+from src.pictures.folders import Source
+from src.pictures.grey import Values
+from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
+from src.pictures.likeness import Groups, join_near
+from src.pictures.manifest import SPLITS, PackWriter, manifest_path, pack_path, start_manifest
+from src.pictures.settings import DataSettings, ImageSettings
+
+IN_CLASSES, IN_SPLITS, ALIKE = "alike in two classes", "alike in two splits", "alike"
+SAME = "looks the same as "
+NAMED = 3  # pairs of pictures that a warning names
+
+
+class Duplicates:
+    """Remembers every picture's hash, to refuse a picture that is in two splits or in two classes.
+
+    The same pixels in train and test invalidate the test; in two classes, at least one label is wrong. A
+    picture repeated in the same class of the same split is only remarked on.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[int, tuple[str, str, str]] = {}  # hash as a number -> path, class, split
+
+    def compare(self, file: tuple[str, str], split: str, digest: str) -> tuple[str, str]:
+        """The verdict on an intact picture (path, class) and its reason; splits in order."""
+        path, name, other_split = self.first.setdefault(int(digest, 16), (*file, split))
+        if path == file[0]:
+            return TAKEN, ""
+        if name != file[1]:
+            reason = f"in two classes: the same pixels as {path} (one label is wrong: remove that file)"
+            return REFUSED, reason
+        if split != other_split:
+            return REFUSED, f"in two splits: the same pixels as {path} (keep one of the two)"
+        return TAKEN, f"repeated: the same pixels as {path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An intact picture: where it is in which checks, and where it goes."""
+
+    checks: Checks
+    number: int  # of the file
+    row: int  # in the pack of the checks
+    split: str
+
+    @property
+    def file(self) -> tuple[str, str]:
+        """Its path and class."""
+        return self.checks.source.files[self.number]
+
+    @property
+    def digest(self) -> str:
+        return self.checks.digests[self.number]
+
+    @property
+    def values(self) -> Values | None:
+        return self.checks.values[self.number]
+
+
+def list_pictures(checked: Sequence[Checks], data: DataSettings) -> list[Picture]:
+    """Every intact picture, in the order of the splits, and within one of the paths."""
+    found = []
+    for checks in checked:
+        splits = assign(checks, data)
+        intact = enumerate(checks.find_intact().tolist())
+        found += [Picture(checks, number, row, splits[number]) for row, number in intact]
+    return sorted(found, key=lambda picture: (SPLITS.index(picture.split), picture.file))
+
+
+def judge(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+    """The verdict on each intact picture and its reason, (N,): on exact duplicates."""
+    seen = Duplicates()
+    return [seen.compare(one.file, one.split, one.digest) for one in pictures]
+
+
+def write_split(split: str, pictures: Sequence[Picture], images: ImageSettings, packed: bool) -> None:
+    """Write a split's manifest and its pack, empty if not `packed`."""
+    with open_atomically(manifest_path(split)) as file:
+        start_manifest(file).writerows([*one.file, one.digest] for one in pictures)
+    first = next((one.checks for one in pictures), None)
+    if packed and first and first.pack == pack_path(split) and len(pictures) == len(first.find_intact()):
+        if all(one.checks is first for one in pictures):
+            return  # check_source has written these rows, in this order
+    size = images.size(split)
+    with open_atomically(pack_path(split), "wb") as file:
+        writer = PackWriter(file, (*size, 3))
+        for pixels in read_pixels(pictures, size) if packed else ():
+            writer.append(pixels)
+        writer.write_header()
+
+
+def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[bytes]:
+    """The pixels of each picture in a size (height, width), from the packs that check_source wrote."""
+    with ExitStack() as stack:
+        files = {
+            checks.pack: (
+                stack.enter_context(open(checks.pack, "rb")),
+                np.load(checks.pack, mmap_mode="r").offset,
+            )
+            for checks in {id(one.checks): one.checks for one in pictures}.values()
+        }
+        for one in pictures:
+            (file, start), sizes = files[one.checks.pack], one.checks.sizes
+            before = sum(3 * math.prod(other) for other in sizes[: sizes.index(size)])
+            row = sum(3 * math.prod(other) for other in sizes)
+            file.seek(start + one.row * row + before)
+            yield file.read(3 * math.prod(size))
+
+
+def find_alike(pictures: Sequence[Picture], near_distance: int | str) -> dict[str, str]:
+    """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
+    if not isinstance(near_distance, int) or not pictures:
+        return {}
+    checked = {id(one.checks): one.checks for one in pictures}
+    starts = np.cumsum([0, *(len(checks.hashes) for checks in checked.values())]).tolist()
+    first = dict(zip(checked, starts, strict=False))
+    rows = np.array([first[id(one.checks)] + one.number for one in pictures], np.int64)
+    hashes = np.concatenate([checks.hashes for checks in checked.values()])
+    thumbnails = np.concatenate([checks.thumbnails for checks in checked.values()])
+    groups = Groups(len(pictures))
+    join_near(hashes[rows], thumbnails[rows], near_distance, groups)
+    members: dict[int, list[Picture]] = {}
+    for row, name in enumerate(groups.names().tolist()):
+        members.setdefault(name, []).append(pictures[row])
+    remarks = {}
+    for alike in members.values():
+        for one, what, other in compare_alike(alike):
+            remarks[one.file[0]] = f"{what}: {SAME}{other.file[0]}"
+    return remarks
+
+
+def compare_alike(alike: Sequence[Picture]) -> Iterator[tuple[Picture, str, Picture]]:
+    """For each of several pictures that look the same: in what it differs from which one, class first."""
+    kinds: tuple[tuple[str, Callable[[Picture], str]], ...] = (
+        (IN_CLASSES, lambda one: one.file[1]),
+        (IN_SPLITS, lambda one: one.split),
+        (ALIKE, lambda one: one.digest),
+    )
+    firsts = [{find(one): one for one in reversed(alike)} for _, find in kinds]
+    for one in alike:
+        for (what, find), first in zip(kinds, firsts, strict=True):
+            others = (other for key, other in reversed(first.items()) if key != find(one))
+            if other := next(others, None):
+                yield one, what, other
+                break
+
+
+def warn_of_alike(pictures: Sequence[Picture], remarks: Mapping[str, str]) -> Iterator[str]:
+    """A warning about pictures that look the same in two classes, and one about two splits."""
+    for what, remedy in (
+        (IN_CLASSES, "one of two labels may be wrong"),
+        (IN_SPLITS, "what is measured may be too good: remove one of two"),
+    ):
+        paths = (one.file[0] for one in pictures)
+        found = {path: remarks[path] for path in paths if remarks.get(path, "").startswith(f"{what}:")}
+        pairs = dict.fromkeys(tuple(sorted((path, text.rpartition(SAME)[2]))) for path, text in found.items())
+        if found:
+            first = ", ".join(f"{one} and {other}" for one, other in [*pairs][:NAMED])
+            more = ", ..." * (len(pairs) > NAMED)
+            yield f"{len(found)} pictures {what}: {first}{more} ({remedy}; data/files.csv lists all)"
+
+
+def enter_files(
+    ledger: Ledger,
+    checked: Sequence[Checks],
+    verdicts: Mapping[tuple[str, str], tuple[str, str]],
+    alike: Mapping[str, str],
+) -> None:
+    """Enter every file, with the verdicts on intact ones by path and class, and remarks by path."""
+    for checks in checked:
+        source = checks.source
+        for path, reason in source.passed:
+            ledger.add(source.name, path, PASSED, reason)
+        for file, reason, notes in zip(source.files, checks.reasons, checks.notes, strict=True):
+            verdict, why = (REFUSED, reason) if reason else verdicts[file]
+            remark = alike.get(file[0], "") if verdict == TAKEN else ""
+            ledger.add(source.name, file[0], verdict, *filter(None, (why, remark, *notes)))
+
+
+def count_pictures(
+    pictures: Sequence[Picture], sources: Sequence[Source], refused: Sequence[tuple[str, str]]
+) -> dict[str, Counter[str]]:
+    """The number of pictures of each class in each split, and of refused files (path, reason)."""
+    counts = {split: Counter(one.file[1] for one in pictures if one.split == split) for split in SPLITS}
+    paths = {path for path, _ in refused}
+    files = (file for source in sources for file in source.files)
+    return counts | {"refused": Counter(name for path, name in files if path in paths)}

