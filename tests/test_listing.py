@@ -81,6 +81,8 @@ ROWS = make_rows(*SPLITS)
          "line 26: no row of train has label 'c'"),
         (["path,label,split", *make_rows("train", "val")], "no row of test (rows without a split "),
         (["path,label", "all/00.png,a", "all/01.png,a"], "1 classes for train, a (list at least 2)"),
+        (["path,label,split", *ROWS, "all/30.png,\u00fc,train", "all/31.png,u\u0308,train"],
+         r"labels '\xfc' and 'u\u0308' are one name in two Unicode forms"),
         (["path,label,split", *ROWS, "all/30.png,c,train"], "fewer than 2 pictures of 1 class: c 1 (add"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from src.ground.errors import UserError, list_some
 from src.ground.files import read_csv
-from src.pictures.folders import MOST, Source, check_few, check_outputs
+from src.pictures.folders import MOST, Source, check_few, check_outputs, normalise
 from src.pictures.layouts import HERE, OTHERS, SPELLINGS, explain_root, simplify
 from src.pictures.manifest import SPLITS
 from src.pictures.settings import DataSettings
@@ -43,29 +43,24 @@ def scan_list(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[s
     classes = tuple(sorted({row.label for row in rows if row.split in ("", "train")}))
     if len(classes) < 2:
         raise UserError(f"{place}: {len(classes)} classes for train, {list_some(classes)} (list at least 2)")
-    known = set(classes)
-    fail(
-        place,
-        [
-            f"line {row.line}: no row of train has label {row.label!r}"
-            for row in rows
-            if row.label not in known
-        ],
-    )
+    known, looks = set(classes), dict[str, str]()
+    twins = [(one, looks[key]) for one in classes if looks.setdefault(key := normalise(one), one) != one]
+    fail(place, [f"labels {ascii(a)} and {ascii(b)} are one name in two Unicode forms" for a, b in twins])
+    strange = [row for row in rows if row.label not in known]
+    fail(place, [f"line {row.line}: no row of train has label {row.label!r}" for row in strange])
     check_few(Counter(row.label for row in rows), classes, str(place))
-    sources = []
-    for split in (*SPLITS, ""):
-        chosen = [row for row in rows if row.split == split]
-        if chosen:
-            files = sorted((row.path, row.label) for row in chosen)
-            source = Source((split,) if split else SPLITS, HERE, files, [], find_subfolders(chosen))
-            sources.append(source)
-    missing = (
-        [] if any(not row.split for row in rows) else [s for s in SPLITS if all(r.split != s for r in rows)]
-    )
+    found = {row.split for row in rows}
+    missing = [split for split in SPLITS if split not in found and "" not in found]
     if missing:
         raise UserError(f"{place}: no row of {' and '.join(missing)} (rows without a split are divided)")
-    return sources, classes, []
+    return [build_source(split, rows) for split in (*SPLITS, "") if split in found], classes, []
+
+
+def build_source(split: str, rows: Sequence[Row]) -> Source:
+    """The files of the rows of a split, or of those to be divided."""
+    chosen = [row for row in rows if row.split == split]
+    files = sorted((row.path, row.label) for row in chosen)
+    return Source((split,) if split else SPLITS, HERE, files, [], find_subfolders(chosen))
 
 
 def read_rows(place: Path) -> list[Row]:
