@@ -6,30 +6,16 @@ with n times as many there are 1 / sqrt(n) times as many, halfway between equal 
 
 from dataclasses import dataclass
 
-SIDES = (32, 64, 96, 128, 160, 192, 224)  # pixels; the candidates for the input, 224 is ImageNet's
-PHOTO_SIDE = (
-    64  # pixels; smallest side that pretrained weights are tried at: .78 on clothes (NOTES, "Probing")
-)
 DIGIT = 40  # pixels; grey pictures whose shorter side is at most this are taken for digits and the like
 ENLARGED = 1.15  # of a picture's shorter side: larger inputs would only enlarge it (not measured)
 LONG = 1.5  # ratio of the sides over which a crop would lose more than a third of the picture
 UNEVEN = 3.0  # ratio of the largest class to the smallest over which classes are weighted (not measured)
 SAFE = 0.9  # share of the minutes that is planned, so that the run keeps to them
-EFFORTS = (
-    0.4,
-    0.6,
-    0.8,
-    1.0,
-    1.4,
-    2.0,
-    2.8,
-)  # times the epochs of a recipe; under 1 only if nothing else fits
+# times the epochs of a recipe; under 1 only if nothing else fits
+EFFORTS = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8)
 FEW = ((64, 8), (256, 16))  # fewer training pictures than -> most pictures a step (not measured)
 MANY = 20_000  # training pictures from which a step takes twice the recipe's (not measured)
-SHARE, TEMPERATURE = (
-    0.7,
-    2.0,
-)  # of distillation: the defaults, .967 against .963 without (facts of the digits)
+SHARE, TEMPERATURE = 0.7, 2.0  # of distillation: the defaults, not chosen for photos
 CHANCE = 2.0  # times the accuracy of chance that a teacher must reach
 MOST_WORKERS = 8  # processes that augment beside a GPU (not measured)
 MOST_THREADS = 8  # of a network's (not measured)
@@ -137,7 +123,7 @@ DIGIT_STUDENT = Recipe(
     lr=0.003, epochs=20, pictures=300, warmup=0.3, batch=50, augmentation=DIGITS, source="the demo's"
 )
 
-# what the minutes buy, from the cheapest on: side, teacher; the last one that fits is taken
+# what the minutes buy, from the cheapest on: side, teacher; the last one that fits is taken (not measured)
 PHOTO_STEPS = (
     (64, LITE0),
     (96, LITE0),
