@@ -72,7 +72,7 @@ def test_every_picture_is_in_one_split_with_its_own_pixels(photos):
     found = find_splits()
     assert len(found) == 120 and set(found.values()) == set(SPLITS)
     for split in SPLITS:
-        manifest, pack = read_manifest(split), read_pictures(split, False)
+        manifest, pack = read_manifest(split), read_pictures(split, "letterbox", False)
         assert manifest.paths == sorted(manifest.paths) and len(pack) == len(manifest.paths)
         for path, label, pixels in zip(manifest.paths, manifest.labels, pack[:], strict=True):
             assert path.split("/")[0] == manifest.classes[label]
