@@ -102,7 +102,7 @@ def test_tables_and_the_ledger(folder):
     with open(folder / "files.csv", "w", encoding="utf-8", newline="") as file:
         ledger = Ledger(file)
         for path in PATHS:
-            ledger.add(path, "refused", f"the same pixels as {path}")
+            ledger.add("train", path, "refused", f"the same pixels as {path}")
     assert read_rows(folder / "files.csv") == [
         [path, "refused", f"the same pixels as {path}"] for path in PATHS
     ]
