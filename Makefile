@@ -22,7 +22,7 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 	@touch $@
 
 init: install  ## write params.yaml for your pictures: make init DATA=/path/to/pictures FOR=cpu|gpu MINUTES=30 SIZE=small|tiny
-	@python -m tools.init $(if $(FOR),--for="$(FOR)") $(if $(MINUTES),--minutes="$(MINUTES)") $(if $(SIZE),--size="$(SIZE)") -- "$(DATA)"
+	@python -m tools.init $${FOR:+--for="$$FOR"} $${MINUTES:+--minutes="$$MINUTES"} $${SIZE:+--size="$$SIZE"} -- "$$DATA"
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
 	@python -m tools.preflight

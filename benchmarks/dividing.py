@@ -99,7 +99,7 @@ def time_dividing(data: DataSettings) -> tuple[float, float, int]:
     judge(pictures)
     middle = process_time()
     list_pictures([checks], data)
-    alike = find_alike(pictures, data.near_distance)
+    alike = find_alike(pictures, data.distance)
     return process_time() - middle, middle - start, len(alike) // 2
 
 

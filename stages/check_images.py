@@ -99,7 +99,7 @@ def main() -> None:
         SHARED.unlink(missing_ok=True)
     for one in taken:
         grey.add(one.values)
-    alike = find_alike(taken, data.near_distance)
+    alike = find_alike(taken, data.distance)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)

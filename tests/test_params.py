@@ -480,6 +480,9 @@ def test_every_mapping_by_class_is_known_to_the_rules():
          ["data.split: val and test must leave a share for train, got 0.5 and 0.5",
           "data.split.group: must be none, subfolder or a regular expression, got '(a': missing ), "
           "unterminated subpattern at position 0"]),
+        ({"data__split__group": "a{99999999999}"},
+         ["data.split.group: must be none, subfolder or a regular expression, got 'a{99999999999}': the "
+          "repetition number is too large"]),
         ({"data__near_distance": 9, "data__split__val": 0},
          ["data.split.val: must be a number in (0, 1), got 0",
           "data.near_distance: must be none or a whole number in [0, 8], got 9"]),
@@ -540,9 +543,13 @@ CLASSES = {"cat": 30, "dog": 30, "1.10": 30}
          ["student.batch_size: must be at most 90, the number of training pictures, got 91"]),
         ({"student__pretrained": "none.pth", "teacher__second__pretrained": "no.pth"},  # the latter rests
          ["student.pretrained: none.pth: no such file (set none, default, lite0, lite1, lite2 or a path)"]),
-        ({"student__pretrained": "lite1"},
+        ({"student__arch": "timm/tf_efficientnet_lite1.in1k", "student__pretrained": "lite1"},
          ["student.pretrained: lite1: data/pretrained/tf_efficientnet_lite1.safetensors: no such file (make "
           "weights)"]),
+        ({"student__arch": "resnet18", "student__pretrained": "lite0"},
+         ["student.pretrained: lite0: data/pretrained/tf_efficientnet_lite0.safetensors: no such file (make "
+          "weights)",
+          "student.pretrained: lite0 is of timm/tf_efficientnet_lite0, not of resnet18 (set arch to it)"]),
         ({"student__pretrained": "data/models/teachers/big.safetensors"}, []),  # not yet written
         ({"student__fraction": 0.5, "teacher_common__accumulate": 2},
          ["teacher.big.batch_size times accumulate: must be at most 90, the number of training pictures, got "

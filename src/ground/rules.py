@@ -14,7 +14,7 @@ from unicodedata import normalize
 
 from src.ground.errors import cut, list_some
 from src.ground.validating import quote, suggest
-from src.ground.weights import LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
+from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
 
 Params = Mapping[str, Any]
 BY_CLASS = {"class_weights", "prior", "costs", "low_of", "high_of"}  # keys that may have a value per class
@@ -101,7 +101,7 @@ def find_data_conflicts(params: Params) -> Iterator[str]:
         yield f"data.split: val and test must leave a share for train, got {val} and {test}"
     try:
         re.compile(group)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         yield f"data.split.group: must be none, subfolder or a regular expression, got {group!r}: {error}"
 
 
@@ -304,6 +304,9 @@ def find_missing_weights(learners: Sequence[Learner]) -> Iterator[str]:
         is_file = pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS)
         if is_file and WEIGHTS not in path.parents and not path.is_file():
             yield f"{learner.key}.pretrained: {spell_missing(pretrained)}"
+        if pretrained in FETCHED and learner.settings["arch"].partition(".")[0] != FETCHED[pretrained].arch:
+            wanted, found = FETCHED[pretrained].arch, learner.settings["arch"]
+            yield f"{learner.key}.pretrained: {pretrained} is of {wanted}, not of {found} (set arch to it)"
 
 
 def count_fraction(count: int, fraction: float) -> int:

@@ -133,9 +133,10 @@ def assign(checks: Checks, data: DataSettings) -> list[str]:
     if len(source.splits) == 1:
         return ["" if reason else source.splits[0] for reason in checks.reasons]
     files, looks = [source.files[number] for number in intact], checks.find_looks()
-    keys, groups = find_groups(source, data.split.group), join_alike(looks, data.near_distance)
+    keys, groups = find_groups(source, data.split.group), join_alike(looks, data.distance)
     found = [""] * len(source.files)
-    splits = divide(files, keys, looks, groups, source.splits, data.split)
+    near = data.distance is not None
+    splits = divide(files, keys, looks, groups, source.splits, data.split, near)
     for number, split in zip(intact, splits, strict=True):
         found[number] = split
     return found

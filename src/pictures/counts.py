@@ -46,7 +46,7 @@ def find_missing(classes: Sequence[str], counts: Counts, divided: Sequence[str],
     few = [name for name in classes if sum(counts[split].get(name, 0) for split in SPLITS) < FEWEST]
     if few:
         yield f"{place}: under {FEWEST} usable pictures of {list_some(few)} (add some or remove the class)"
-    remedy = "another data.split.seed, other shares, or more pictures"
+    remedy = "another data.split.seed, other shares, or data.near_distance: none if many only look alike"
     left = [name for name in classes if name not in few and not counts["train"].get(name, 0)]
     if left and "train" in divided:
         yield f"params.yaml: data.split: no picture of {list_some(left)} has come to train ({remedy})"

@@ -17,7 +17,7 @@ from src.pictures.likeness import Groups, find_flat, join_near
 from src.pictures.manifest import SPLITS
 from src.pictures.settings import SplitSettings
 
-NO_GROUP, OFF = "none", "none"  # of data.split.group and data.near_distance
+NO_GROUP = "none"  # of data.split.group
 KEY = "params.yaml: data.split.group"
 
 
@@ -30,13 +30,13 @@ class Looks:
     thumbnails: np.ndarray  # (N, 768) uint8
 
 
-def join_alike(looks: Looks, near_distance: int | str) -> Groups:
-    """The pictures that are the same or look the same, as groups."""
+def join_alike(looks: Looks, distance: int | None) -> Groups:
+    """The pictures that are the same or, within a distance, look the same, as groups."""
     groups, first = Groups(len(looks.digests)), dict[str, int]()
     for row, digest in enumerate(looks.digests):
         groups.join(first.setdefault(digest, row), row)
-    if isinstance(near_distance, int):
-        join_near(looks.hashes, looks.thumbnails, near_distance, groups)
+    if distance is not None:
+        join_near(looks.hashes, looks.thumbnails, distance, groups)
     return groups
 
 
@@ -47,19 +47,20 @@ def divide(
     groups: Groups,
     splits: tuple[str, ...],
     settings: SplitSettings,
+    by_looks: bool = True,
 ) -> list[str]:
     """The split of each picture, (N,), of `splits`; `files` are path and class, `keys` the group of a path.
 
-    A picture draws a number from its class and perceptual hash, a group from its name. What belongs together
-    goes to the first of train, val and test that one of it has drawn.
+    A picture draws a number from its class and, `by_looks`, its perceptual hash, else all its pixels; a group
+    from its name. What belongs together goes to the first of train, val and test that one of it has drawn.
     """
     first: dict[str, int] = {}
-    drawn, flat = [], find_flat(looks.thumbnails)
+    drawn, exact = [], find_flat(looks.thumbnails) | (not by_looks)
     for row, (path, name) in enumerate(files):
         if path in keys:
             groups.join(first.setdefault(keys[path], row), row)
             words = ("group", keys[path])
-        elif flat[row]:
+        elif exact[row]:
             words = (name, looks.digests[row])
         else:
             words = (name, f"{int(looks.hashes[row]):016x}")

@@ -14,7 +14,7 @@ THUMBNAIL = SIDE // 2  # pixels of the picture that decides among those whose ha
 GREY = np.array([299, 587, 114])  # of red, green and blue, in thousandths
 CORRELATION = 0.997  # of two thumbnails, above which pictures look the same
 CHUNK = 4096  # pictures whose thumbnails are compared at a time
-FLAT = 1.0  # standard deviation of a thumbnail, of 255, below which it shows nothing
+FLAT = 1.0  # standard deviation of each colour of a thumbnail, of 255, below which it shows nothing
 COSINES = np.rint(  # of the discrete cosine transform, in thousandths: frequencies 1 to 8 of 32 pixels
     1000 * np.cos(np.pi * np.outer(np.arange(1, LOWEST + 1), 2 * np.arange(SIDE) + 1) / (2 * SIDE))
 ).astype(np.int64)
@@ -125,6 +125,6 @@ def correlate(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def find_flat(thumbnails: np.ndarray) -> np.ndarray:
-    """Which of N pictures show nothing by which they could be told from others, (N,) bool."""
-    parts = np.array_split(thumbnails, 1 + len(thumbnails) // CHUNK)
-    return np.concatenate([part.std(axis=1) < FLAT for part in parts])
+    """Which of N pictures are of one colour, with nothing by which they could be compared, (N,) bool."""
+    parts = np.array_split(thumbnails.reshape(len(thumbnails), -1, 3), 1 + len(thumbnails) // CHUNK)
+    return np.concatenate([part.std(axis=1).max(axis=1) < FLAT for part in parts])

