@@ -163,7 +163,7 @@ def test_the_benchmark_of_sizes_runs(tiny_images, place, capsys, monkeypatch):
     options = [
         "--arch",
         "timm/test_resnet",
-        "--side",
+        "--size",
         "16",
         "--epochs",
         "2",
