@@ -135,7 +135,7 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
         )
     yield Choice(
         {"teacher_common.select": teacher.recipe.select, "student.select": student.recipe.select},
-        f"the best epoch by {teacher.recipe.select} for the teacher, by {student.recipe.select} for the student",
+        f"best epoch by {teacher.recipe.select} for the teacher, by {student.recipe.select} for the student",
         "val's loss falls behind where a student learns softened probabilities",
     )
     keys = "teacher.big.augment", "teacher_common.augment"
