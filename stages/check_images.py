@@ -64,15 +64,9 @@ def main() -> None:
         if preflight:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
-    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    sources, classes, warnings = find_sources(data, preflight)
     shared = [source for source in sources if len(source.splits) > 1]
-    for source in shared:
-        find_groups(source, data.split.group)
     expected = count_expected(sources, data)
-    if preflight:
-        warn(warnings)
-    if preflight and data.on_bad == "stop":
-        stop([], sources, root)
     check_pictures(expected["train"], trains=preflight)
     if preflight:
         return
@@ -120,6 +114,22 @@ def main() -> None:
     check_numbers(data, classes, counts, divided)
     totals = {split: counts[split].total() for split in SPLITS}
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def find_sources(data: DataSettings, preflight: bool) -> tuple[list[Source], tuple[str, ...], list[str]]:
+    """As folders.scan; refuses groups that cannot be, and, as `preflight`, pictures in the wrong place.
+
+    Then it prints the warnings too: later they come after the checks of every picture.
+    """
+    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    for source in sources:
+        if len(source.splits) > 1:
+            find_groups(source, data.split.group)
+    if preflight:
+        warn(warnings)
+    if preflight and data.on_bad == "stop":
+        stop([], sources, Path(data.root))
+    return sources, classes, warnings
 
 
 def remove_stale(data: DataSettings) -> None:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from statistics import median
 
 import numpy as np
@@ -101,9 +102,11 @@ def count_copies(root: Path, paths: Sequence[str]) -> int:
     by_length = defaultdict(list)
     for path in paths:
         try:
-            by_length[os.stat(root / path).st_size].append(path)
+            found = os.stat(root / path)
         except OSError:
             continue
+        if S_ISREG(found.st_mode):  # to read a pipe or a device may never end
+            by_length[found.st_size].append(path)
     alike = [group for group in by_length.values() if len(group) > 1]
     return sum(len(group) - len({try_hash(root / path) for path in group}) for group in alike)
 
