@@ -353,7 +353,7 @@ def test_what_is_accepted_passes_what_make_repro_checks_first(classes, quick, tm
     [
         ("", r"DATA: not given \(make init DATA=/path/to/pictures\)"),
         ("{0}/nope", r"DATA: {0}/nope: no such folder; {0} is there \("),
-        ("{0}/file.zip", r"DATA: {0}/file.zip: a file, not a folder \(unpack it"),
+        ("{0}/file.zip", r"DATA: {0}/file.zip: a file, not a folder \(unpack an"),
         ("{0}/empty", r"{0}/empty: no train, val and test and no class folders"),
         ("{0}/outer", r"{0}/outer: 1 folder, with 2 folders inside \(make init DATA='{0}/outer/in ner'\)"),
         ("/proc", r"/proc: a folder of the system \(make init DATA=/path/to/pictures\)"),
@@ -384,6 +384,18 @@ def test_wrong_words_are_refused_in_one_line(words, error, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["init", *words, "--", "pictures"])
     with pytest.raises(UserError, match=f"^{error}"):
         command.parse()
+
+
+@pytest.mark.parametrize("given", ["/a $HOME $$ $(x)", 'it\'s "#1" `x`; ', "-x"])
+def test_make_passes_the_folder_on_as_it_was_typed(given, tmp_path):
+    """`python` stands for one that prints its last argument."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nfor last; do :; done\nprintf %s "$last"\n')
+    python.chmod(0o755)
+    words = ["make", "-s", "-C", str(tmp_path), "-o", "install", "init", f"DATA={given}"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == given
 
 
 # params.yaml

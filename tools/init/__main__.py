@@ -18,7 +18,7 @@ from tools.init.facts import Costs, Facts
 from tools.init.forecast import spell_time, total
 from tools.init.look import find_place, look, time_check
 from tools.init.planning import Wish, list_augmentations, list_candidates, list_pretrained, list_steps
-from tools.init.recipes import MOST, MOST_THREADS
+from tools.init.recipes import LONG, MOST, MOST_THREADS
 from tools.init.write import UNDO, change, check_settings, read_committed, spell_difference, write
 from tools.preflight import check_git
 
@@ -116,7 +116,8 @@ def describe(facts: Facts, files: int) -> list[str]:
         f"{facts.root}: {files:,} files of {len(facts.train)} classes: "
         f"{about}{facts.pictures:,} for train, {facts.val:,} for val, {facts.test:,} for test",
         f"classes of train: {counts[0]:,} to {counts[-1]:,} files ({facts.uneven:.3g} : 1)",
-        f"pictures: {facts.width} x {facts.height} in the median, {kind}, {facts.long:.0%} of them long",
+        f"pictures: {facts.width} x {facts.height} in the median, {kind}; one side of {facts.long:.0%} is "
+        f"more than {LONG:g} times the other",
     ]
     if facts.copies:
         lines.append(f"copies: {facts.copies:,} files are byte for byte another one")

@@ -39,7 +39,9 @@ def find_place(given: str) -> DataSettings:
         there = next(parent for parent in path.parents if parent.exists())
         raise UserError(f"DATA: {path}: no such folder; {there} is there ({EXAMPLE})")
     if not path.is_dir() and not is_list(path):
-        raise UserError(f"DATA: {path}: a file, not a folder (unpack it, and name the folder)")
+        raise UserError(
+            f"DATA: {path}: a file, not a folder (unpack an archive; name a folder or a CSV list)"
+        )
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         raise UserError(f"DATA: {path}: cannot be read: Permission denied (make it readable)")
     try:
