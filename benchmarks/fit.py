@@ -10,10 +10,8 @@ run     python -m benchmarks.fit DATA WEIGHTS [--arch NAME] [--size 96] [--epoch
         [--lr 0.001] [--policy crop] [--seeds 3] [--fits letterbox crop stretch]
 """
 
-import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +20,7 @@ from benchmarks.students import (
     check_pictures,
     format_values,
     list_overrides,
+    make_parser,
     measure_split,
     train_student,
 )
@@ -44,20 +43,13 @@ class Result(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fit")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("weights", help="a file, or as student.pretrained")
-    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=96, help="pixels")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser = make_parser("benchmarks.fit", epochs=4)
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--policy", default="crop", help="augment.policy")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fits", nargs="+", choices=FITS, default=list(FITS))
     given = parser.parse_args(arguments)
     common = [
-        *list_overrides(given.data, given.weights, given.arch, given.size, given.epochs, given.batch_size),
+        *list_overrides(given),
         f"student.lr={given.lr}",
         f"augment.policy={given.policy}",
         "augment.min_area=0.25",

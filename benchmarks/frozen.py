@@ -7,7 +7,6 @@ reads   DATA, a folder of train, val and test; WEIGHTS, pretrained ones of ARCH
 run     python -m benchmarks.frozen DATA WEIGHTS [--arch NAME --size 96 --epochs 5 --seeds 3 ...]
 """
 
-import argparse
 import shutil
 import statistics
 import time
@@ -20,6 +19,7 @@ from benchmarks.students import (
     check_pictures,
     format_values,
     list_overrides,
+    make_parser,
     measure_split,
     mute_stdout,
 )
@@ -73,19 +73,11 @@ class Result(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.frozen")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = make_parser("benchmarks.frozen", epochs=5)
     parser.add_argument("--rows", default="", help="only rows whose names begin with this")
     parser.add_argument("--keep", type=Path, help="a folder for the weights")
     arguments = parser.parse_args()
-    network = arguments.weights, arguments.arch, arguments.size
-    common = list_overrides(arguments.data, *network, arguments.epochs, arguments.batch_size)
+    common = list_overrides(arguments)
     keep = arguments.keep and arguments.keep.absolute()
     rows = [row for row in ROWS if row.name.startswith(arguments.rows)]
     results: dict[str, list[Result]] = {row.name: [] for row in rows}

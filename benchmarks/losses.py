@@ -49,16 +49,17 @@ def take_steps(network: Network, loss: Loss, batches: list[Batch]) -> None:
 def measure_shares(base: Base) -> list[float]:
     """The time that GHM and OHM add to a training step of ARCH, as a share of it, per round."""
     images = torch.randint(0, 256, (BATCH, 3, PIXELS, PIXELS), dtype=torch.uint8)
-    batches = [Batch(images, torch.eye(10)[torch.arange(BATCH) % 10], torch.ones(BATCH))] * STEPS
+    targets = torch.eye(10)[torch.arange(BATCH) % 10]
+    batches = [Batch(images, targets, targets, torch.ones(BATCH))] * STEPS
     network = build_model(ARCH, 10, "student")
     hard = [Ghm(GhmSettings(BINS, 0.75), (), ""), Ohm(OhmSettings(0.7), (), "")]
     plain, both = Loss(base, []), Loss(base, hard)
-    logits, targets, weights = torch.randn(BATCH, 10, requires_grad=True), *batches[0][1:]
+    taught = torch.randn(BATCH, 10, requires_grad=True), *batches[0][1:]
     seconds = time_in_turns(
         {
             "step": lambda: take_steps(network, plain, batches),
-            "plain": lambda: [plain(logits, targets, weights) for _ in range(CALLS)],
-            "both": lambda: [both(logits, targets, weights) for _ in range(CALLS)],
+            "plain": lambda: [plain(*taught) for _ in range(CALLS)],
+            "both": lambda: [both(*taught) for _ in range(CALLS)],
         },
         ROUNDS,
     )

@@ -6,10 +6,9 @@ that of the best epoch on val, also on larger test pictures than the network was
 that of the training with all that it measures; other work on the machine changes it little.
 
 reads   DATA, a folder of train, val and test; WEIGHTS, pretrained ones of ARCH
-run     python -m benchmarks.sizes DATA WEIGHTS [--arch NAME] [--side 96] [--epochs 5] [--seeds 3]
+run     python -m benchmarks.sizes DATA WEIGHTS [--arch NAME] [--size 96] [--epochs 5] [--seeds 3]
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from benchmarks.students import (
     find_accuracy,
     format_values,
     list_overrides,
+    make_parser,
     train_student,
 )
 from src.ground.errors import run
@@ -53,24 +53,17 @@ class Result(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("weights", help="a file, or as student.pretrained")
-    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
-    parser.add_argument("--side", type=int, default=96, help="pixels")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser = make_parser("benchmarks.sizes", epochs=5)
     given = parser.parse_args(arguments)
     overrides = [
-        *list_overrides(given.data, given.weights, given.arch, given.side, given.epochs, given.batch_size),
+        *list_overrides(given),
         "student.lr=0.001", "augment.policy=crop", "augment.min_area=0.25", "augment.flip=0.5",
     ]  # fmt: skip
     found: dict[str, list[Result]] = {name: [] for name in ROWS}
     with check_pictures(overrides), override_params(overrides):
         for seed in range(1, given.seeds + 1):
             for name, scales in ROWS.items():
-                result = train([f"augment.train_scales={scales}", f"seed={seed}"], given.side)
+                result = train([f"augment.train_scales={scales}", f"seed={seed}"], given.size)
                 found[name].append(result)
                 print(f"seed {seed}, {name:22} {format_result(result)}", flush=True)
     for name, results in found.items():

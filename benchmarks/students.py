@@ -1,5 +1,6 @@
 """Train students in this process, one after another, with overrides of params.yaml."""
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from src.batches.data import TrainingSet
+from src.ground.errors import Parser
 from src.ground.params import read, read_top
 from src.ground.weights import FOLDER as PRETRAINED
 from src.machine.runtime import MachineSettings
@@ -59,13 +61,26 @@ def train_student(overrides: Sequence[str], state: State, change: Change = lambd
     return job.network
 
 
-def list_overrides(data: Path, weights: str, arch: str, side: int, epochs: int, batch_size: int) -> list[str]:
-    """The overrides with which a student learns from labels; `weights` is a file, or as `pretrained`."""
-    pretrained = Path(weights).absolute() if Path(weights).is_file() else weights
+def make_parser(prog: str, epochs: int) -> Parser:
+    """What a fine-tuning on pictures of one's own is given on the command line; `epochs` unless it says."""
+    parser = Parser(prog=f"python -m {prog}")
+    parser.add_argument("data", type=Path, help="a folder of train, val and test")
+    parser.add_argument("weights", help="a file, or as student.pretrained")
+    parser.add_argument("--arch", default="timm/tf_efficientnet_lite0")
+    parser.add_argument("--size", type=int, default=96, help="pixels")
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    return parser
+
+
+def list_overrides(given: argparse.Namespace) -> list[str]:
+    """The overrides with which a student learns from labels, as the parser above was given."""
+    pretrained = Path(given.weights).absolute() if Path(given.weights).is_file() else given.weights
     return [
-        f"data.root={data.absolute()}", f"images.height={side}", f"images.width={side}",
-        f"student.arch={arch}", f"student.pretrained={pretrained}", f"student.epochs={epochs}",
-        f"student.warmup={min(1, epochs - 1)}", f"student.batch_size={batch_size}", "threads=1",
+        f"data.root={given.data.absolute()}", f"images.height={given.size}", f"images.width={given.size}",
+        f"student.arch={given.arch}", f"student.pretrained={pretrained}", f"student.epochs={given.epochs}",
+        f"student.warmup={min(1, given.epochs - 1)}", f"student.batch_size={given.batch_size}", "threads=1",
         "knowledge.teachers=[]", "distill.share=0",
     ]  # fmt: skip
 

@@ -9,7 +9,6 @@ run     python -m benchmarks.teacher_in_the_loop [--seeds 5]
 
 import argparse
 import dataclasses
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,10 @@ from src.batches.augment import augment_each
 from src.batches.batch import Batch, scale_to_unit
 from src.batches.data import TrainingSet
 from src.ground.errors import UserError, run
-from src.ground.params import read
 from src.losses.bases import BASES, Base
 from src.networks.checkpoint import load_model
 from src.teaching.knowledge import Knowledge
-from src.teaching.targets import DistillSettings, mix_targets
+from src.teaching.targets import build_soft
 
 VIEWS = 16
 TEACHER = Path("data/models/teachers/big.safetensors")
@@ -33,28 +31,25 @@ TEACHER = Path("data/models/teachers/big.safetensors")
 
 @dataclasses.dataclass(frozen=True)
 class InTheLoop:
-    """Targets as from the file, but predicted by the teacher from the batch itself: Batch -> Batch."""
+    """The teacher's word as in the file, but predicted from the batch itself: Batch -> Batch."""
 
     teacher: nn.Module
     base: Base
-    settings: DistillSettings
 
     @torch.no_grad()
     def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
-        logits = self.teacher(batch.images) / self.settings.temperature
-        share = self.settings.share
-        return batch._replace(targets=(1 - share) * batch.targets + share * self.base.probs(logits))
+        return batch._replace(soft=self.base.probs(self.teacher(batch.images)))
 
 
-def add_teacher(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
-    """The data with the teacher in the loop; the targets of `data` must be the labels."""
+def add_teacher(data: TrainingSet) -> TrainingSet:
+    """The data with the teacher in the loop."""
     teacher, facts = load_model(TEACHER)
-    transform = InTheLoop(teacher, BASES[facts.base], settings)
+    transform = InTheLoop(teacher, BASES[facts.base])
     return dataclasses.replace(data, transforms=lambda epoch: [*data.transforms(epoch), transform])
 
 
-def distill_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
-    """The data with targets from the teacher's mean over VIEWS augmented views of each picture."""
+def distill_views(data: TrainingSet) -> TrainingSet:
+    """The data with the word of the teacher's mean over VIEWS augmented views of each picture."""
     teacher, facts = load_model(TEACHER)
     base, rows = BASES[facts.base], range(len(data.pictures))
     with torch.inference_mode():
@@ -65,7 +60,7 @@ def distill_views(data: TrainingSet, settings: DistillSettings) -> TrainingSet:
             for view in range(1, VIEWS + 1)
         ]
     knowledge = Knowledge(facts.base, torch.stack(views).mean(dim=0).numpy())
-    return dataclasses.replace(data, targets=mix_targets(data.targets, [knowledge], facts.base, settings))
+    return dataclasses.replace(data, soft=build_soft([knowledge], facts.base))
 
 
 def main() -> None:
@@ -75,12 +70,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if [path.name for path in Path("data/distill").iterdir()] != [f"distill_{TEACHER.stem}.txt"]:
         raise UserError("data/distill: must hold only the file of teacher big (git stash; dvc repro)")
-    distill = read(DistillSettings, "distill")
     knowledge: dict[str, tuple[list[str], Change]] = {
         "no teacher": (["distill.share=0"], lambda data: data),
-        "file": ([f"distill.share={distill.share}"], lambda data: data),
-        f"file of {VIEWS} views": (["distill.share=0"], partial(distill_views, settings=distill)),
-        "in the loop": (["distill.share=0"], partial(add_teacher, settings=distill)),
+        "file": ([], lambda data: data),
+        f"file of {VIEWS} views": ([], distill_views),
+        "in the loop": ([], add_teacher),
     }
     print(f"{'':28} accuracy on test, mean, sd, each seed")
     for policy in ("light", "none"):

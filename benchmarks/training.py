@@ -71,7 +71,7 @@ def build_ours(
     training = Training(model=network, loss=loss, device=device, optimizer=optimizer, precision=precision)
     images = torch.randint(0, 256, (batch_size, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     targets = torch.eye(CLASSES)[torch.arange(batch_size) % CLASSES]
-    batches = [Batch(images, targets, torch.ones(batch_size))] * steps
+    batches = [Batch(images, targets, targets, torch.ones(batch_size))] * steps
     return lambda: train_epoch(training, batches, (0, 1))
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import check_pictures, read, read_params, read_top
+from src.losses.loss import LABELS_ONLY, DistillSettings
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import check_weights, choose_weights, read_weights
 from src.teaching.knowledge_file import read_folder
 from src.teaching.labels import build_lesson, draw_fraction
-from src.teaching.targets import DistillSettings, mix_targets
+from src.teaching.targets import build_soft
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.prepare import check_processes
@@ -60,10 +61,13 @@ def build_job(machine: MachineSettings) -> Job:
     labels = build_lesson(train, settings, "student", rows)
     knowledge = read_folder(DISTILL, train.paths, train.classes)
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
-    targets = mix_targets(labels.targets, knowledge, strategy.base, distill)
-    lesson = replace(labels, targets=targets, weights=curriculum * labels.weights)
+    if distill.share and not knowledge:
+        print("no teacher: the student learns from the labels only, distill.share has no effect")
+        distill = LABELS_ONLY
+    soft = build_soft(knowledge, strategy.base) if distill.share else labels.targets
+    lesson = replace(labels, soft=soft, weights=curriculum * labels.weights)
     check_weights(lesson.weights[lesson.rows])
-    job = assemble(settings, strategy, pictures, lesson, device, "student")
+    job = assemble(settings, strategy, pictures, lesson, device, "student", distill)
     check_trace(job.network, pictures.size, "student")
     return job
 

@@ -93,7 +93,7 @@ def test_the_head_learns_faster_by_its_factor(pack):
         groups = build_optimizer(model, make_settings(lr=0.1, head_lr_mult=factor)).param_groups
         optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0)
         batch = next(iter(make_training_set(pack).epoch(1))).to(CPU)
-        Loss(BASES["softmax"], [])(model.train()(batch.images), batch.targets, batch.weights).backward()
+        Loss(BASES["softmax"], [])(model.train()(batch.images), *batch[1:]).backward()
         optimizer.step()
         before = build().state_dict()
         moved.append({name: tensor - before[name] for name, tensor in model.state_dict().items()})

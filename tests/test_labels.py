@@ -26,7 +26,7 @@ ALL = np.arange(7)
 def test_smoothing_matches_torch():
     logits = torch.randn(7, 3)
     smooth = LabelTargets(LABELS, 3, 0.1)[:]
-    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(smooth), torch.ones(7))
+    ours = Loss(BASES["softmax"], [])(logits, *2 * [torch.from_numpy(smooth)], torch.ones(7))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1)
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
@@ -34,7 +34,7 @@ def test_smoothing_matches_torch():
 def test_smoothing_of_bce_matches_timm():
     logits = torch.randn(7, 3)
     smooth = torch.from_numpy(LabelTargets(LABELS, 3, 0.1)[:])
-    ours = Loss(BASES["bce"], [])(logits, smooth, torch.ones(7))
+    ours = Loss(BASES["bce"], [])(logits, smooth, smooth, torch.ones(7))
     reference = BinaryCrossEntropy(smoothing=0.1, sum_classes=True)(logits, torch.from_numpy(LABELS))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
@@ -102,7 +102,7 @@ def test_class_weights_match_torch():
     """Over the whole training set; torch divides by the mean weight of each batch."""
     logits, given = torch.randn(7, 3), {"cat": 4.0, "dog": 1.0, "owl": 9.0}
     weights = weigh_classes(given, LABELS, ALL, CLASSES, "student")
-    ours = Loss(BASES["softmax"], [])(logits, torch.from_numpy(TRUTH), torch.from_numpy(weights))
+    ours = Loss(BASES["softmax"], [])(logits, *2 * [torch.from_numpy(TRUTH)], torch.from_numpy(weights))
     reference = F.cross_entropy(logits, torch.from_numpy(LABELS), weight=torch.tensor([4.0, 1, 9]))
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
@@ -111,7 +111,7 @@ def test_class_weights_under_smoothing_are_those_of_the_pictures():
     """As if the smoothed row were drawn so many times; torch instead weights each class of the row."""
     logits, weights = torch.randn(7, 3), torch.tensor([0.5, 1, 3])
     smooth = torch.from_numpy(LabelTargets(LABELS, 3, 0.1)[:])
-    ours = Loss(BASES["softmax"], [])(logits, smooth, weights[LABELS])
+    ours = Loss(BASES["softmax"], [])(logits, smooth, smooth, weights[LABELS])
     rows = F.cross_entropy(logits, torch.from_numpy(LABELS), label_smoothing=0.1, reduction="none")
     assert ours.item() == pytest.approx((weights[LABELS] * rows).mean().item(), rel=1e-5)
 
@@ -119,9 +119,9 @@ def test_class_weights_under_smoothing_are_those_of_the_pictures():
 def test_class_weights_under_mixup_match_torch():
     """Where torch takes the mixed targets as probabilities."""
     logits, weights, labels = torch.randn(7, 3), torch.tensor([0.5, 1, 3]), torch.from_numpy(LABELS)
-    batch = Batch(torch.zeros(7, 1, 1, 1), torch.from_numpy(TRUTH), weights[labels])
+    batch = Batch(torch.zeros(7, 1, 1, 1), *2 * [torch.from_numpy(TRUTH)], weights[labels])
     mixed = blend(batch, batch.rows(torch.arange(7).flip(0)), 0.3, batch.images)
-    ours = Loss(BASES["softmax"], [])(logits, mixed.targets, mixed.weights)
+    ours = Loss(BASES["softmax"], [])(logits, *mixed[1:])
     targets = 0.3 * torch.from_numpy(TRUTH) + 0.7 * torch.from_numpy(TRUTH).flip(0)
     assert ours.item() == pytest.approx(F.cross_entropy(logits, targets, weight=weights).item(), rel=1e-5)
 

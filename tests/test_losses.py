@@ -16,12 +16,12 @@ from src.batches.mixing import blend
 from src.ground.errors import UserError
 from src.losses import weightings as losses
 from src.losses.bases import BASES
-from src.losses.loss import Loss, apply_focal, build_loss, split_recipe
+from src.losses.loss import LABELS_ONLY, DistillSettings, Loss, apply_focal, build_loss, split_recipe
 from src.losses.weightings import WEIGHTINGS, Outcome
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.knowledge import Knowledge
 from src.teaching.labels import LabelTargets, weigh_classes
-from src.teaching.targets import DistillSettings, mix_targets
+from src.teaching.targets import build_soft
 
 CLASSES = ("a", "b", "c", "d", "e")
 WEIGHTED = losses.WeightedSettings(costs={"a": {"b": 5.0}})
@@ -38,9 +38,10 @@ RECIPES = [
 ]
 
 
-def build(recipe, classes=CLASSES, gamma=0.0, **changes):
+def build(recipe, classes=CLASSES, gamma=0.0, distill=LABELS_ONLY, **changes):
     """The loss of a recipe, with the settings of some weightings replaced: ohm=..."""
-    return build_loss(recipe, dataclasses.replace(SETTINGS, **changes), gamma, classes, "weighting")
+    settings = dataclasses.replace(SETTINGS, **changes)
+    return build_loss(recipe, settings, gamma, classes, "weighting", distill)
 
 
 def find_logit(p):
@@ -50,22 +51,98 @@ def find_logit(p):
 @pytest.fixture
 def batch():
     torch.manual_seed(0)
-    return torch.randn(8, 5) * 3, torch.softmax(torch.randn(8, 5), dim=1), torch.rand(8)
+    logits, targets = torch.randn(8, 5) * 3, torch.softmax(torch.randn(8, 5), dim=1)
+    return logits, targets, targets, torch.rand(8)
 
 
 def test_softmax_matches_torch_cross_entropy(batch):
-    logits, targets, weights = batch
+    logits, targets, _, weights = batch
     expected = (weights * F.cross_entropy(logits, targets, reduction="none")).mean()
-    assert torch.allclose(build("softmax")(logits, targets, weights), expected)
+    assert torch.allclose(build("softmax")(logits, targets, targets, weights), expected)
 
 
 def test_bce_matches_torch_binary_cross_entropy(batch):
-    logits, targets, weights = batch
+    logits, targets, _, weights = batch
     expected = (
         F.binary_cross_entropy_with_logits(logits, targets, weights[:, None].expand(8, 5), reduction="sum")
         / 8
     )
-    assert torch.allclose(build("bce")(logits, targets, weights), expected)
+    assert torch.allclose(build("bce")(logits, targets, targets, weights), expected)
+
+
+@pytest.fixture
+def taught():
+    """Logits and labels, and a teacher's probabilities with its logits, in float64."""
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(2, 8, 5, dtype=torch.float64) * 3
+    return logits.requires_grad_(), torch.eye(5, dtype=torch.float64)[torch.arange(8) % 5], teacher
+
+
+def find_gradient(loss, logits, targets, soft, weights=None):
+    weights = torch.ones(len(logits), dtype=torch.float64) if weights is None else weights
+    return torch.autograd.grad(loss(logits, targets, soft, weights), logits)[0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 20.0])
+@pytest.mark.parametrize("base, link", [("softmax", lambda z: z.softmax(1)), ("bce", torch.sigmoid)])
+def test_distillation_is_that_of_its_paper(taught, base, link, temperature):
+    """Its equation 2: the soft term's gradient is (q - p) / T at temperature T, times T^2 here."""
+    (logits, targets, teacher), share = taught, 0.7
+    found = find_gradient(
+        build(base, distill=DistillSettings(share, temperature)), logits, targets, link(teacher)
+    )
+    soft = temperature * (link(logits / temperature) - link(teacher / temperature))
+    expected = ((1 - share) * (link(logits) - targets) + share * soft) / len(logits)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    if base == "softmax":  # and the value against torch's own losses
+        mine = build(base, distill=DistillSettings(share, temperature))
+        value = mine(logits, targets, link(teacher), torch.ones(8, dtype=torch.float64))
+        hot, target = F.log_softmax(logits / temperature, 1), F.softmax(teacher / temperature, 1)
+        entropy = -(target * target.log()).sum(1).mean()
+        distilled = F.kl_div(hot, target, reduction="batchmean") + entropy
+        hard = F.cross_entropy(logits, targets.argmax(1))
+        assert torch.allclose(value, (1 - share) * hard + share * temperature**2 * distilled)
+
+
+def test_at_high_temperatures_distillation_matches_logits(taught):
+    """Its equation 4: for logits of mean 0 the gradient nears (z - v) / C, C classes."""
+    logits, targets, teacher = (part - part.mean(1, keepdim=True) for part in taught)
+    found = find_gradient(
+        build("softmax", distill=DistillSettings(1.0, 1000.0)), logits, targets, teacher.softmax(1)
+    )
+    assert torch.allclose(found, (logits - teacher) / 5 / len(logits), rtol=0.05, atol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_share_zero_is_plain_to_the_bit(batch, recipe):
+    logits, targets, _, weights = batch
+    found = build(recipe, distill=DistillSettings(0.0, 3.0))(logits, targets, logits, weights)
+    assert torch.equal(found, build(recipe)(*batch))
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("recipe", ["", "+weighted", "+threshold", "+ghm", "+ohm"])
+def test_at_temperature_one_the_targets_are_blended(lesson, base, recipe):
+    logits, targets, soft, weights = lesson
+    blended = 0.3 * targets + 0.7 * soft
+    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0)), *lesson)
+    assert_close(found, learn(build(base + recipe), logits, blended, blended, weights))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_teacher_that_repeats_the_labels_is_plain_at_temperature_one(taught, base):
+    logits, targets, _ = taught
+    found = find_gradient(build(base, distill=DistillSettings(0.7, 1.0)), logits, targets, targets)
+    assert torch.allclose(found, find_gradient(build(base), logits, targets, targets), rtol=1e-12)
+
+
+def test_weightings_see_the_blend_and_weigh_both_terms(lesson):
+    """What OHM keeps at any temperature is what it keeps at 1."""
+    kept = [
+        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature)), *lesson)[1].abs().sum(1) > 0
+        for temperature in (1.0, 4.0)
+    ]
+    assert torch.equal(*kept) and 0 < kept[0].sum() < len(kept[0])
 
 
 def test_a_recipe_without_a_base_uses_bce():
@@ -76,7 +153,7 @@ def find_kept(base, ratio, logits, targets, weights, gamma=0):
     """Which elements of a batch get a gradient."""
     logits = torch.tensor(logits, requires_grad=True)
     Loss(apply_focal(BASES[base], gamma), [losses.Ohm(losses.OhmSettings(ratio), (), "")])(
-        logits, torch.tensor(targets), torch.tensor(weights)
+        logits, torch.tensor(targets), torch.tensor(targets), torch.tensor(weights)
     ).backward()
     return (logits.grad != 0).tolist()
 
@@ -86,7 +163,7 @@ def find_excess(loss, logits, targets):
     seen = []
     probe = nn.Module()
     probe.forward = lambda outcome: seen.append(outcome.excess) or torch.ones_like(logits)
-    Loss(loss.base, [probe])(logits, targets, torch.ones(len(logits)))
+    Loss(loss.base, [probe])(logits, targets, targets, torch.ones(len(logits)))
     return seen[0]
 
 
@@ -99,7 +176,7 @@ def find_divergence(base, logits, targets):
 @pytest.mark.parametrize("base", BASES)
 def test_weightings_see_the_divergence_from_the_target(batch, base):
     """Also from hard targets, of which 0 log 0 is a part, and from one that rounding has left above 1."""
-    logits, targets, _ = batch
+    logits, targets, *_ = batch
     targets[:3], above = torch.eye(5)[:3], torch.full((8, 5), 1 + 2**-23)
     expected = torch.from_numpy(find_divergence(base, logits, targets))
     excess = find_excess(build(base), logits, torch.where(targets == 1, above, targets)).double()
@@ -178,9 +255,7 @@ def test_ohm_ignores_rows_of_weight_zero():
 def test_ohm_value_by_hand():
     """The mean over what is kept: the loss of the harder row, ln(1 + e^2) = 2.1269."""
     loss = build("softmax+ohm", "ab")
-    value = loss(
-        torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2)
-    )
+    value = loss(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.eye(2), torch.eye(2), torch.ones(2))
     assert value.item() == pytest.approx(2.126928, rel=1e-5)
 
 
@@ -196,7 +271,7 @@ def test_ohm_keeps_at_least_one_row_and_all_ties():
 @pytest.mark.parametrize("base", BASES)
 def test_factors_of_ohm_are_one_on_average(batch, base, ratio):
     """Over the rows of positive weight, also if many share the last place."""
-    logits, targets, weights = (part.repeat(3, 1) if part.dim() > 1 else part.repeat(3) for part in batch)
+    logits, targets, _, weights = (part.repeat(3, 1) if part.dim() > 1 else part.repeat(3) for part in batch)
     weights[[2, 17]] = 0
     excess = find_excess(build(base), logits, targets)
     outcome = Outcome(logits, targets, excess, weights, BASES[base].per_sample)
@@ -213,7 +288,7 @@ def test_ohm_and_ghm_keep_the_size_of_the_gradient_of_rows_that_are_all_but_equa
 
     def measure_gradient(recipe):
         bias = torch.zeros(3, requires_grad=True)
-        build(recipe, "abc")(logits + bias, targets, torch.ones(90)).backward()
+        build(recipe, "abc")(logits + bias, targets, targets, torch.ones(90)).backward()
         return bias.grad.abs().sum().item()
 
     if recipe.startswith("bce"):  # there the unit is an element, and all are to be equal
@@ -229,40 +304,40 @@ def test_ratio_one_equals_no_ohm(batch, base):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_has_a_finite_gradient_and_ignores_word_order(batch, recipe):
-    logits, targets, weights = batch
+    logits, targets, _, weights = batch
     logits.requires_grad_()
-    loss = build(recipe)(logits, targets, weights)
+    loss = build(recipe)(logits, targets, targets, weights)
     loss.backward()
     assert logits.grad.isfinite().all() and logits.grad.any()
     words = recipe.split("+")
     for count in range(len(words)):
         turned = "+".join(words[count:] + words[:count])
-        assert torch.equal(build(turned)(logits, targets, weights), loss)
+        assert torch.equal(build(turned)(logits, targets, targets, weights), loss)
     for order in itertools.permutations(words):
         assert split_recipe("+".join(order)) == split_recipe(recipe)
 
 
 @pytest.fixture(scope="module")
 def lesson():
-    """Logits (30, 5), and targets and weights from distillation, class weights, curriculum, then mixup."""
+    """Logits (30, 5), targets, a teacher's word, weights from classes and curriculum, then mixup."""
     generator, labels = np.random.default_rng(0), np.arange(30) % 5
     guesses = generator.dirichlet(np.ones(5) / 3, 30)
     teacher = Knowledge("softmax", 0.25 * np.eye(5)[labels] + 0.75 * guesses)
     curriculum = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.0), "teacher", 0)
     weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
     weights *= weigh_classes({"a": 3.0, "b": 0.0}, labels, np.arange(30), CLASSES, "student")
-    targets = mix_targets(LabelTargets(labels, 5, 0.1), [teacher], "softmax", DistillSettings(0.7, 2))
+    targets, soft = LabelTargets(labels, 5, 0.1)[:], build_soft([teacher], "softmax")
     images = torch.zeros(30, 1, 1, 1)
-    plain = Batch(images, torch.from_numpy(targets), torch.from_numpy(weights).float())
-    _, targets, weights = blend(plain, plain.rows(torch.arange(30).roll(7)), 0.6, images)
-    assert 0 < (weights == 0).sum() < 15 and 0.2 < targets.max(dim=1).values.median() < 0.8
-    return torch.from_numpy(generator.normal(size=(30, 5))).float() * 2, targets, weights
+    plain = Batch(images, *map(torch.from_numpy, (targets, soft, weights.astype(np.float32))))
+    _, targets, soft, weights = blend(plain, plain.rows(torch.arange(30).roll(7)), 0.6, images)
+    assert 0 < (weights == 0).sum() < 15 and 0.2 < soft.max(dim=1).values.median() < 0.8
+    return torch.from_numpy(generator.normal(size=(30, 5))).float() * 2, targets, soft, weights
 
 
-def learn(loss, logits, targets, weights):
+def learn(loss, logits, targets, soft, weights):
     """The loss as a sum over the rows, its gradient (N, C), and the state that it leaves."""
     logits = logits.clone().requires_grad_()
-    value = loss(logits, targets, weights) * len(logits)
+    value = loss(logits, targets, soft, weights) * len(logits)
     value.backward()
     assert value.isfinite() and logits.grad.isfinite().all() and logits.grad.any()
     return value.detach(), logits.grad, torch.cat([torch.zeros(0), *map(torch.flatten, loss.buffers())])
@@ -276,6 +351,7 @@ WITH_BASE = [recipe for recipe in RECIPES if recipe.split("+")[0] in BASES]
 every_loss = pytest.mark.parametrize(
     "recipe, gamma", [(recipe, gamma) for recipe in WITH_BASE for gamma in (0.0, 2.0)]
 )
+BOTH = DistillSettings(0.7, 2.0)
 
 
 def assert_close(found, expected):
@@ -286,25 +362,27 @@ def assert_close(found, expected):
 @every_loss
 def test_the_order_of_the_rows_has_no_effect(lesson, recipe, gamma):
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    value, gradient, state = learn(build(recipe, gamma=gamma), *lesson)
-    turned = learn(build(recipe, gamma=gamma), *(part[order] for part in lesson))
+    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *lesson)
+    turned = learn(build(recipe, gamma=gamma, distill=BOTH), *(part[order] for part in lesson))
     assert_close(turned, (value, gradient[order], state))
 
 
 @every_loss
 def test_a_row_of_weight_zero_is_as_if_absent(lesson, recipe, gamma):
     """For the other rows, and for what a weighting remembers of them."""
-    logits, targets, weights = lesson
+    weights = lesson[-1]
     kept = weights.nonzero()[:, 0]
-    value, gradient, state = learn(build(recipe, gamma=gamma), *(part[kept] for part in lesson))
-    assert_close(learn(build(recipe, gamma=gamma), *lesson), (value, scatter(gradient, kept, 30), state))
+    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *(part[kept] for part in lesson))
+    assert_close(
+        learn(build(recipe, gamma=gamma, distill=BOTH), *lesson), (value, scatter(gradient, kept, 30), state)
+    )
 
 
 @every_loss
 def test_twice_the_weights_are_twice_the_loss(lesson, recipe, gamma):
-    logits, targets, weights = lesson
-    value, gradient, state = learn(build(recipe, gamma=gamma), *lesson)
-    double = learn(build(recipe, gamma=gamma), logits, targets, 2 * weights)
+    *others, weights = lesson
+    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *lesson)
+    double = learn(build(recipe, gamma=gamma, distill=BOTH), *others, 2 * weights)
     assert_close(double, (2 * value, 2 * gradient, state))
 
 
@@ -317,22 +395,23 @@ def test_weightings_that_are_set_to_do_nothing_change_no_bit(lesson, recipe, gam
         "ohm": losses.OhmSettings(hard_ratio=1),
     }
     base = recipe.split("+")[0]
-    value, gradient, _ = learn(build(recipe, gamma=gamma, **off), *lesson)
-    plain = learn(build(base, gamma=gamma), *lesson)
+    value, gradient, _ = learn(build(recipe, gamma=gamma, distill=BOTH, **off), *lesson)
+    plain = learn(build(base, gamma=gamma, distill=BOTH), *lesson)
     assert torch.equal(value, plain[0]) and torch.equal(gradient, plain[1])
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_no_step_waits_for_a_value(lesson, base):
     """On tensors without values, of the meta device; reading one stops a GPU."""
-    loss = build("+".join([base, *WEIGHTINGS]), gamma=2.0).to("meta")
+    loss = build("+".join([base, *WEIGHTINGS]), gamma=2.0, distill=BOTH).to("meta")
     assert loss(*(part.to("meta") for part in lesson)).shape == ()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_extreme_logits_stay_finite(recipe):
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
-    build(recipe, "ab")(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.ones(2)).backward()
+    hard = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    build(recipe, "ab", distill=BOTH)(logits, hard, hard, torch.ones(2)).backward()
     assert logits.grad.isfinite().all()
 
 
@@ -340,12 +419,12 @@ def test_equal_costs_multiply_the_loss(batch):
     """As docs/strategies.md says; of bce, the term of a hard target's own class is no mistake."""
     costs = {true: {other: 3.0 for other in CLASSES if other != true} for true in CLASSES}
     weighted = losses.WeightedSettings(costs)
-    logits, targets, weights = batch
+    logits, targets, _, weights = batch
     assert torch.allclose(build("softmax+weighted", weighted=weighted)(*batch), 3 * build("softmax")(*batch))
     hard = targets[:5].copy_(torch.eye(5))
     terms = BASES["bce"].terms(logits[:5], hard) * (3 - 2 * hard)
     expected = (weights[:5, None] * terms).sum() / 5
-    assert torch.allclose(build("weighted", weighted=weighted)(logits[:5], hard, weights[:5]), expected)
+    assert torch.allclose(build("weighted", weighted=weighted)(logits[:5], hard, hard, weights[:5]), expected)
 
 
 LN2 = math.log(2)
@@ -354,14 +433,14 @@ LN2 = math.log(2)
 def test_weighted_bce_by_hand():
     """All probabilities are 1/2: terms of ln 2, times 5 for mistaking a for b."""
     targets = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    value = build("weighted", "abc")(torch.zeros(2, 3), targets, torch.ones(2))
+    value = build("weighted", "abc")(torch.zeros(2, 3), targets, targets, torch.ones(2))
     assert value.item() == pytest.approx(LN2 * ((1 + 5 + 1) + 3) / 2)
 
 
 def test_weighted_softmax_by_hand():
     """Probabilities 1/2, 1/4, 1/4: half of row 0's mistakes are b (5), half c (1): 3 on average."""
     logits, targets = torch.tensor([[LN2, 0, 0]] * 2), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    value = build("softmax+weighted", "abc")(logits, targets, torch.ones(2))
+    value = build("softmax+weighted", "abc")(logits, targets, targets, torch.ones(2))
     assert value.item() == pytest.approx((3 * LN2 + 1 * 2 * LN2) / 2)
 
 
@@ -399,14 +478,14 @@ def test_threshold_bce_by_hand(changes, expected):
     """Row 0 has probabilities 0.953 and 0.047, row 1 has 1/2 and 1/2; both are of class a."""
     settings = dataclasses.replace(THRESHOLD, **changes)
     logits, targets = torch.tensor([[3.0, -3], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
-    value = build("threshold", "ab", threshold=settings)(logits, targets, torch.ones(2))
+    value = build("threshold", "ab", threshold=settings)(logits, targets, targets, torch.ones(2))
     assert value.item() == pytest.approx(expected)
 
 
 def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
     """Probabilities 0.953 and 1/2 of the true class."""
     logits, targets = torch.tensor([[3.0, 0], [0, 0]]), torch.tensor([[1.0, 0]] * 2)
-    value = build("softmax+threshold", "ab")(logits, targets, torch.ones(2))
+    value = build("softmax+threshold", "ab")(logits, targets, targets, torch.ones(2))
     assert value.item() == pytest.approx(LN2 / 2)
 
 
@@ -425,7 +504,7 @@ def test_threshold_softmax_ignores_a_row_whose_true_class_is_certain():
 def test_threshold_lets_rest_only_what_is_past_the_bound_before_its_target(base, probs, targets, signs):
     """The bounds are .1 and .9."""
     logits = BASES[base].logits(torch.tensor([probs]).clamp(min=1e-6)).requires_grad_()
-    build(f"{base}+threshold", "abc")(logits, torch.tensor([targets]), torch.ones(1)).backward()
+    build(f"{base}+threshold", "abc")(logits, *2 * [torch.tensor([targets])], torch.ones(1)).backward()
     assert torch.where(logits.grad.abs() < 1e-5, 0, logits.grad).sign()[0].tolist() == signs
 
 
@@ -436,7 +515,7 @@ def test_threshold_learns_mixed_targets():
     targets = torch.tensor([[0.6, 0.4] + [0.0] * 18])
     for _ in range(100):
         optimizer.zero_grad()
-        loss(logits, targets, torch.ones(1)).backward()
+        loss(logits, targets, targets, torch.ones(1)).backward()
         optimizer.step()
     probs = torch.sigmoid(logits.detach())[0]
     assert torch.allclose(probs, torch.tensor([0.6, 0.4] + [1 / 20] * 18), atol=1e-4)
@@ -466,10 +545,10 @@ def test_ghm_by_hand():
     """
     loss = build("ghm", "ab")
     logits = torch.tensor([[find_logit(0.2), find_logit(0.3)], [find_logit(0.4), find_logit(0.1)]])
-    first = loss(logits, torch.tensor([[0.0, 0], [0, 1]]), torch.ones(2)).item()
+    first = loss(logits, *2 * [torch.tensor([[0.0, 0], [0, 1]])], torch.ones(2)).item()
     easy = -math.log(0.8) - math.log(0.7) - math.log(0.6)
     assert first == pytest.approx((2 / 3 * easy - 2 * math.log(0.1)) / 2, rel=1e-5)
-    second = loss(logits, torch.zeros(2, 2), torch.ones(2)).item()
+    second = loss(logits, torch.zeros(2, 2), torch.zeros(2, 2), torch.ones(2)).item()
     assert second == pytest.approx(1.12 * (easy - math.log(0.9)) / 2, rel=1e-5)
 
 
@@ -521,7 +600,7 @@ def test_factors_of_ghm_are_about_one_on_average(momentum):
 
 def test_ghm_of_equal_norms_is_one():
     loss, plain = build("ghm", "ab"), build("bce", "ab")
-    batch = torch.zeros(3, 2), torch.eye(2)[[0, 1, 1]], torch.ones(3)
+    batch = torch.zeros(3, 2), *2 * [torch.eye(2)[[0, 1, 1]]], torch.ones(3)
     for _ in range(3):
         assert loss(*batch).item() == pytest.approx(plain(*batch).item())
 
@@ -530,16 +609,16 @@ def test_ghm_of_equal_norms_is_one():
 def test_ghm_of_one_picture_and_of_weight_zero(base):
     ghm = build(f"{base}+ghm")
     logits, targets = torch.randn(1, 5), torch.eye(5)[[2]]
-    assert ghm(logits, targets, torch.ones(1)).isfinite()
-    assert ghm(logits, targets, torch.zeros(1)).item() == 0
+    assert ghm(logits, targets, targets, torch.ones(1)).isfinite()
+    assert ghm(logits, targets, targets, torch.zeros(1)).item() == 0
 
 
 def test_ghm_ignores_rows_of_weight_zero():
     logits, targets = torch.randn(6, 5), torch.eye(5)[[0, 1, 2, 3, 4, 0]]
     weights = torch.tensor([1.0, 1, 1, 1, 0, 0])
     whole, part = build("softmax+ghm"), build("softmax+ghm")
-    expected = part(logits[:4], targets[:4], weights[:4]) * 4 / 6
-    assert whole(logits, targets, weights).item() == pytest.approx(expected.item())
+    expected = part(logits[:4], targets[:4], targets[:4], weights[:4]) * 4 / 6
+    assert whole(logits, targets, targets, weights).item() == pytest.approx(expected.item())
 
 
 def test_the_state_of_ghm_is_saved():
@@ -552,7 +631,7 @@ def test_focal_bce_matches_torchvision():
     torch.manual_seed(0)
     logits, targets = torch.randn(8, 5) * 3, torch.eye(5)[torch.arange(8) % 5]
     mine, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss = build("bce", gamma=2.0)(mine, targets, torch.ones(8))
+    loss = build("bce", gamma=2.0)(mine, targets, targets, torch.ones(8))
     reference = sigmoid_focal_loss(other, targets, alpha=-1, gamma=2.0, reduction="sum") / 8
     loss.backward(), reference.backward()
     assert torch.allclose(loss, reference) and torch.allclose(mine.grad, other.grad, atol=1e-6)
@@ -560,17 +639,17 @@ def test_focal_bce_matches_torchvision():
 
 def test_focal_bce_of_soft_targets_by_hand(batch):
     """The formula of the quality focal loss."""
-    logits, targets, _ = batch
+    logits, targets, *_ = batch
     p, t = logits.double().sigmoid(), targets.double()
     terms = -((t - p).abs() ** 2) * ((1 - t) * (1 - p).log() + t * p.log())
-    value = build("bce", gamma=2.0)(logits, targets, torch.ones(8))
+    value = build("bce", gamma=2.0)(logits, targets, targets, torch.ones(8))
     assert value.item() == pytest.approx(terms.sum().item() / 8, rel=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("base", BASES)
 def test_focal_of_soft_targets_rises_on_every_way_from_the_target(batch, base, gamma):
-    logits, targets, _ = (part.double() for part in batch)
+    logits, targets, *_ = (part.double() for part in batch)
     focal, way = apply_focal(BASES[base], gamma), BASES[base].probs(logits) - targets
     places = [BASES[base].logits(targets + share * way) for share in torch.linspace(0.01, 1, 100)]
     values = torch.stack([focal.terms(place, targets).sum(dim=1) for place in places])
@@ -579,7 +658,9 @@ def test_focal_of_soft_targets_rises_on_every_way_from_the_target(batch, base, g
 
 def test_focal_softmax_by_hand():
     """Probability 1/2 of the true class: (1/2)^3 ln 2."""
-    value = build("softmax", "ab", gamma=3.0)(torch.zeros(1, 2), torch.tensor([[1.0, 0]]), torch.ones(1))
+    value = build("softmax", "ab", gamma=3.0)(
+        torch.zeros(1, 2), *2 * [torch.tensor([[1.0, 0]])], torch.ones(1)
+    )
     assert value.item() == pytest.approx(LN2 / 8)
 
 

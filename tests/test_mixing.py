@@ -21,7 +21,7 @@ from src.batches.mixing import (
     resize,
 )
 from src.losses.bases import BASES
-from src.losses.loss import Loss
+from src.losses.loss import DistillSettings, Loss
 
 OFF = MixSettings(mixup=0, cutmix=0, multi_scale=0, train_scales=(1.0,), size_divisor=1)
 
@@ -30,34 +30,34 @@ def make_batch(pictures=6, weights=None):
     torch.manual_seed(0)
     return Batch(
         torch.rand(pictures, 3, 20, 30),
-        torch.softmax(torch.randn(pictures, 4), dim=1),
+        *torch.softmax(torch.randn(2, pictures, 4), dim=2),
         torch.rand(pictures) if weights is None else torch.tensor(weights),
     )
 
 
 def test_blend_by_hand():
     """Share 0.25 of weight 1 and 0.75 of weight 2: weight 1.75, targets 0.25 / 1.75 and 1.5 / 1.75."""
-    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.tensor([1.0, 2.0]))
+    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.eye(2), torch.tensor([1.0, 2.0]))
     mixed = blend(batch, batch.rows(torch.tensor([1, 0])), 0.25, batch.images)
     assert mixed.weights.tolist() == pytest.approx([1.75, 1.25])
     assert mixed.targets[0].tolist() == pytest.approx([0.25 / 1.75, 1.5 / 1.75])
 
 
 def test_a_row_whose_weights_are_both_zero_stays_zero():
-    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.zeros(2))
+    batch = Batch(torch.zeros(2, 3, 1, 1), torch.eye(2), torch.eye(2), torch.zeros(2))
     mixed = blend(batch, batch.rows(torch.tensor([1, 0])), 0.25, batch.images)
     assert mixed.weights.tolist() == [0, 0] and torch.equal(mixed.targets, batch.targets)
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
-    batch, loss = make_batch(), Loss(BASES[base], [])
+    batch, loss = make_batch(), Loss(BASES[base], [], DistillSettings(0.7, 1.0))
     partner, logits = torch.tensor([3, 2, 0, 5, 1, 4]), torch.randn(6, 4)
     mixed = blend(batch, batch.rows(partner), 0.3, batch.images)
-    own = loss(logits, batch.targets, batch.weights)
-    other = loss(logits, batch.targets[partner], batch.weights[partner])
+    own = loss(logits, *batch[1:])
+    other = loss(logits, *batch.rows(partner)[1:])
     expected = 0.3 * own + 0.7 * other
-    assert loss(logits, mixed.targets, mixed.weights).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss(logits, *mixed[1:]).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_mixup_blends_every_picture_with_its_partner():
@@ -73,7 +73,7 @@ def test_mixup_blends_every_picture_with_its_partner():
 def test_targets_of_cutmix_are_the_shares_of_pixels():
     """Picture n has grey level n and class n, so pixels and targets show where they come from."""
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 20, 30)
-    batch = Batch(images, torch.eye(4), torch.ones(4))
+    batch = Batch(images, torch.eye(4), torch.eye(4), torch.ones(4))
     covered = []
     for seed in range(20):
         mixed = cutmix(batch, np.random.default_rng(seed), alpha=1.0)
@@ -163,7 +163,7 @@ def test_the_benchmark_of_sizes_runs(tiny_images, place, capsys, monkeypatch):
     options = [
         "--arch",
         "timm/test_resnet",
-        "--side",
+        "--size",
         "16",
         "--epochs",
         "2",

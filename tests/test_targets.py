@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from conftest import edit_params
 
-import src.teaching.curriculum
 import src.teaching.targets
 from src.ground.chunks import list_chunks
 from src.ground.errors import UserError
@@ -12,49 +11,33 @@ from src.ground.params import read
 from src.teaching.curriculum import (
     CurriculumSettings,
     assign_weights,
-    find_truth_probs,
 )
 from src.teaching.curriculum_file import check_weights, choose_weights, read_weights, write_weights
 from src.teaching.knowledge import Knowledge, average_teachers
-from src.teaching.labels import LabelTargets
-from src.teaching.targets import DistillSettings, mix_targets
+from src.teaching.targets import build_soft
 
-TRUTH = np.eye(3, dtype=np.float32)[[0, 2]]
 TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 
 
-def test_mix_targets_by_hand():
-    targets = mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(share=0.6, temperature=1))
-    assert np.allclose(targets, [[0.7, 0.18, 0.12], [0.06, 0.12, 0.82]]) and targets.dtype == np.float32
+def test_the_word_of_several_teachers_by_hand():
+    """A softmax student reads independent probabilities of .9 and .5 as odds of 9 and 1."""
+    other = Knowledge("bce", np.array([[0.9, 0.5, 0.5], [0.5, 0.5, 0.9]]))
+    soft = build_soft([TEACHER, other], "softmax")
+    expected = [[(0.5 + 9 / 11) / 2, (0.3 + 1 / 11) / 2, (0.2 + 1 / 11) / 2]]
+    assert np.allclose(soft[:1], expected) and soft.dtype == np.float32
+    assert np.allclose(build_soft([TEACHER, other], "bce"), (TEACHER.probs + other.probs) / 2)
 
 
-def test_mixing_in_parts_changes_no_bit(monkeypatch):
-    labels = np.arange(50) % 20
+def test_averaging_in_parts_changes_no_bit(monkeypatch):
     generator = np.random.default_rng(0)
     teachers = [
         Knowledge("softmax", generator.dirichlet(np.ones(20), 50)),
         Knowledge("bce", generator.random((50, 20))),
     ]
-    settings = DistillSettings(share=0.7, temperature=2)
-    whole = mix_targets(LabelTargets(labels, 20), teachers, "softmax", settings)
-    dense = 0.3 * np.eye(20)[labels] + 0.7 * average_teachers(teachers, "softmax", 2)
-    assert np.allclose(whole, dense, atol=1e-7)
-    sure = find_truth_probs(teachers, labels)
-    for module in (src.teaching.targets, src.teaching.curriculum):
-        monkeypatch.setattr(module, "list_chunks", lambda count, width: list_chunks(count, width, most=60))
-    assert np.array_equal(mix_targets(LabelTargets(labels, 20), teachers, "softmax", settings), whole)
-    assert np.array_equal(find_truth_probs(teachers, labels), sure)
-
-
-def test_share_one_with_a_teacher_that_repeats_the_labels_is_plain():
-    parrot = Knowledge("softmax", TRUTH.astype(float))
-    assert np.array_equal(mix_targets(TRUTH, [parrot], "softmax", DistillSettings(1, 2)), TRUTH)
-
-
-def test_share_zero_and_no_teacher_are_plain(capsys):
-    assert mix_targets(TRUTH, [TEACHER], "softmax", DistillSettings(0, 2)) is TRUTH
-    assert mix_targets(TRUTH, [], "softmax", DistillSettings(0.7, 2)) is TRUTH
-    assert "learns from the labels only" in capsys.readouterr().out
+    whole = build_soft(teachers, "softmax")
+    assert np.array_equal(whole, average_teachers(teachers, "softmax").astype(np.float32))
+    monkeypatch.setattr(src.teaching.targets, "list_chunks", lambda *size: list_chunks(*size, most=60))
+    assert np.array_equal(build_soft(teachers, "softmax"), whole)
 
 
 def test_curriculum_assigns_the_weight_of_the_first_threshold_reached():

@@ -184,7 +184,10 @@ def test_workers_do_not_change_batches(pack):
 
 def test_a_batch_on_the_device_is_float_in_0_to_1():
     batch = Batch(
-        torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), torch.ones(1, 2), torch.ones(1)
+        torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1),
+        torch.ones(1, 2),
+        torch.ones(1, 2),
+        torch.ones(1),
     )
     assert batch.to(CPU).images.flatten().tolist() == pytest.approx([0, 0.2, 1])
 
@@ -499,7 +502,7 @@ def test_with_all_features_off_training_equals_a_plain_loop(pack):
             step += 1
             batch = batch.to(CPU)
             optimizer.zero_grad()
-            loss(model(batch.images), batch.targets, batch.weights).backward()
+            loss(model(batch.images), *batch[1:]).backward()
             optimizer.step()
         best.offer(epoch, *Validation(pack[0], pack[1], BASES["softmax"], 8, CPU).measure(model), model)
     assert all(torch.equal(ours[name], best.state[name]) for name in ours)

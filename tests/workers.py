@@ -21,14 +21,14 @@ from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
-from src.losses.loss import build_loss
+from src.losses.loss import LABELS_ONLY, DistillSettings, build_loss
 from src.losses.weightings import WeightedSettings, WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.predict import predict_logits
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.knowledge import Knowledge
-from src.teaching.targets import DistillSettings, mix_targets
+from src.teaching.targets import build_soft
 from src.training.features import FOLDER, learn_from_features
 from src.training.fit import fit
 from src.training.job import Job
@@ -89,15 +89,16 @@ def compute_weights(recipe, device):
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
     images = generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8)
     targets, weights = np.eye(CLASSES, dtype=np.float32)[labels], generator.uniform(0, 2, pictures)
+    soft, distill = targets, LABELS_ONLY
     if how == "taught":
         guesses = generator.dirichlet(np.ones(CLASSES) / 3, pictures)
         teacher = Knowledge("softmax", 0.5 * targets + 0.5 * guesses)
         curriculum = CurriculumSettings((0.9, 0.6, 0.0), (1.0, 0.7, 0.0), "teacher", 0)
         weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
         assert set(weights) == {1.0, 0.7, 0.0}
-        targets = mix_targets(targets, [teacher], recipe.partition("+")[0], DistillSettings(0.7, 2))
+        soft, distill = build_soft([teacher], recipe.partition("+")[0]), DistillSettings(0.7, 2)
     data = TrainingSet(
-        pictures=images, targets=targets, weights=weights, rows=np.arange(pictures),
+        pictures=images, targets=targets, soft=soft, weights=weights, rows=np.arange(pictures),
         augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
         transforms=partial(build_transforms, MIXED if how else LIGHT, 2),
     )  # fmt: skip
@@ -107,7 +108,7 @@ def compute_weights(recipe, device):
     )
     costs = WeightedSettings({"a": {"b": 5.0}})
     weightings = replace(read(WeightingSettings, "weighting"), weighted=costs)
-    loss = build_loss(recipe, weightings, 0, "abcd", "weighting")
+    loss = build_loss(recipe, weightings, 0, "abcd", "weighting", distill)
     values = {"batch_size": BATCH, "optimizer": "sgd", "lr": 0.1, "arch": "resnet18"}
     job = Job(
         network=wrap_network(model), loss=loss, data=data, validation=None, classes=tuple("abcd"),

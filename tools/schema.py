@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from src.ground.errors import run
 from src.ground.files import open_atomically
 from src.ground.kinds import EntryName, Workers
+from src.losses.loss import DistillSettings
 from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
 from src.pictures.demo import DemoSettings
@@ -29,7 +30,6 @@ from src.pictures.settings import DataSettings, ImageSettings
 from src.results.export import ExportSettings
 from src.results.measuring import EvaluateSettings
 from src.teaching.curriculum import CurriculumSettings
-from src.teaching.targets import DistillSettings
 from src.teaching.teachers import KnowledgeSettings
 from src.training.settings import StrategySettings, StudentSettings, TeacherSettings
 from tools.models import ModelsSettings

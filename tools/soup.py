@@ -171,9 +171,11 @@ def build_validation(pictures: LearningPictures, facts: Facts) -> Validation:
 def build_plain_data(pictures: LearningPictures, fraction: float, batch_size: int) -> TrainingSet:
     """The pictures that BatchNorm's statistics are taken from: a student's, shuffled, not augmented."""
     height, width = pictures.size
+    targets = LabelTargets(pictures.train.labels, len(pictures.train.classes))
     return TrainingSet(
         pictures=pictures.train_pictures,
-        targets=LabelTargets(pictures.train.labels, len(pictures.train.classes)),
+        targets=targets,
+        soft=targets,
         weights=np.ones(len(pictures.train.labels)),
         rows=draw_fraction(pictures.train.labels, fraction, seed=0),
         augment=partial(resize, height=height, width=width),

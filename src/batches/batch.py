@@ -10,13 +10,14 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """The same three tensors everywhere, from the loader to the loss.
+    """The same four tensors everywhere, from the loader to the loss.
 
     Features of the images, (N, F) float, may take their place where a classifier is trained alone.
     """
 
     images: Tensor  # (N, 3, H, W) RGB; uint8 until it is on the device, then float in [0, 1]
-    targets: Tensor  # (N, C) float in [0, 1]
+    targets: Tensor  # (N, C) float in [0, 1], of the labels
+    soft: Tensor  # (N, C) float in [0, 1], the teachers' word; the targets if none is heard
     weights: Tensor  # (N,) float, at least 0
 
     def rows(self, order: Tensor) -> "Batch":
@@ -25,8 +26,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; they are transferred as uint8."""
-        images, targets, weights = (part.to(device, non_blocking=True) for part in self)
-        return Batch(images if images.is_floating_point() else scale_to_unit(images), targets, weights)
+        images, *others = (part.to(device, non_blocking=True) for part in self)
+        return Batch(images if images.is_floating_point() else scale_to_unit(images), *others)
 
 
 def scale_to_unit(images: Tensor) -> Tensor:

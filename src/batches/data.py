@@ -27,6 +27,7 @@ class TrainingSet:
 
     pictures: Pictures  # uint8 (N, h, w, 3), from the pack or from files
     targets: Targets  # float32 (N, C)
+    soft: Targets  # float32 (N, C), the teachers' word; the targets if none is heard
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures to train on
     augment: Augment  # of single pictures
@@ -71,7 +72,8 @@ class TrainingSet:
         """The images of each batch with its targets and weights, which no worker needs to know."""
         for part, numbers in zip(images, batches, strict=True):
             targets = torch.from_numpy(self.targets[numbers])
+            soft = targets if self.soft is self.targets else torch.from_numpy(self.soft[numbers])
             weights = torch.from_numpy(self.weights[numbers]).float()
             if part.is_pinned():
-                targets, weights = targets.pin_memory(), weights.pin_memory()
-            yield Batch(part, targets, weights)
+                targets, soft, weights = targets.pin_memory(), soft.pin_memory(), weights.pin_memory()
+            yield Batch(part, targets, soft, weights)

@@ -43,7 +43,7 @@ def no_transforms(epoch: int) -> Sequence[Transform]:
 
 
 def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
-    """The batch with `images` and the matching targets and weights.
+    """The batch with `images` and the matching targets, soft ones too, and weights.
 
     The losses are affine in the targets: with targets (s w t + (1 - s) w' t') / w" and the weight
     w" = s w + (1 - s) w', the loss is s times the row's own plus 1 - s times its partner's. A row whose
@@ -52,9 +52,12 @@ def blend(batch: Batch, partners: Batch, share: float, images: Tensor) -> Batch:
     own = share * batch.weights  # (N,)
     other = (1 - share) * partners.weights
     weights = own + other
-    mixed = own[:, None] * batch.targets + other[:, None] * partners.targets
-    targets = torch.where(weights[:, None] > 0, mixed / weights.clamp(min=1e-12)[:, None], batch.targets)
-    return Batch(images, targets, weights)
+
+    def mix(mine: Tensor, theirs: Tensor) -> Tensor:
+        mixed = own[:, None] * mine + other[:, None] * theirs
+        return torch.where(weights[:, None] > 0, mixed / weights.clamp(min=1e-12)[:, None], mine)
+
+    return Batch(images, mix(batch.targets, partners.targets), mix(batch.soft, partners.soft), weights)
 
 
 def mixup(batch: Batch, generator: np.random.Generator, alpha: float) -> Batch:

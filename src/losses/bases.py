@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.teaching.knowledge import CLAMP
+
 
 class Base(NamedTuple):
     """How a network's logits are interpreted."""
@@ -18,6 +20,7 @@ class Base(NamedTuple):
     probs: Callable[[Tensor], Tensor]  # logits (N, C) -> probabilities (N, C)
     logits: Callable[[Tensor], Tensor]  # the inverse, for rows that sum to 1 if per_sample
     terms: Callable[[Tensor, Tensor], Tensor]  # logits, targets (N, C) -> loss terms (N, C)
+    soften: Callable[[Tensor, float], Tensor]  # probabilities (N, C) at a temperature
     entropy: Callable[[Tensor], Tensor]  # targets (N, C) -> the terms (N, C) where probabilities = targets
     per_sample: bool  # one decision per row (softmax) or per element (bce)
 
@@ -30,6 +33,16 @@ def softmax_terms(logits: Tensor, targets: Tensor) -> Tensor:
 def bce_terms(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy of each class separately."""
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def softmax_soften(probs: Tensor, temperature: float) -> Tensor:
+    """softmax(log(p) / T): equal to softmax(z / T) of the logits z that p is the softmax of."""
+    return (probs.log() / temperature).softmax(dim=1)
+
+
+def bce_soften(probs: Tensor, temperature: float) -> Tensor:
+    """sigmoid(logit(p) / T), of each class separately."""
+    return (probs.logit(eps=CLAMP) / temperature).sigmoid()
 
 
 def softmax_entropy(targets: Tensor) -> Tensor:
@@ -48,6 +61,8 @@ def softmax_probs(logits: Tensor) -> Tensor:
 
 
 BASES = {
-    "softmax": Base("softmax", softmax_probs, torch.log, softmax_terms, softmax_entropy, per_sample=True),
-    "bce": Base("bce", torch.sigmoid, torch.logit, bce_terms, bce_entropy, per_sample=False),
+    "softmax": Base(
+        "softmax", softmax_probs, torch.log, softmax_terms, softmax_soften, softmax_entropy, per_sample=True
+    ),
+    "bce": Base("bce", torch.sigmoid, torch.logit, bce_terms, bce_soften, bce_entropy, per_sample=False),
 }

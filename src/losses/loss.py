@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from src.ground.kinds import Rule, within
+from src.ground.kinds import Rule, Share, within
 from src.ground.params import Settings
 from src.losses.bases import BASES, Base
 from src.losses.weightings import TINY, WEIGHTINGS, Outcome, WeightingSettings
@@ -31,6 +31,17 @@ class LossSettings(Settings):
     """What modifies the terms of a base."""
 
     focal_gamma: Annotated[float, within("[0, 10]")]  # exponent of |target - probability|; 0 = off
+
+
+@dataclass(frozen=True)
+class DistillSettings(Settings):
+    """How much the teachers' probabilities count."""
+
+    share: Share  # of the teachers in the loss; the label has the rest; 0 = no distillation
+    temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens both, teachers' and student's
+
+
+LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0)
 
 
 def apply_focal(base: Base, gamma: float) -> Base:
@@ -60,24 +71,41 @@ def focal_entropy(targets: Tensor, base: Base, gamma: float) -> Tensor:
 class Loss(nn.Module):
     """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
 
+    With distillation the terms are (1 - share) l(z, targets) + share T^2 l(z / T, q_T): l those of the base,
+    z the logits, q_T the teachers' probabilities at temperature T: G. Hinton, O. Vinyals, J. Dean, Distilling
+    the Knowledge in a Neural Network, 2015, arXiv:1503.02531. T^2 keeps the gradient's size.
+
     All weightings see the same outcome, so their order does not matter, except for rounding: the factors are
-    multiplied in the order of the table.
+    multiplied in the order of the table. What they see of distillation is the blend of targets and teachers
+    at T = 1; their factors weigh both terms.
     """
 
-    def __init__(self, base: Base, weightings: Sequence[nn.Module]):
+    def __init__(self, base: Base, weightings: Sequence[nn.Module], distill: DistillSettings = LABELS_ONLY):
         super().__init__()
-        self.base, self.weightings = base, nn.ModuleList(weightings)
+        self.base, self.weightings, self.distill = base, nn.ModuleList(weightings), distill
 
-    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The scalar loss of logits (N, C) against targets (N, C)."""
+    def forward(self, logits: Tensor, targets: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
+        """The scalar loss of logits (N, C) against targets and the teachers' probabilities `soft` (N, C)."""
         terms = self.base.terms(logits, targets)
+        seen, blend = terms, targets
+        if share := self.distill.share:
+            terms = (1 - share) * terms + share * self.find_distilled_terms(logits, soft)
+            blend = (1 - share) * targets + share * soft
+            seen = self.base.terms(logits, blend)
         factors = weights[:, None]
         with torch.no_grad():  # a weighting selects what to learn from; it is not trained
-            excess = terms - self.base.entropy(targets)
-            outcome = Outcome(self.base.probs(logits), targets, excess, weights, self.base.per_sample)
+            excess = seen - self.base.entropy(blend)
+            outcome = Outcome(self.base.probs(logits), blend, excess, weights, self.base.per_sample)
             for weighting in self.weightings:
                 factors = factors * weighting(outcome)
         return (factors * terms).sum(dim=1).mean()
+
+    def find_distilled_terms(self, logits: Tensor, soft: Tensor) -> Tensor:
+        """T^2 times the terms (N, C) of both at temperature T."""
+        if (temperature := self.distill.temperature) == 1:
+            return self.base.terms(logits, soft)
+        softened = self.base.soften(soft, temperature)
+        return temperature**2 * self.base.terms(logits / temperature, softened)
 
 
 def split_recipe(recipe: str) -> tuple[str, list[str]]:
@@ -88,7 +116,12 @@ def split_recipe(recipe: str) -> tuple[str, list[str]]:
 
 
 def build_loss(
-    recipe: str, settings: WeightingSettings, focal_gamma: float, classes: Sequence[str], key: str
+    recipe: str,
+    settings: WeightingSettings,
+    focal_gamma: float,
+    classes: Sequence[str],
+    key: str,
+    distill: DistillSettings = LABELS_ONLY,
 ) -> Loss:
     """The loss that a recipe describes; params.schema.json has checked its words.
 
@@ -96,4 +129,4 @@ def build_loss(
     """
     base, names = split_recipe(recipe)
     weightings = [WEIGHTINGS[name](getattr(settings, name), classes, f"{key}.{name}") for name in names]
-    return Loss(apply_focal(BASES[base], focal_gamma), weightings)
+    return Loss(apply_focal(BASES[base], focal_gamma), weightings, distill)

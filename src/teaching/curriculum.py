@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from src.ground.chunks import list_chunks
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings
-from src.teaching.knowledge import Knowledge, average_teachers
+from src.teaching.knowledge import Knowledge
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
 WEIGHTS = Rule(minItems=1, rule="must be a list of non-negative numbers, one per threshold")
@@ -32,12 +31,8 @@ def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.n
     """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
     if not knowledge:
         return np.ones(len(labels))
-    of_truth = np.empty(len(labels))
-    for rows in list_chunks(*knowledge[0].probs.shape):
-        some = [Knowledge(one.base, one.probs[rows]) for one in knowledge]
-        probs = average_teachers(some, "softmax", temperature=1)
-        of_truth[rows] = probs[np.arange(len(probs)), labels[rows]]
-    return of_truth
+    rows = np.arange(len(labels))
+    return np.mean([one.probs[rows, labels] for one in knowledge], axis=0)
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:

@@ -1,46 +1,12 @@
-"""Teachers' probabilities: softened, normalised, averaged. N pictures, C classes."""
+"""Teachers' probabilities, as a student of either base takes them. N pictures, C classes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 CLAMP = 1e-7  # bce probabilities are kept this far from 0 and 1 before taking logits
-
-
-class Kind(NamedTuple):
-    """How probabilities (N, C) of one base are interpreted."""
-
-    sums_to_one: bool  # a row is one decision
-    soften: Callable[[np.ndarray, float], np.ndarray]  # at a temperature
-    normalise: Callable[[np.ndarray], np.ndarray]  # to rows that sum to 1
-
-
-def soften_rows(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log(p) / T)."""
-    if temperature < 1:  # many classes, a low temperature: without a 1 in it, a whole row might become 0
-        probs = probs / probs.max(axis=1, keepdims=True)
-    powers = probs ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def soften_elements(probs: np.ndarray, temperature: float) -> np.ndarray:
-    """sigmoid(logit(p) / T)."""
-    p = probs.clip(CLAMP, 1 - CLAMP)
-    return np.exp(-np.logaddexp(0, -(np.log(p) - np.log1p(-p)) / temperature))  # exp alone may overflow
-
-
-def scale_rows(probs: np.ndarray) -> np.ndarray:
-    """Each row divided by its sum; a row of zeros becomes uniform."""
-    p = probs.clip(CLAMP)
-    return p / p.sum(axis=1, keepdims=True)
-
-
-KINDS = {  # with the keys of losses.bases.BASES
-    "softmax": Kind(True, soften_rows, normalise=lambda probs: probs),
-    "bce": Kind(False, soften_elements, normalise=scale_rows),
-}
+SUMS_TO_ONE = {"softmax": True, "bce": False}  # the keys of losses.bases.BASES; whether a row is one decision
 
 
 @dataclass(frozen=True)
@@ -51,17 +17,22 @@ class Knowledge:
     probs: np.ndarray  # (N, C) float64 in [0, 1]
 
 
-def average_teachers(knowledge: Sequence[Knowledge], base: str, temperature: float) -> np.ndarray:
-    """The mean (N, C) of all teachers' probabilities at a temperature, for a student of `base`.
+def average_teachers(knowledge: Sequence[Knowledge], base: str) -> np.ndarray:
+    """The mean (N, C) of all teachers' probabilities, for a student of `base`.
 
-    This is equivalent to dividing the teachers' logits z by the temperature T, since softmax(log(p) / T)
-    equals softmax(z / T), and sigmoid(logit(p) / T) equals sigmoid(z / T): G. Hinton, O. Vinyals, J. Dean,
-    Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531. For a softmax student, the rows of a
-    bce teacher are normalised to sum to 1; for a bce student, nothing is normalised.
+    A softmax student reads the logits z of a bce teacher as a softmax's: softmax(logit(p)), which softens as
+    they do, since softmax(log(softmax(z)) / T) equals softmax(z / T). A bce student takes every probability
+    as it is.
     """
-    taken = []
-    for one in knowledge:
-        kind = KINDS[one.base]
-        probs = one.probs if temperature == 1 else kind.soften(one.probs, temperature)
-        taken.append(kind.normalise(probs) if KINDS[base].sums_to_one else probs)
+    taken = [
+        one.probs if SUMS_TO_ONE[one.base] or not SUMS_TO_ONE[base] else read_as_softmax(one.probs)
+        for one in knowledge
+    ]
     return np.mean(taken, axis=0)
+
+
+def read_as_softmax(probs: np.ndarray) -> np.ndarray:
+    """softmax(logit(p)) of independent probabilities (N, C): the odds, divided by their sum."""
+    p = probs.clip(CLAMP, 1 - CLAMP)
+    odds = p / (1 - p)
+    return odds / odds.sum(axis=1, keepdims=True)

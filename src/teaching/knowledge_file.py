@@ -12,7 +12,7 @@ import numpy as np
 from src.ground.digits import write_rows
 from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import open_atomically, read_csv, start_csv
-from src.teaching.knowledge import KINDS, Knowledge
+from src.teaching.knowledge import SUMS_TO_ONE, Knowledge
 
 PATTERN = "distill*.txt"
 SUM_TOLERANCE = 1e-3  # a row of softmax probabilities must sum to 1 within this
@@ -71,8 +71,8 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
 
 def parse_base(path: Path, line: str) -> str:
     base = line.strip().removeprefix("#").strip().removeprefix("base=")
-    if base not in KINDS:
-        choices = " or ".join(f"'# base={name}'" for name in KINDS)
+    if base not in SUMS_TO_ONE:
+        choices = " or ".join(f"'# base={name}'" for name in SUMS_TO_ONE)
         raise UserError(f"{path}: line 1: must be {choices}, got {shorten(line, 50)!r}")
     return base
 
@@ -117,8 +117,8 @@ def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -
     errors = np.abs(probs.sum(axis=1) - 1)
     sound = bool((errors <= SUM_TOLERANCE).all())
     if not base:
-        return next(name for name, kind in KINDS.items() if kind.sums_to_one == sound)
-    if KINDS[base].sums_to_one and not sound:
+        return next(name for name, one in SUMS_TO_ONE.items() if one == sound)
+    if SUMS_TO_ONE[base] and not sound:
         worst = int(errors.argmax())
         raise UserError(
             f"{path}: {paths[worst]}: a {base} row must sum to 1 within {SUM_TOLERANCE}, "

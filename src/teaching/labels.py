@@ -62,6 +62,7 @@ class Lesson:
     """What is learned from the training pictures."""
 
     targets: Targets  # float32 (N, C)
+    soft: Targets  # float32 (N, C), the teachers' word; the targets if none is heard
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures that are used
 
@@ -76,7 +77,7 @@ def build_lesson(
     rows = np.arange(len(train.labels)) if rows is None else rows
     weights = weigh_classes(settings.class_weights, train.labels, rows, train.classes, key)
     targets = LabelTargets(train.labels, len(train.classes), settings.label_smoothing)
-    return Lesson(targets, weights, rows)
+    return Lesson(targets, targets, weights, rows)
 
 
 def weigh_classes(

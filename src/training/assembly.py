@@ -13,7 +13,7 @@ from src.batches.mixing import build_transforms, list_sizes
 from src.ground.files import sha256_of, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
-from src.losses.loss import build_loss
+from src.losses.loss import LABELS_ONLY, DistillSettings, build_loss
 from src.machine.collectives import is_main
 from src.networks.checkpoint import save_weights
 from src.networks.initial import build_initial
@@ -42,6 +42,7 @@ def assemble(
     lesson: Lesson,
     device: torch.device,
     key: str,
+    distill: DistillSettings = LABELS_ONLY,
 ) -> Job:
     """The training on `pictures` with `lesson`; `key` is the section of params.yaml that holds `settings`.
 
@@ -50,13 +51,15 @@ def assemble(
     classes, size = pictures.train.classes, pictures.size
     augment = strategy.augment
     weighting_key = f"{key}.weighting" if isinstance(settings, StrategySettings) else "weighting"
-    loss = build_loss(strategy.loss, strategy.weighting, settings.focal_gamma, classes, weighting_key)
+    weighting, gamma = strategy.weighting, settings.focal_gamma
+    loss = build_loss(strategy.loss, weighting, gamma, classes, weighting_key, distill)
     base = BASES[loss.base.name]
     sizes = list_sizes(*size, augment.multi_scale, augment.train_scales, augment.size_divisor)
     network = build_initial(settings, base, classes, size, sizes, key)
     data = TrainingSet(
         pictures=pictures.train_pictures,
         targets=lesson.targets,
+        soft=lesson.soft,
         weights=lesson.weights,
         rows=lesson.rows,
         augment=build_augment(augment, *size),

@@ -23,7 +23,7 @@ class Training:
     """Everything that a step needs."""
 
     model: nn.Module  # images (N, 3, H, W) in [0, 1] -> logits (N, C); averages gradients over processes
-    loss: nn.Module  # (logits, targets, weights) -> scalar
+    loss: nn.Module  # (logits, targets, soft, weights) -> scalar
     optimizer: torch.optim.Optimizer
     device: torch.device
     penalties: Sequence[Callable[[], Tensor]] = ()  # added to the loss
@@ -64,7 +64,7 @@ def train_epoch(
             batch = transform(batch, generator)
         with torch.autocast(run.device.type, run.precision, enabled=run.precision is not torch.float32):
             logits = run.model(batch.images)
-        loss = run.loss(logits.float(), batch.targets, batch.weights)
+        loss = run.loss(logits.float(), batch.targets, batch.soft, batch.weights)
         penalised = sum((penalty() for penalty in run.penalties), loss)
         if (number - 1) % run.accumulate == 0:
             run.optimizer.zero_grad(set_to_none=True)

@@ -133,6 +133,11 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
             f"{recipe.layer_decay:g}, ema {recipe.ema:g}",
             f"{'from nothing' if one.pretrained == NO_WEIGHTS else 'fine-tuning'}: {recipe.source}",
         )
+    yield Choice(
+        {"teacher_common.select": teacher.recipe.select, "student.select": student.recipe.select},
+        f"best epoch by {teacher.recipe.select} for the teacher, by {student.recipe.select} for the student",
+        "val's loss falls behind where a student learns softened probabilities",
+    )
     keys = "teacher.big.augment", "teacher_common.augment"
     yield choose_augmentation("teacher", *keys, teacher.recipe.augmentation)
     yield choose_augmentation("student", "augment", "augment", student.recipe.augmentation)

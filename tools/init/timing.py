@@ -138,7 +138,7 @@ def time_step(arch: str, side: int, device: torch.device) -> float:
     training = Training(model=network, loss=Loss(BASES["softmax"], []), optimizer=optimizer, device=device)
     images = torch.from_numpy(draw_pictures(side)).permute(0, 3, 1, 2)
     targets = torch.eye(CLASSES)[torch.arange(BATCH) % CLASSES]
-    batch = Batch(images, targets, torch.ones(BATCH))
+    batch = Batch(images, targets, targets, torch.ones(BATCH))
     return time_rounds(lambda: train_epoch(training, [batch], (0, 1)))
 
 
