@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.files import read_json
+from src.pictures import dividing
 from src.pictures.counts import format_counts
 from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
 from src.pictures.folders import Source
@@ -254,6 +256,18 @@ def test_a_regex_groups_by_its_first_group_or_the_whole_match():
     }
     same = [divide(files, keys, looks, groups, SPLITS, SPLIT) for _ in range(2)]
     assert same[0][0] == same[0][1] and found == set(SPLITS)
+
+
+def test_a_regex_that_backtracks_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(dividing, "MATCHING", 0.1)
+    files = [(f"cat/{'a' * 40}{row}!.png", "cat") for row in range(3)]
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(
+        UserError, match=r"data.split.group: '\(a\+\)\+\$' takes over 0 seconds for 3 paths \("
+    ):
+        find_groups(Source(SPLITS, ".", files, []), "(a+)+$")
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert signal.getsignal(signal.SIGVTALRM) is before
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,11 @@ one that is added or renamed moves no other one. Only what belongs together is p
 
 import hashlib
 import re
+import signal
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
@@ -19,6 +22,10 @@ from src.pictures.settings import SplitSettings
 
 NO_GROUP = "none"  # of data.split.group
 KEY = "params.yaml: data.split.group"
+MATCHING, MATCHING_EACH = (
+    5.0,
+    0.001,
+)  # seconds that matching may take, and for each path, which needs 0.000001
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,36 @@ def match_groups(source: Source, group: str) -> dict[str, str]:
         return {}
     if group == SUBFOLDER:
         return source.subfolders
-    found = {path: re.search(group, path) for path, _ in source.files}
-    return {path: (match[1] or "") if match.re.groups else match[0] for path, match in found.items() if match}
+    found = {}
+    with limit_matching(group, len(source.files)):
+        for path, _ in source.files:
+            if match := re.search(group, path):
+                found[path] = (match[1] or "") if match.re.groups else match[0]
+    return found
+
+
+@contextmanager
+def limit_matching(group: str, paths: int) -> Iterator[None]:
+    """Within the context a UserError ends a pattern that backtracks nearly without end.
+
+    Which patterns do cannot be told beforehand. The module re looks for signals while it matches. Counted is
+    the processor's time, so that a busy machine refuses nothing.
+    """
+    seconds = MATCHING + MATCHING_EACH * paths
+
+    def refuse(*_: object) -> NoReturn:
+        raise UserError(
+            f"{KEY}: {group!r} takes over {seconds:.0f} seconds for {paths} paths (make it "
+            "simpler, without a repetition inside of another, such as (a+)+)"
+        )
+
+    before = signal.signal(signal.SIGVTALRM, refuse)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def find_groups(source: Source, group: str) -> dict[str, str]:
