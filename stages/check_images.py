@@ -25,7 +25,8 @@ from pathlib import Path
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import SHARED, check_source, choose_grey_range, choose_sizes
+from src.pictures.assigning import choose_grey_range, list_pictures
+from src.pictures.checking import SHARED, check_source, choose_sizes
 from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
 from src.pictures.dividing import find_groups, find_shares, warn_of_groups
 from src.pictures.folders import Source, scan
@@ -40,7 +41,6 @@ from src.pictures.splits import (
     enter_files,
     find_alike,
     judge,
-    list_pictures,
     warn_of_alike,
     write_split,
 )
@@ -66,8 +66,7 @@ def main() -> None:
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
     sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
     shared = [source for source in sources if len(source.splits) > 1]
-    for source in shared:
-        find_groups(source, data.split.group)
+    keys = find_groups(sources, data.split.group)
     expected = count_expected(sources, data)
     if preflight:
         warn(warnings)
@@ -79,7 +78,7 @@ def main() -> None:
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    grey = GreyUse(choose_grey_range(images.grey_range, data, sources))
+    grey = GreyUse(choose_grey_range(images.grey_range, data, sources, keys))
     write_grey_range(grey.range)
     packed = images.packs({split: counts.total() for split, counts in expected.items()})
     if packed and shared:
@@ -90,7 +89,7 @@ def main() -> None:
             check_source(source, some, images.fit, data, grey.range)
             for source, some in zip(sources, sizes, strict=True)
         ]
-        intact = list_pictures(checked, data)
+        intact = list_pictures(checked, data, keys)
         verdicts = judge(intact)
         taken = [one for one, (verdict, _) in zip(intact, verdicts, strict=True) if verdict == TAKEN]
         for split in SPLITS:
@@ -99,7 +98,7 @@ def main() -> None:
         SHARED.unlink(missing_ok=True)
     for one in taken:
         grey.add(one.values)
-    alike = find_alike(taken, data.distance)
+    alike = find_alike(taken)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
@@ -113,7 +112,8 @@ def main() -> None:
     remove_stale(data)
     for line in format_counts(classes, counts, COUNTS):
         print(line)
-    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(sources, data.split.group)])
+    splits = {one.file[0]: one.split for one in taken}
+    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
     warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
     if data.on_bad == "stop":
         stop(ledger.refused, sources, root)

@@ -126,6 +126,31 @@ def test_without_near_duplicates_each_copy_goes_its_own_way_but_equal_pixels_sta
     assert read_ledger()["dog/01.png"] == ("taken", "repeated: the same pixels as dog/01.bmp")
 
 
+def test_rows_of_a_list_without_a_split_follow_what_belongs_to_them(place, photos, capsys):
+    """The same pixels, a near duplicate, a picture of the same group, and one that belongs to two splits."""
+    lines, words = ["path,label,split"], (*SPLITS, "")
+    for row in range(60):
+        image, path = Image.open(photos / f"cat/{row:02}.png"), f"cat/{row:02}"
+        image.save(photos / f"{path}.bmp")
+        (photos / f"{path}.jpg").write_bytes(save_again(image, 90, 1))
+        (photos / f"dog/{row:02}.png").rename(photos / f"dog/p{row // 2}_{row}.png")
+        lines += [f"{path}.png,cat,{words[row % 4]}", f"{path}.bmp,cat,", f"{path}.jpg,cat,"]
+        lines += [f"dog/p{row // 2}_{row}.png,dog,{words[row // 2 % 4] if row % 2 else ''}"]
+    shutil.copy(photos / "cat/01.png", photos / "twin.png")
+    (photos / "list.csv").write_text("\n".join([*lines, "twin.png,cat,train"]))
+    edit_params(place, data__list="list.csv", data__split__group="p[0-9]+_", data__on_bad="skip")
+    found = find_splits()
+    assert len(found) == 241 - 1 and "cat/01.png" not in found  # its twin is in train
+    fixed = {path: word for path, _, word in (line.split(",") for line in lines[1:]) if word}
+    assert {path: found.get(path, "val") for path in fixed} == fixed
+    for row in range(60):
+        same = {found[f"cat/{row:02}.{ending}"] for ending in ("bmp", "jpg")}
+        assert len(same) == 1 and (row % 4 == 3 or same == {"train" if row == 1 else words[row % 4]})
+        if row % 2 and row // 2 % 4 < 3:
+            assert found[f"dog/p{row // 2}_{row - 1}.png"] == words[row // 2 % 4]
+    assert "warning: data.split.group" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.5])
 def test_a_change_of_a_test_picture_changes_neither_train_nor_val(place, photos, margin):
     edit_params(place, images__pack_margin=margin)
@@ -193,7 +218,7 @@ def test_the_shares_hold_in_every_class(splits):
     shares = find_shares(splits, SPLIT)
     assert sum(shares.values()) == pytest.approx(1)
     files = [(f"{row}", f"class {row % 3}") for row in range(6000)]
-    found = divide(files, {}, draw_looks(6000), Groups(6000), splits, SPLIT)
+    found = divide(files, {}, draw_looks(6000), Groups(6000), [splits] * 6000, SPLIT)
     for name in range(3):
         counts = Counter(found[name::3])
         for split, share in shares.items():
@@ -248,14 +273,15 @@ def test_a_regex_groups_by_its_first_group_or_the_whole_match():
     files = [(f"cat/{name}", "cat") for name in ("a_1.png", "a_2.png", "b_1.png", "x.png")]
     source = Source(SPLITS, ".", files, [])
     whole, part = {"cat/a_1.png": "a_", "cat/a_2.png": "a_", "cat/b_1.png": "b_"}, r"/([a-z])_"
-    assert find_groups(source, "[a-z]_") == whole
-    assert find_groups(source, part) == {path: key[0] for path, key in whole.items()}
+    assert find_groups([source], "[a-z]_") == whole
+    assert find_groups([source], part) == {path: key[0] for path, key in whole.items()}
     looks, groups = draw_looks(4), Groups(4)
-    keys = find_groups(source, part)
+    keys = find_groups([source], part)
     found = {
-        divide(files, keys, looks, Groups(4), SPLITS, replace(SPLIT, seed=seed))[0] for seed in range(40)
+        divide(files, keys, looks, Groups(4), [SPLITS] * 4, replace(SPLIT, seed=seed))[0]
+        for seed in range(40)
     }
-    same = [divide(files, keys, looks, groups, SPLITS, SPLIT) for _ in range(2)]
+    same = [divide(files, keys, looks, groups, [SPLITS] * 4, SPLIT) for _ in range(2)]
     assert same[0][0] == same[0][1] and found == set(SPLITS)
 
 
@@ -266,7 +292,7 @@ def test_a_regex_that_backtracks_without_end_is_refused(monkeypatch):
     with pytest.raises(
         UserError, match=r"data.split.group: '\(a\+\)\+\$' takes over 0 seconds for 3 paths \("
     ):
-        find_groups(Source(SPLITS, ".", files, []), "(a+)+$")
+        find_groups([Source(SPLITS, ".", files, [])], "(a+)+$")
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
     assert signal.getsignal(signal.SIGVTALRM) is before
 

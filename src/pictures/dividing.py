@@ -36,6 +36,10 @@ class Looks:
     hashes: np.ndarray  # (N,) uint64, perceptual
     thumbnails: np.ndarray  # (N, 768) uint8
 
+    def take(self, count: int) -> "Looks":
+        """The looks of the first pictures."""
+        return Looks(self.digests[:count], self.hashes[:count], self.thumbnails[:count])
+
 
 def join_alike(looks: Looks, distance: int | None) -> Groups:
     """The pictures that are the same or, within a distance, look the same, as groups."""
@@ -52,17 +56,18 @@ def divide(
     keys: Mapping[str, str],
     looks: Looks,
     groups: Groups,
-    splits: tuple[str, ...],
+    choices: Sequence[tuple[str, ...]],
     settings: SplitSettings,
     by_looks: bool = True,
 ) -> list[str]:
-    """The split of each picture, (N,), of `splits`; `files` are path and class, `keys` the group of a path.
+    """The split of each picture, (N,); `files` are path and class, `keys` the group of a path.
 
-    A picture draws a number from its class and, `by_looks`, its perceptual hash, else all its pixels; a group
-    from its name. What belongs together goes to the first of train, val and test that one of it has drawn.
+    A picture of several `choices` draws a number from its class and, `by_looks`, its perceptual hash, else
+    all its pixels; a group from its name. What belongs together goes to the first of train, val and test that
+    one of it has drawn, or where the user has put one of it. Joins `groups` by keys.
     """
     first: dict[str, int] = {}
-    drawn, exact = [], find_flat(looks.thumbnails) | (not by_looks)
+    found, exact = [], find_flat(looks.thumbnails) | (not by_looks)
     for row, (path, name) in enumerate(files):
         if path in keys:
             groups.join(first.setdefault(keys[path], row), row)
@@ -71,10 +76,13 @@ def divide(
             words = (name, looks.digests[row])
         else:
             words = (name, f"{int(looks.hashes[row]):016x}")
-        drawn.append(SPLITS.index(choose(draw(settings.seed, *words), splits, settings)))
-    names, earliest = groups.names(), np.array(drawn, dtype=np.int64)
-    np.minimum.at(earliest, names, np.array(drawn, dtype=np.int64))
-    return [SPLITS[number] for number in earliest[names]]
+        found.append(SPLITS.index(choose(draw(settings.seed, *words), choices[row], settings)))
+    drawn, names = np.array(found, dtype=np.int64), groups.names()
+    fixed = np.array([len(some) == 1 for some in choices], dtype=bool)
+    joined = fixed | ~np.isin(names, names[fixed])  # those whose split counts for what belongs to them
+    earliest = np.full(len(names), len(SPLITS))
+    np.minimum.at(earliest, names[joined], drawn[joined])
+    return [SPLITS[number] for number in np.where(fixed, drawn, earliest[names])]
 
 
 def draw(seed: int, *words: str) -> float:
@@ -102,15 +110,21 @@ def find_shares(splits: tuple[str, ...], settings: SplitSettings) -> dict[str, f
     return {split: share / total for split, share in shares.items()}
 
 
-def match_groups(source: Source, group: str) -> dict[str, str]:
+def find_linked(sources: Sequence[Source]) -> list[Source]:
+    """The sources whose pictures are divided, and those of a split that pictures of these can go to."""
+    splits = {split for source in sources if len(source.splits) > 1 for split in source.splits}
+    return [source for source in sources if splits & set(source.splits)]
+
+
+def match_groups(sources: Sequence[Source], group: str) -> dict[str, str]:
     """The group of each path that has one, as data.split.group says."""
     if group == NO_GROUP:
         return {}
     if group == SUBFOLDER:
-        return source.subfolders
-    found = {}
-    with limit_matching(group, len(source.files)):
-        for path, _ in source.files:
+        return {path: name for source in sources for path, name in source.subfolders.items()}
+    found, paths = {}, [path for source in sources for path, _ in source.files]
+    with limit_matching(group, len(paths)):
+        for path in paths:
             if match := re.search(group, path):
                 found[path] = (match[1] or "") if match.re.groups else match[0]
     return found
@@ -140,28 +154,32 @@ def limit_matching(group: str, paths: int) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def find_groups(source: Source, group: str) -> dict[str, str]:
-    """As match_groups; a UserError if it groups nothing, or all together."""
-    keys, (first, _) = match_groups(source, group), source.files[0]
-    if group == SUBFOLDER and not keys:
+def find_groups(sources: Sequence[Source], group: str) -> dict[str, str]:
+    """As match_groups; a UserError if it groups nothing of what is divided, or all of it together."""
+    keys = match_groups(sources, group)
+    paths = [path for source in find_linked(sources) for path, _ in source.files]
+    if not paths or group == NO_GROUP:
+        return keys
+    found = [keys[path] for path in paths if path in keys]
+    if group == SUBFOLDER and not found:
         raise UserError(f"{KEY}: subfolder, but no class folder has folders inside (set none)")
-    if group != NO_GROUP and not keys:
-        raise UserError(f"{KEY}: {group!r} matches no path, such as {first} (correct it, or set none)")
-    if len(keys) == len(source.files) and len(set(keys.values())) == 1:
-        raise UserError(f"{KEY}: {group!r} puts all pictures into one group, {keys[first]!r} (correct it)")
+    if not found:
+        raise UserError(f"{KEY}: {group!r} matches no path, such as {paths[0]} (correct it, or set none)")
+    if len(found) == len(paths) and len(set(found)) == 1:
+        raise UserError(f"{KEY}: {group!r} puts all pictures into one group, {found[0]!r} (correct it)")
     return keys
 
 
-def warn_of_groups(sources: Sequence[Source], group: str) -> Iterator[str]:
-    """A warning if groups are in two folders of splits, so that they cannot be kept together."""
-    first: dict[str, Source] = {}
-    torn = set()
-    for source in sources:
-        for key in match_groups(source, group).values():
-            if first.setdefault(key, source) is not source:
-                torn.add(key)
+def warn_of_groups(splits: Mapping[str, str], keys: Mapping[str, str]) -> Iterator[str]:
+    """A warning if groups are in two splits, by the split and the group of each path."""
+    first: dict[str, str] = {}
+    torn = {
+        keys[path]
+        for path, split in splits.items()
+        if path in keys and first.setdefault(keys[path], split) != split
+    }
     if torn:
         yield (
-            f"data.split.group: {len(torn)} group{'s' * (len(torn) > 1)} in folders of two splits: "
-            f"{list_some(sorted(torn))} (what is measured may be too good: move each into one split)"
+            f"data.split.group: {len(torn)} group{'s' * (len(torn) > 1)} in two splits: "
+            f"{list_some(sorted(torn))} (what is measured may be too good: keep each in one split)"
         )

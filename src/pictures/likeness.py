@@ -145,7 +145,7 @@ def find_equal(keys: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of each key, of keys (N,), that several have."""
     order = np.argsort(keys, kind="stable")
     ends = np.flatnonzero(np.diff(keys[order], append=~keys[order[-1:]])) + 1
-    starts = np.concatenate(([0], ends[:-1]))
+    starts = np.concatenate(([0], ends))[: len(ends)]
     for several in np.flatnonzero(ends - starts > 1).tolist():
         yield order[starts[several] : ends[several]]
 
@@ -167,5 +167,5 @@ def correlate(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def find_flat(thumbnails: np.ndarray) -> np.ndarray:
     """Which of N pictures are of one colour, with nothing by which they could be compared, (N,) bool."""
-    parts = np.array_split(thumbnails.reshape(len(thumbnails), -1, 3), 1 + len(thumbnails) // CHUNK)
+    parts = np.array_split(thumbnails.reshape(len(thumbnails), THUMBNAIL**2, 3), 1 + len(thumbnails) // CHUNK)
     return np.concatenate([part.std(axis=1).max(axis=1) < FLAT for part in parts])
