@@ -28,7 +28,7 @@ from src.ground.params import check_pictures, read
 from src.pictures.assigning import choose_grey_range, list_pictures
 from src.pictures.checking import SHARED, check_source, choose_sizes
 from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
-from src.pictures.dividing import find_groups, find_shares, warn_of_groups
+from src.pictures.dividing import find_groups, find_shares, warn_of_groups, warn_of_lone
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.layouts import NO_LIST
@@ -67,6 +67,7 @@ def main() -> None:
     sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
     shared = [source for source in sources if len(source.splits) > 1]
     keys = find_groups(sources, data.split.group)
+    warnings += warn_of_lone(sources, keys)
     expected = count_expected(sources, data)
     if preflight:
         warn(warnings)

@@ -255,7 +255,7 @@ def test_a_distance_may_be_written_as_a_decimal_number(place, photos):
     assert all(split == found["4.0"][path.replace("png", "jpg")] for path, split in found["4.0"].items())
 
 
-def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos):
+def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos, capsys):
     for path in photos.glob("*/*.png"):
         folder = path.parent / f"patient {int(path.stem) // 6}"
         folder.mkdir(exist_ok=True)
@@ -267,6 +267,19 @@ def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, phot
     splits = {path.split("/")[1]: split for path, split in found.items()}
     assert len(found) == 120 and len(splits) == 10
     assert all(split == splits[path.split("/")[1]] for path, split in found.items())
+    assert "no group" not in capsys.readouterr().out
+    for folder in (photos / "dog").iterdir():
+        for path in folder.iterdir():
+            path.rename(photos / f"dog/{path.name}")
+    (photos / "cat/patient 1/scan").mkdir()
+    (photos / "cat/patient 1/06.png").rename(photos / "cat/patient 1/scan/06.png")
+    with pytest.raises(
+        UserError, match="scan/06.png: in a folder inside that of a group .move it up into that fo"
+    ):
+        check_images.main()
+    assert (
+        "warning: data.split.group: 60 of 119 pictures are in no group, first dog/00.png, all of dog (correct"
+    ) in capsys.readouterr().out
 
 
 def test_a_regex_groups_by_its_first_group_or_the_whole_match():

@@ -170,6 +170,19 @@ def find_groups(sources: Sequence[Source], group: str) -> dict[str, str]:
     return keys
 
 
+def warn_of_lone(sources: Sequence[Source], keys: Mapping[str, str]) -> Iterator[str]:
+    """A warning if pictures that are divided are in no group, while others are."""
+    files = [file for source in find_linked(sources) for file in source.files] if keys else []
+    lone = [(path, name) for path, name in files if path not in keys]
+    classes = {name for _, name in lone} - {name for path, name in files if path in keys}
+    if lone:
+        whole = f", all of {list_some(sorted(classes))}" if classes else ""
+        yield (
+            f"data.split.group: {len(lone)} of {len(files)} pictures are in no group, first "
+            f"{lone[0][0]}{whole} (correct it if they belong together: each is divided by itself)"
+        )
+
+
 def warn_of_groups(splits: Mapping[str, str], keys: Mapping[str, str]) -> Iterator[str]:
     """A warning if groups are in two splits, by the split and the group of each path."""
     first: dict[str, str] = {}
