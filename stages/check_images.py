@@ -25,9 +25,10 @@ from pathlib import Path
 from src.ground.errors import UserError, run
 from src.ground.files import open_atomically, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import SHARED, check_source, choose_grey_range, choose_sizes
+from src.pictures.assigning import choose_grey_range, list_pictures
+from src.pictures.checking import SHARED, check_source, choose_sizes
 from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
-from src.pictures.dividing import find_groups, find_shares, warn_of_groups
+from src.pictures.dividing import find_groups, find_shares, warn_of_groups, warn_of_lone
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.layouts import NO_LIST
@@ -40,7 +41,6 @@ from src.pictures.splits import (
     enter_files,
     find_alike,
     judge,
-    list_pictures,
     warn_of_alike,
     write_split,
 )
@@ -64,7 +64,7 @@ def main() -> None:
         if preflight:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
-    sources, classes, warnings = find_sources(data, preflight)
+    sources, classes, warnings, keys = find_sources(data, preflight)
     shared = [source for source in sources if len(source.splits) > 1]
     expected = count_expected(sources, data)
     check_pictures(expected["train"], trains=preflight)
@@ -73,7 +73,7 @@ def main() -> None:
 
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    grey = GreyUse(choose_grey_range(images.grey_range, data, sources))
+    grey = GreyUse(choose_grey_range(images.grey_range, data, sources, keys))
     write_grey_range(grey.range)
     packed = images.packs({split: counts.total() for split, counts in expected.items()})
     if packed and shared:
@@ -84,7 +84,7 @@ def main() -> None:
             check_source(source, some, images.fit, data, grey.range)
             for source, some in zip(sources, sizes, strict=True)
         ]
-        intact = list_pictures(checked, data)
+        intact = list_pictures(checked, data, keys)
         verdicts = judge(intact)
         taken = [one for one, (verdict, _) in zip(intact, verdicts, strict=True) if verdict == TAKEN]
         for split in SPLITS:
@@ -93,7 +93,7 @@ def main() -> None:
         SHARED.unlink(missing_ok=True)
     for one in taken:
         grey.add(one.values)
-    alike = find_alike(taken, data.distance)
+    alike = find_alike(taken)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
@@ -107,7 +107,8 @@ def main() -> None:
     remove_stale(data)
     for line in format_counts(classes, counts, COUNTS):
         print(line)
-    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(sources, data.split.group)])
+    splits = {one.file[0]: one.split for one in taken}
+    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
     warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
     if data.on_bad == "stop":
         stop(ledger.refused, sources, root)
@@ -116,20 +117,22 @@ def main() -> None:
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
 
 
-def find_sources(data: DataSettings, preflight: bool) -> tuple[list[Source], tuple[str, ...], list[str]]:
-    """As folders.scan; refuses groups that cannot be, and, as `preflight`, pictures in the wrong place.
+def find_sources(
+    data: DataSettings, preflight: bool
+) -> tuple[list[Source], tuple[str, ...], list[str], dict[str, str]]:
+    """As folders.scan, and the group of each path; refuses groups that cannot be.
 
-    Then it prints the warnings too: later they come after the checks of every picture.
+    As `preflight` it refuses pictures in the wrong place too, and prints the warnings: later they come after
+    the checks of every picture.
     """
     sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
-    for source in sources:
-        if len(source.splits) > 1:
-            find_groups(source, data.split.group)
+    keys = find_groups(sources, data.split.group)
+    warnings += warn_of_lone(sources, keys)
     if preflight:
         warn(warnings)
     if preflight and data.on_bad == "stop":
         stop([], sources, Path(data.root))
-    return sources, classes, warnings
+    return sources, classes, warnings, keys
 
 
 def remove_stale(data: DataSettings) -> None:

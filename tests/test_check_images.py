@@ -1,6 +1,7 @@
 """The stage that opens every picture: manifests, packs, refused files; the user's folders stay untouched."""
 
 import csv
+import errno
 import faulthandler
 import json
 import os
@@ -188,6 +189,18 @@ def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd
     check_images.main()
     assert capfd.readouterr().err == ""
     assert read_ledger()["val/red/0.png"] == ("taken", "decoder's warning: odd tag")
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_named_as_that(data, monkeypatch):
+    """The tests may run as a user who may read everything."""
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    settings = replace(read_shipped(DataSettings, "data"), root=str(data))
+    reason = opening.check_file(settings, None, (), "letterbox", ("train/red/0.png", "red")).reason
+    assert reason == "cannot be read: Permission denied (make it readable or remove it)"
 
 
 @pytest.mark.parametrize("head", [b"x", b"II*\0", b"\xff\xd8\xff"])

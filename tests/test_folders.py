@@ -1,5 +1,6 @@
 """Which layouts of a user's folders are accepted, and the errors for the others."""
 
+import errno
 import os
 import shlex
 import shutil
@@ -382,6 +383,26 @@ def test_nobody_is_told_to_move_a_folder_of_the_system(root):
     with pytest.raises(UserError, match=r"a folder of the system \(set data.root") as error:
         scan(Path(root))
     assert "mv " not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [".", "train", "val"])
+def test_a_folder_that_may_not_be_read_is_named(tiny_images, monkeypatch, name):
+    """The tests may run as a user who may read everything."""
+    locked, scandir = tiny_images / name, os.scandir
+
+    def refuse(folder):
+        if Path(folder) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = f"{locked}: cannot be read: Permission denied (make it readable)"
+    with pytest.raises(UserError) as error:
+        find_layout(tiny_images)
+    assert str(error.value) == message
+    with pytest.raises(UserError) as error:
+        scan(tiny_images, train="missing" if name == "." else "train")
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("name", ["dev", "eval", "Validation"])

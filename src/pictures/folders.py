@@ -20,7 +20,9 @@ LOOSE = "in no class folder (move it into the folder of its class)"
 DEEPER = (
     "in a folder inside a class folder (move it up into the class folder, or set data.split.group: subfolder)"
 )
+DEEPEST = "in a folder inside that of a group (move it up into that folder, or list the pictures: data.list)"
 MOST = 10  # problems of one kind that are named
+MISPLACED = (LOOSE, DEEPER, DEEPEST)
 FEWEST = 2  # pictures of a class
 SUBFOLDER = "subfolder"  # of data.split.group
 OUTPUTS = Path("data/manifest")  # of this project, in no folder of pictures
@@ -43,7 +45,7 @@ class Source:
 
     def misplaced(self) -> list[tuple[str, str]]:
         """Those passed over that are pictures by their name: path, reason."""
-        return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
+        return [row for row in self.passed if row[1] in MISPLACED and row[0].lower().endswith(SUFFIXES)]
 
     def count(self) -> Counter[str]:
         """The number of files of each class."""
@@ -249,14 +251,16 @@ def scan_folder(
         elif entry.name not in classes:
             source.passed.extend(pass_over(root, path, reason))
         else:
-            scan_class(root, path, classes[entry.name], deeper, source)
+            scan_class(root, path, classes[entry.name], source, deeper)
     source.files.sort()
     source.passed.sort()
     return source
 
 
-def scan_class(root: Path, folder: str, name: str, deeper: bool, source: Source) -> None:
-    """Enter every file of a class folder."""
+def scan_class(
+    root: Path, folder: str, name: str, source: Source, deeper: bool, beyond: str = DEEPER
+) -> None:
+    """Enter every file of a class folder; what lies in folders inside is passed over as `beyond` says."""
     for entry in list_entries(root / folder):
         path, reason = f"{folder}/{entry.name}", explain_name(entry.name)
         if reason and not is_folder(entry):
@@ -264,10 +268,10 @@ def scan_class(root: Path, folder: str, name: str, deeper: bool, source: Source)
         elif not is_folder(entry):
             source.files.append((path, name))
         elif reason or not deeper:
-            source.passed.extend(pass_over(root, path, reason or DEEPER))
+            source.passed.extend(pass_over(root, path, reason or beyond))
         else:
             inner = Source(source.splits, folder, [], source.passed)
-            scan_class(root, path, name, False, inner)
+            scan_class(root, path, name, inner, False, DEEPEST)
             source.files.extend(inner.files)
             source.subfolders.update((file, entry.name) for file, _ in inner.files)
 

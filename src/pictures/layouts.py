@@ -72,6 +72,7 @@ def find_layout(root: Path) -> Layout:
         return Layout(root.parent, HERE, HERE, HERE, root.name)
     if not root.is_dir():
         raise UserError(explain_root(root))
+    check_readable(root)
     found = {split: find_spellings(root, split) for split in SPLITS}
     problems = [*find_twice(root, found)]
     if problems:
@@ -97,10 +98,21 @@ def find_spellings(root: Path, split: str) -> tuple[str, ...]:
     """The names of the folders that are the split by their name and hold class folders; ("",) if none."""
     folders = [folder.name for folder in list_folders(root)]
     for words in (SPELLINGS[split], OTHERS[split]):
-        alike = tuple(name for name in folders if simplify(name) in words and holds_classes(root / name))
+        named = [name for name in folders if simplify(name) in words]
+        for name in named:
+            check_readable(root / name)
+        alike = tuple(name for name in named if holds_classes(root / name))
         if alike:
             return alike
     return ("",)
+
+
+def check_readable(folder: Path) -> None:
+    """A UserError for a folder that may not be looked into."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror} (make it readable)") from None
 
 
 def find_twice(root: Path, found: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

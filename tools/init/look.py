@@ -61,7 +61,7 @@ def spell_remedy(error: str) -> str:
 
 def look(data: DataSettings) -> tuple[Facts, list[str]]:
     """The facts of the pictures, and the files; prints what there is to be warned of."""
-    sources, classes, _ = find_sources(data, preflight=True)
+    sources, classes, _, _ = find_sources(data, preflight=True)
     root, files = Path(data.root), [path for source in sources for path, _ in source.files]
     sample = look_at(root, files, data.max_pixels)
     counts = count_expected(sources, data)
