@@ -116,8 +116,8 @@ def describe(facts: Facts, files: int) -> list[str]:
         f"{facts.root}: {files:,} files of {len(facts.train)} classes: "
         f"{about}{facts.pictures:,} for train, {facts.val:,} for val, {facts.test:,} for test",
         f"classes of train: {counts[0]:,} to {counts[-1]:,} files ({facts.uneven:.3g} : 1)",
-        f"pictures: {facts.width} x {facts.height} in the median, {kind}, {facts.long:.0%} of them long (over "
-        f"{LONG:g} : 1)",
+        f"pictures: {facts.width} x {facts.height} in the median, {kind}, {facts.long:.0%} of them long "
+        f"(over {LONG:g} : 1)",
     ]
     if facts.copies:
         lines.append(f"copies: {facts.copies:,} files are byte for byte another one")
