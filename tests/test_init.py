@@ -313,6 +313,16 @@ def test_pipes_and_devices_are_not_opened(tmp_path, monkeypatch):
     assert count_copies(tmp_path, ["a.png", "b.png", "c.png", "d.png"]) == 0
 
 
+def test_copies_are_not_looked_for_among_more_than_a_minute_reads(tmp_path, monkeypatch):
+    """Two files of 5 GiB, of which nothing is on the disk."""
+    for name in ("a.bmp", "b.bmp"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 5 * 2**30)
+    monkeypatch.setattr(sampling, "sha256", lambda path: pytest.fail(f"{path} is opened"))
+    assert count_copies(tmp_path, ["a.bmp", "b.bmp"]) == 0
+    assert count_copies(tmp_path, ["a.bmp"]) == 0
+
+
 def test_what_make_repro_refuses_is_refused(tmp_path, place):
     for name in ("a", "b"):
         fill(tmp_path / "loose/train" / name, 10)
