@@ -392,6 +392,24 @@ def test_a_class_of_one_picture_is_refused_before_and_after_a_look(place, photos
         check_images.main()
 
 
+def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
+    """All cats in one photo, but for a little noise."""
+    check_images.main()
+    assert "data.split: " not in capsys.readouterr().out
+    cat = np.asarray(draw_photo(0)).astype(int)
+    for row in range(150):
+        noise = np.random.default_rng(row).integers(0, 5, cat.shape)
+        Image.fromarray((cat + noise).clip(0, 255).astype(np.uint8)).save(photos / f"cat/more {row}.png")
+    check_images.main()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "data.split: " in line]
+    counts = {split: len(read_manifest(split).paths) for split in SPLITS}
+    assert line == (
+        f"warning: data.split: {', '.join(f'{counts[split] / 270:.3g} to {split}' for split in SPLITS)}, not "
+        "0.7, 0.15, 0.15: what belongs together stays together, and 151 pictures look the same "
+        "(data.near_distance: none if they only look alike; else another seed)"
+    )
+
+
 def test_near_duplicates_of_given_splits_and_of_two_classes_are_warned_of(place, photos, capsys):
     """They are no reason to refuse a picture; those of one class and split are only remarked on."""
     for split in SPLITS:
