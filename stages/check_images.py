@@ -119,9 +119,9 @@ def main() -> None:
     for source in shared:
         own = [one for one in taken if one.checks.source is source]
         found, crowds = Counter(one.split for one in own), Counter(one.alike for one in own)
-        warnings += warn_of_shares(
-            found, max(crowds.values(), default=0), find_shares(source.splits, data.split)
-        )
+        groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
+        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
+        warnings += warn_of_shares(found, crowd, group, find_shares(source.splits, data.split))
     warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
     warn([*warn_of_counts(classes, counts, sources), *grey.warn()])
     if data.on_bad == "stop":

@@ -80,10 +80,10 @@ def warn_of_counts(classes: Sequence[str], counts: Counts, sources: Sequence[Sou
         )
 
 
-def warn_of_shares(found: Counter[str], largest: int, shares: Mapping[str, float]) -> Iterator[str]:
+def warn_of_shares(found: Counter[str], crowd: int, group: int, shares: Mapping[str, float]) -> Iterator[str]:
     """A warning if pictures, divided as `found` says, are farther from the shares asked for than by chance.
 
-    `largest` is the number of those that were put together because they look the same.
+    `crowd` is the largest number of pictures that look the same, `group` that of a group of data.split.group.
     """
     total = found.total()
     far = False
@@ -92,8 +92,8 @@ def warn_of_shares(found: Counter[str], largest: int, shares: Mapping[str, float
         far |= off > max(FAR * total * share, CHANCE * deviation)
     if far:
         parts = ", ".join(f"{found[split] / total:.3g} to {split}" for split in shares)
+        why = f"{crowd} pictures look the same (data.near_distance: none if they only look alike)"
+        if group > crowd:
+            why = f"a group has {group} pictures (another data.split.seed, or smaller groups)"
         asked = ", ".join(f"{share:.3g}" for share in shares.values())
-        yield (
-            f"data.split: {parts}, not {asked}: what belongs together stays together, and {largest} pictures "
-            "look the same (data.near_distance: none if they only look alike; else another seed)"
-        )
+        yield f"data.split: {parts}, not {asked}: what belongs together stays together, and {why}"
