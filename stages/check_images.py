@@ -22,12 +22,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from src.ground.errors import UserError, run
-from src.ground.files import open_atomically, write_json
+from src.ground.errors import UserError, escape, run
+from src.ground.files import open_atomically, remove_unfinished, write_json
 from src.ground.params import check_pictures, read
 from src.pictures.assigning import choose_grey_range, list_pictures
 from src.pictures.checking import SHARED, check_source, choose_sizes
-from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
+from src.pictures.counts import find_missing, format_counts, warn_of_counts, warn_of_shares, write_counts
 from src.pictures.dividing import find_groups, find_shares, warn_of_groups, warn_of_lone
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
@@ -71,6 +71,8 @@ def main() -> None:
     if preflight:
         return
 
+    remove_unfinished(SHARED)  # of a run that was killed
+    SHARED.unlink(missing_ok=True)
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
     grey = GreyUse(choose_grey_range(images.grey_range, data, sources, keys))
@@ -102,14 +104,20 @@ def main() -> None:
     write_counts(COUNTS, classes, counts)
     divided = [split for source in shared for split in source.splits]
     for line in (*ledger.count_sources(), *ledger.count_reasons()):
-        print(line)
+        print(escape(line))
     print(f"{FILES}: every file with its verdict and the reason")
     remove_stale(data)
     for line in format_counts(classes, counts, COUNTS):
         print(line)
     splits = {one.file[0]: one.split for one in taken}
+    for source in shared:
+        own = [one for one in taken if one.checks.source is source]
+        found, crowds = Counter(one.split for one in own), Counter(one.alike for one in own)
+        groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
+        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
+        warnings += warn_of_shares(found, crowd, group, find_shares(source.splits, data.split))
     warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
-    warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
+    warn([*warn_of_counts(classes, counts, sources), *grey.warn()])
     if data.on_bad == "stop":
         stop(ledger.refused, sources, root)
     check_numbers(data, classes, counts, divided)
@@ -157,7 +165,7 @@ def count_expected(sources: Sequence[Source], data: DataSettings) -> dict[str, C
 
 def warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {escape(warning)}")
 
 
 def check_numbers(

@@ -17,7 +17,7 @@ from PIL import Image
 from src.ground.errors import UserError
 from src.ground.files import read_json
 from src.pictures import dividing, likeness
-from src.pictures.counts import format_counts
+from src.pictures.counts import format_counts, warn_of_shares
 from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
 from src.pictures.folders import Source
 from src.pictures.grey import GREY_RANGE
@@ -390,6 +390,34 @@ def test_a_class_of_one_picture_is_refused_before_and_after_a_look(place, photos
     (photos / "dog/01.png").unlink()
     with pytest.raises(UserError, match=r"photos: fewer than 2 pictures of 1 class: dog 1 \(add some or"):
         check_images.main()
+
+
+def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
+    """All cats in one photo, but for a little noise."""
+    check_images.main()
+    assert "data.split: " not in capsys.readouterr().out
+    cat = np.asarray(draw_photo(0)).astype(int)
+    for row in range(150):
+        noise = np.random.default_rng(row).integers(0, 5, cat.shape)
+        Image.fromarray((cat + noise).clip(0, 255).astype(np.uint8)).save(photos / f"cat/more {row}.png")
+    check_images.main()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "data.split: " in line]
+    counts = {split: len(read_manifest(split).paths) for split in SPLITS}
+    assert line == (
+        f"warning: data.split: {', '.join(f'{counts[split] / 270:.3g} to {split}' for split in SPLITS)}, not "
+        "0.7, 0.15, 0.15: what belongs together stays together, and 151 pictures look the same "
+        "(data.near_distance: none if they only look alike)"
+    )
+
+
+def test_shares_are_off_by_more_than_chance():
+    shares = {"train": 0.7, "val": 0.15, "test": 0.15}
+    usual, skewed = Counter(train=690, val=170, test=140), Counter(train=400, val=450, test=150)
+    assert not list(warn_of_shares(usual, 5, 0, shares)) and not list(warn_of_shares(Counter(), 0, 0, shares))
+    assert list(warn_of_shares(skewed, 5, 330, shares)) == [
+        "data.split: 0.4 to train, 0.45 to val, 0.15 to test, not 0.7, 0.15, 0.15: what belongs together "
+        "stays together, and a group has 330 pictures (another data.split.seed, or smaller groups)"
+    ]
 
 
 def test_near_duplicates_of_given_splits_and_of_two_classes_are_warned_of(place, photos, capsys):

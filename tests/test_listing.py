@@ -57,6 +57,18 @@ def test_rows_without_a_split_are_divided_and_the_others_stay(listed):
     }
 
 
+def test_a_class_that_val_or_test_lacks_is_warned_of(listed, capsys):
+    more = ["all/30.png,c,train", "all/31.png,c,train", "all/32.png,c,test"]
+    listed("path,label,split", *make_rows(*SPLITS), *more)
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [line.rpartition("/")[2] for line in warnings if "not measured" in line] == [
+        "list.csv: no row of val has label c, it is not measured there"
+    ]
+    listed("path,label,split", *make_rows(*SPLITS), *more, "all/33.png,c,")
+    output = capsys.readouterr().out
+    assert ("val has no picture of c, it is not measured there" in output) != ("no row of val" in output)
+
+
 def test_the_order_of_the_lines_has_no_effect(listed):
     rows = make_rows("", count=72)
     assert listed("path,label,split", *rows) == listed("path,label,split", *reversed(rows))

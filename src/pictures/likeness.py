@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 SIDE, LOWEST = 32, 8  # pixels of the picture that is transformed; frequencies that are kept, without the mean
 THUMBNAIL = SIDE // 2  # pixels of the picture that decides among those whose hashes are close
@@ -101,7 +102,8 @@ def join_near(
     composition. Those of a single colour are compared with none, and the first `known` not with each other.
     """
     rows = np.flatnonzero(~find_flat(thumbnails))
-    for some, others, near in find_candidates(hashes[rows], distance):
+    found = find_candidates(hashes[rows], distance)
+    for some, others, near in tqdm(found, "near duplicates", delay=5, leave=False, disable=None):
         one, other = rows[some], rows[others]
         near = near & (np.maximum(one[:, None], other) >= known)
         near = near & groups.differ(one, other)

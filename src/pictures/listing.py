@@ -4,13 +4,21 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from src.ground.errors import UserError, list_some
 from src.ground.files import read_csv
-from src.pictures.folders import MOST, Source, check_few, check_outputs, normalise, suggest_class
+from src.pictures.folders import (
+    MOST,
+    Source,
+    check_few,
+    check_outputs,
+    normalise,
+    suggest_class,
+    warn_of_links,
+)
 from src.pictures.layouts import HERE, OTHERS, SPELLINGS, explain_root, simplify
 from src.pictures.manifest import SPLITS
 from src.pictures.settings import DataSettings
@@ -72,7 +80,17 @@ def scan_list(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[s
             f"{place}: no row of {' and '.join(missing)} (list some, or leave the split of rows empty: these "
             "are divided)"
         )
-    return [build_source(split, rows, known) for split in (*SPLITS, "") if split in found], classes, []
+    sources = [build_source(split, rows, known) for split in (*SPLITS, "") if split in found]
+    return sources, classes, [*warn_of_missing(place, rows, classes), *warn_of_links(root, sources)]
+
+
+def warn_of_missing(place: Path, rows: Sequence[Row], classes: Sequence[str]) -> Iterator[str]:
+    """A warning for val, and one for test, of classes that no row can bring there."""
+    for split in SPLITS[1:]:
+        there = {row.label for row in rows if row.split in (split, "")}
+        missing = [name for name in classes if name not in there]
+        if missing:
+            yield f"{place}: no row of {split} has label {list_some(missing)}, it is not measured there"
 
 
 def build_source(split: str, rows: Sequence[Row], labels: Collection[str]) -> Source:
