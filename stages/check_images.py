@@ -27,7 +27,7 @@ from src.ground.files import open_atomically, remove_unfinished, write_json
 from src.ground.params import check_pictures, read
 from src.pictures.assigning import choose_grey_range, list_pictures
 from src.pictures.checking import SHARED, check_source, choose_sizes
-from src.pictures.counts import find_missing, format_counts, warn_of_counts, warn_of_shares, write_counts
+from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
 from src.pictures.dividing import find_groups, find_shares, warn_of_groups, warn_of_lone
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
@@ -42,6 +42,7 @@ from src.pictures.splits import (
     find_alike,
     judge,
     warn_of_alike,
+    warn_of_skew,
     write_split,
 )
 from src.results.stale import find_stale_figures
@@ -110,13 +111,8 @@ def main() -> None:
     for line in format_counts(classes, counts, COUNTS):
         print(line)
     splits = {one.file[0]: one.split for one in taken}
-    for source in shared:
-        own = [one for one in taken if one.checks.source is source]
-        found, crowds = Counter(one.split for one in own), Counter(one.alike for one in own)
-        groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
-        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
-        warnings += warn_of_shares(found, crowd, group, find_shares(source.splits, data.split))
-    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
+    warn([*warnings, *warn_of_skew(taken, shared, keys, data.split)])
+    warn([*warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
     warn([*warn_of_counts(classes, counts, sources), *grey.warn()])
     if data.on_bad == "stop":
         stop(ledger.refused, sources, root)
@@ -172,15 +168,16 @@ def check_numbers(
     data: DataSettings, classes: Sequence[str], counts: dict[str, Counter[str]], divided: Sequence[str]
 ) -> None:
     """Refuse classes that cannot be learned, and splits without pictures."""
-    root, parts, problems = (
-        Path(data.root),
-        data.parts(),
-        list(find_missing(classes, counts, divided, data.root)),
-    )
-    emptied = [root / data.train / name for name in classes if not counts["train"][name]]
-    places = emptied if "train" not in divided else []
-    places += [root / parts[split] for split in SPLITS if not counts[split] and split not in divided]
-    problems = [f"{place}: no usable picture is left (see {BAD})" for place in places] or problems
+    root, parts = Path(data.root), data.parts()
+    problems = list(find_missing(classes, counts, divided, data.root))
+    emptied = [name for name in classes if not counts["train"][name] and "train" not in divided]
+    empty = [split for split in SPLITS if not counts[split] and split not in divided]
+    what = [f"{root / data.train / name}: no usable picture" for name in emptied]
+    what += [f"{root / parts[split]}: no usable picture" for split in empty]
+    if data.list != NO_LIST:
+        what = [f"{root / data.list}: no usable picture of {name} for train" for name in emptied]
+        what += [f"{root / data.list}: no usable picture for {split}" for split in empty]
+    problems = [f"{one} is left (see {BAD})" for one in what] or problems
     if problems:
         raise UserError(*problems)
 

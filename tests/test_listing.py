@@ -69,6 +69,17 @@ def test_a_class_that_val_or_test_lacks_is_warned_of(listed, capsys):
     assert ("val has no picture of c, it is not measured there" in output) != ("no row of val" in output)
 
 
+def test_a_class_whose_listed_pictures_are_all_refused_is_named(listed, place, tiny_images):
+    for path in [*tiny_images.glob("all/[01][02468].png"), *tiny_images.glob("all/2[024].png")]:
+        path.write_bytes(b"")
+    edit_params(place, data__on_bad="skip")
+    with pytest.raises(UserError) as error:
+        listed("path,label,split", *make_rows(*SPLITS))
+    assert str(error.value) == (
+        f"{tiny_images}/list.csv: no usable picture of a for train is left (see data/bad_images.csv)"
+    )
+
+
 def test_the_order_of_the_lines_has_no_effect(listed):
     rows = make_rows("", count=72)
     assert listed("path,label,split", *rows) == listed("path,label,split", *reversed(rows))

@@ -10,10 +10,12 @@ import numpy as np
 from src.ground.files import open_atomically
 from src.pictures.assigning import Picture
 from src.pictures.checking import Checks
+from src.pictures.counts import warn_of_shares
+from src.pictures.dividing import find_shares
 from src.pictures.folders import Source
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
 from src.pictures.manifest import SPLITS, PackWriter, manifest_path, pack_path, start_manifest
-from src.pictures.settings import ImageSettings
+from src.pictures.settings import ImageSettings, SplitSettings
 
 IN_CLASSES, IN_SPLITS, ALIKE = "alike in two classes", "alike in two splits", "alike"
 SAME = "looks the same as "
@@ -124,6 +126,19 @@ def warn_of_alike(pictures: Sequence[Picture], remarks: Mapping[str, str]) -> It
             first = ", ".join(f"{one} and {other}" for one, other in [*pairs][:NAMED])
             more = ", ..." * (len(pairs) > NAMED)
             yield f"{len(found)} pictures {what}: {first}{more} ({remedy}; data/files.csv lists all)"
+
+
+def warn_of_skew(
+    pictures: Sequence[Picture], divided: Sequence[Source], keys: Mapping[str, str], settings: SplitSettings
+) -> Iterator[str]:
+    """A warning for each source that was divided into other shares than those asked for."""
+    for source in divided:
+        own = [one for one in pictures if one.checks.source is source]
+        groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
+        crowds = Counter(one.alike for one in own)
+        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
+        found, shares = Counter(one.split for one in own), find_shares(source.splits, settings)
+        yield from warn_of_shares(found, crowd, group, shares)
 
 
 def enter_files(
