@@ -21,8 +21,10 @@ install: .venv/.installed  ## create .venv and install requirements.txt
 	@.venv/bin/python -m tools.libraries
 	@touch $@
 
+# as it was typed: make would read a $ in DATA
+init: export PICTURES := $(value DATA)
 init: install  ## write params.yaml for your pictures: make init DATA=/path/to/pictures FOR=cpu|gpu MINUTES=30 SIZE=small|tiny
-	@python -m tools.init $${FOR:+--for="$$FOR"} $${MINUTES:+--minutes="$$MINUTES"} $${SIZE:+--size="$$SIZE"} -- "$$DATA"
+	@python -m tools.init $${FOR:+--for="$$FOR"} $${MINUTES:+--minutes="$$MINUTES"} $${SIZE:+--size="$$SIZE"} -- "$$PICTURES"
 
 repro: install  ## run every stage whose inputs changed, from the pictures to the exported student
 	@python -m tools.preflight

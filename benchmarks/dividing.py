@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.loading import make_pictures
 from src.ground.params import read
+from src.pictures.assigning import list_pictures
 from src.pictures.checking import SHARED, Checks, find_shape
 from src.pictures.decode import decode
 from src.pictures.fitting import LETTERBOX
@@ -26,7 +27,7 @@ from src.pictures.likeness import find_likeness
 from src.pictures.manifest import SPLITS, PackWriter
 from src.pictures.opening import check_file
 from src.pictures.settings import DataSettings, ImageSettings
-from src.pictures.splits import find_alike, judge, list_pictures, write_split
+from src.pictures.splits import find_alike, judge, write_split
 
 WIDTH, HEIGHT, PHOTOS = 400, 533, 200
 SIDE = 224  # of packed pictures
@@ -92,14 +93,13 @@ def draw_checks() -> Checks:
 
 
 def time_dividing(data: DataSettings) -> tuple[float, float, int]:
-    """Seconds of CPU to find near duplicates, twice, and for all else; and how many groups these are."""
+    """Seconds of CPU to find near duplicates, and for all else; and how many groups these are."""
     checks = draw_checks()
     start = process_time()
-    pictures = list_pictures([checks], replace(data, near_distance="none"))
+    pictures = list_pictures([checks], replace(data, near_distance="none"), {})
     judge(pictures)
     middle = process_time()
-    list_pictures([checks], data)
-    alike = find_alike(pictures, data.distance)
+    alike = find_alike(list_pictures([checks], data, {}))
     return process_time() - middle, middle - start, len(alike) // 2
 
 
@@ -120,7 +120,7 @@ def time_gathering(images: ImageSettings, data: DataSettings) -> float:
         Source(SPLITS, ".", files, []), sizes, SHARED, [""] * PHOTOS, [()] * PHOTOS, [None] * PHOTOS, digests,
         looks, np.zeros((PHOTOS, 768), np.uint8),
     )  # fmt: skip
-    pictures = list_pictures([checks], data)
+    pictures = list_pictures([checks], data, {})
     start = process_time()
     for split in SPLITS:
         write_split(split, [one for one in pictures if one.split == split], images, packed=True)

@@ -30,12 +30,13 @@ from src.batches.data import TrainingSet
 from src.ground.params import read
 from src.machine.memory import keep_memory
 from src.networks.network import Normalize
+from src.pictures.assigning import list_pictures
 from src.pictures.checking import check_source
 from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
 from src.pictures.reading import FilePictures, Pictures
 from src.pictures.settings import DataSettings
-from src.pictures.splits import judge, list_pictures
+from src.pictures.splits import judge
 
 SIDE, BATCH, WORKERS, ROUNDS, THOUSAND = 224, 64, 2, 5, 1000
 SIZES = {(500, 375): 512, (2000, 1500): 128}  # pixels -> number of pictures, a multiple of BATCH
@@ -105,7 +106,7 @@ def pack_split(root: Path, split: Source) -> np.ndarray:
     data = replace(read(DataSettings, "data"), root=str(root))
     with chdir(root):
         checks = check_source(split, ((SIDE, SIDE),), LETTERBOX, data, None)
-        judge(list_pictures([checks], data))
+        judge(list_pictures([checks], data, {}))
         return np.load(checks.pack, mmap_mode="r")
 
 

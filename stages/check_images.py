@@ -22,12 +22,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from src.ground.errors import UserError, run
-from src.ground.files import open_atomically, write_json
+from src.ground.errors import UserError, escape, run
+from src.ground.files import open_atomically, remove_unfinished, write_json
 from src.ground.params import check_pictures, read
-from src.pictures.checking import SHARED, check_source, choose_grey_range, choose_sizes
+from src.pictures.assigning import choose_grey_range, list_pictures
+from src.pictures.checking import SHARED, check_source, choose_sizes
 from src.pictures.counts import find_missing, format_counts, warn_of_counts, write_counts
-from src.pictures.dividing import find_groups, find_shares, warn_of_groups
+from src.pictures.dividing import find_groups, find_shares, warn_of_groups, warn_of_lone
 from src.pictures.folders import Source, scan
 from src.pictures.grey import GreyUse, write_grey_range
 from src.pictures.layouts import NO_LIST
@@ -40,8 +41,8 @@ from src.pictures.splits import (
     enter_files,
     find_alike,
     judge,
-    list_pictures,
     warn_of_alike,
+    warn_of_skew,
     write_split,
 )
 from src.results.stale import find_stale_figures
@@ -64,22 +65,18 @@ def main() -> None:
         if preflight:
             return  # make_demo will write it
         raise UserError(f"{DEMO}: not there yet (make repro writes it, or python -m stages.make_demo)")
-    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    sources, classes, warnings, keys = find_sources(data, preflight)
     shared = [source for source in sources if len(source.splits) > 1]
-    for source in shared:
-        find_groups(source, data.split.group)
     expected = count_expected(sources, data)
-    if preflight:
-        warn(warnings)
-    if preflight and data.on_bad == "stop":
-        stop([], sources, root)
     check_pictures(expected["train"], trains=preflight)
     if preflight:
         return
 
+    remove_unfinished(SHARED)  # of a run that was killed
+    SHARED.unlink(missing_ok=True)
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
-    grey = GreyUse(choose_grey_range(images.grey_range, data, sources))
+    grey = GreyUse(choose_grey_range(images.grey_range, data, sources, keys))
     write_grey_range(grey.range)
     packed = images.packs({split: counts.total() for split, counts in expected.items()})
     if packed and shared:
@@ -90,7 +87,7 @@ def main() -> None:
             check_source(source, some, images.fit, data, grey.range)
             for source, some in zip(sources, sizes, strict=True)
         ]
-        intact = list_pictures(checked, data)
+        intact = list_pictures(checked, data, keys)
         verdicts = judge(intact)
         taken = [one for one, (verdict, _) in zip(intact, verdicts, strict=True) if verdict == TAKEN]
         for split in SPLITS:
@@ -99,7 +96,7 @@ def main() -> None:
         SHARED.unlink(missing_ok=True)
     for one in taken:
         grey.add(one.values)
-    alike = find_alike(taken, data.distance)
+    alike = find_alike(taken)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
         enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
@@ -108,18 +105,38 @@ def main() -> None:
     write_counts(COUNTS, classes, counts)
     divided = [split for source in shared for split in source.splits]
     for line in (*ledger.count_sources(), *ledger.count_reasons()):
-        print(line)
+        print(escape(line))
     print(f"{FILES}: every file with its verdict and the reason")
     remove_stale(data)
     for line in format_counts(classes, counts, COUNTS):
         print(line)
-    warn([*warnings, *warn_of_alike(taken, alike), *warn_of_groups(sources, data.split.group)])
-    warn([*warn_of_counts(classes, counts, divided), *grey.warn()])
+    splits = {one.file[0]: one.split for one in taken}
+    warn([*warnings, *warn_of_skew(taken, shared, keys, data.split)])
+    warn([*warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
+    warn([*warn_of_counts(classes, counts, sources), *grey.warn()])
     if data.on_bad == "stop":
         stop(ledger.refused, sources, root)
     check_numbers(data, classes, counts, divided)
     totals = {split: counts[split].total() for split in SPLITS}
     write_json(METRICS, {"data": {"classes": len(classes), **totals, "bad": len(ledger.refused)}})
+
+
+def find_sources(
+    data: DataSettings, preflight: bool
+) -> tuple[list[Source], tuple[str, ...], list[str], dict[str, str]]:
+    """As folders.scan, and the group of each path; refuses groups that cannot be.
+
+    As `preflight` it refuses pictures in the wrong place too, and prints the warnings: later they come after
+    the checks of every picture.
+    """
+    sources, classes, warnings = scan(data) if data.list == NO_LIST else scan_list(data)
+    keys = find_groups(sources, data.split.group)
+    warnings += warn_of_lone(sources, keys)
+    if preflight:
+        warn(warnings)
+    if preflight and data.on_bad == "stop":
+        stop([], sources, Path(data.root))
+    return sources, classes, warnings, keys
 
 
 def remove_stale(data: DataSettings) -> None:
@@ -144,22 +161,23 @@ def count_expected(sources: Sequence[Source], data: DataSettings) -> dict[str, C
 
 def warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {escape(warning)}")
 
 
 def check_numbers(
     data: DataSettings, classes: Sequence[str], counts: dict[str, Counter[str]], divided: Sequence[str]
 ) -> None:
     """Refuse classes that cannot be learned, and splits without pictures."""
-    root, parts, problems = (
-        Path(data.root),
-        data.parts(),
-        list(find_missing(classes, counts, divided, data.root)),
-    )
-    emptied = [root / data.train / name for name in classes if not counts["train"][name]]
-    places = emptied if "train" not in divided else []
-    places += [root / parts[split] for split in SPLITS if not counts[split] and split not in divided]
-    problems = [f"{place}: no usable picture is left (see {BAD})" for place in places] or problems
+    root, parts = Path(data.root), data.parts()
+    problems = list(find_missing(classes, counts, divided, data.root))
+    emptied = [name for name in classes if not counts["train"][name] and "train" not in divided]
+    empty = [split for split in SPLITS if not counts[split] and split not in divided]
+    what = [f"{root / data.train / name}: no usable picture" for name in emptied]
+    what += [f"{root / parts[split]}: no usable picture" for split in empty]
+    if data.list != NO_LIST:
+        what = [f"{root / data.list}: no usable picture of {name} for train" for name in emptied]
+        what += [f"{root / data.list}: no usable picture for {split}" for split in empty]
+    problems = [f"{one} is left (see {BAD})" for one in what] or problems
     if problems:
         raise UserError(*problems)
 

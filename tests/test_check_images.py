@@ -1,10 +1,13 @@
 """The stage that opens every picture: manifests, packs, refused files; the user's folders stay untouched."""
 
 import csv
+import errno
 import faulthandler
 import json
 import os
+import shutil
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +193,18 @@ def test_what_a_decoder_prints_is_caught_and_attributed(data, monkeypatch, capfd
     assert read_ledger()["val/red/0.png"] == ("taken", "decoder's warning: odd tag")
 
 
+def test_a_file_in_a_folder_that_may_not_be_entered_is_named_as_that(data, monkeypatch):
+    """The tests may run as a user who may read everything."""
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    settings = replace(read_shipped(DataSettings, "data"), root=str(data))
+    reason = opening.check_file(settings, None, (), "letterbox", ("train/red/0.png", "red")).reason
+    assert reason == "cannot be read: Permission denied (make it readable or remove it)"
+
+
 @pytest.mark.parametrize("head", [b"x", b"II*\0", b"\xff\xd8\xff"])
 def test_a_huge_file_is_not_read(tmp_path, head):
     """A sparse file of 40 GB: reading it would take all memory. What is no picture is known by its head."""
@@ -253,6 +268,37 @@ def test_folders_without_valid_pictures_are_all_reported(place, data):
         check_images.main()
     left = "no usable picture is left (see data/bad_images.csv)"
     assert str(error.value) == f"{data}/train/green: {left}\n{data}/test: {left}"
+
+
+def test_names_with_control_characters_are_shown_with_escapes(place, data, capsys):
+    """Such as those that clear a terminal; one that ends a line would be taken for another message."""
+    name = "red\x1b[2J\n"
+    for split in ("train", "test"):
+        (data / split / "red").rename(data / split / name)
+    for row in range(1, 8):
+        (data / f"test/{name}/{row}.png").unlink()
+    (data / f"test/{name}/0.png").write_bytes(b"")
+    edit_params(place, data__on_bad="skip")
+    shutil.rmtree(data / "val/red")
+    check_images.main()
+    output = capsys.readouterr().out
+    assert "\x1b" not in output and any(
+        line.split() == ["red\\x1b[2J\\n", "8", "0", "0", "1"] for line in output.splitlines()
+    )
+    assert "warning: test has no picture of red\\x1b[2J\\n, it is not measured there\n" in output
+    assert f"warning: {data}/val: no folder for class 'red\\x1b[2J\\n' of train, it is not" in output
+
+
+def test_what_a_killed_run_has_left_is_removed(data):
+    """Also by a run that divides nothing."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = [Path("data/packed/.shared.npy"), Path(f"data/packed/..shared.npy.{process.pid}.tmp")]
+    left[0].parent.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(b"x")
+    check_images.main()
+    assert {path.name for path in Path("data/packed").iterdir()} == {"train.npy", "val.npy", "test.npy"}
 
 
 def test_preflight_opens_nothing(data, monkeypatch):

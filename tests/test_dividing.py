@@ -3,9 +3,11 @@
 import csv
 import io
 import shutil
+import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.files import read_json
-from src.pictures.counts import format_counts
+from src.pictures import dividing, likeness
+from src.pictures.counts import format_counts, warn_of_shares
 from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
 from src.pictures.folders import Source
 from src.pictures.grey import GREY_RANGE
@@ -123,6 +126,31 @@ def test_without_near_duplicates_each_copy_goes_its_own_way_but_equal_pixels_sta
     assert read_ledger()["dog/01.png"] == ("taken", "repeated: the same pixels as dog/01.bmp")
 
 
+def test_rows_of_a_list_without_a_split_follow_what_belongs_to_them(place, photos, capsys):
+    """The same pixels, a near duplicate, a picture of the same group, and one that belongs to two splits."""
+    lines, words = ["path,label,split"], (*SPLITS, "")
+    for row in range(60):
+        image, path = Image.open(photos / f"cat/{row:02}.png"), f"cat/{row:02}"
+        image.save(photos / f"{path}.bmp")
+        (photos / f"{path}.jpg").write_bytes(save_again(image, 90, 1))
+        (photos / f"dog/{row:02}.png").rename(photos / f"dog/p{row // 2}_{row}.png")
+        lines += [f"{path}.png,cat,{words[row % 4]}", f"{path}.bmp,cat,", f"{path}.jpg,cat,"]
+        lines += [f"dog/p{row // 2}_{row}.png,dog,{words[row // 2 % 4] if row % 2 else ''}"]
+    shutil.copy(photos / "cat/01.png", photos / "twin.png")
+    (photos / "list.csv").write_text("\n".join([*lines, "twin.png,cat,train"]))
+    edit_params(place, data__list="list.csv", data__split__group="p[0-9]+_", data__on_bad="skip")
+    found = find_splits()
+    assert len(found) == 241 - 1 and "cat/01.png" not in found  # its twin is in train
+    fixed = {path: word for path, _, word in (line.split(",") for line in lines[1:]) if word}
+    assert {path: found.get(path, "val") for path in fixed} == fixed
+    for row in range(60):
+        same = {found[f"cat/{row:02}.{ending}"] for ending in ("bmp", "jpg")}
+        assert len(same) == 1 and (row % 4 == 3 or same == {"train" if row == 1 else words[row % 4]})
+        if row % 2 and row // 2 % 4 < 3:
+            assert found[f"dog/p{row // 2}_{row - 1}.png"] == words[row // 2 % 4]
+    assert "warning: data.split.group" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.5])
 def test_a_change_of_a_test_picture_changes_neither_train_nor_val(place, photos, margin):
     edit_params(place, images__pack_margin=margin)
@@ -190,7 +218,7 @@ def test_the_shares_hold_in_every_class(splits):
     shares = find_shares(splits, SPLIT)
     assert sum(shares.values()) == pytest.approx(1)
     files = [(f"{row}", f"class {row % 3}") for row in range(6000)]
-    found = divide(files, {}, draw_looks(6000), Groups(6000), splits, SPLIT)
+    found = divide(files, {}, draw_looks(6000), Groups(6000), [splits] * 6000, SPLIT)
     for name in range(3):
         counts = Counter(found[name::3])
         for split, share in shares.items():
@@ -227,7 +255,7 @@ def test_a_distance_may_be_written_as_a_decimal_number(place, photos):
     assert all(split == found["4.0"][path.replace("png", "jpg")] for path, split in found["4.0"].items())
 
 
-def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos):
+def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos, capsys):
     for path in photos.glob("*/*.png"):
         folder = path.parent / f"patient {int(path.stem) // 6}"
         folder.mkdir(exist_ok=True)
@@ -239,21 +267,47 @@ def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, phot
     splits = {path.split("/")[1]: split for path, split in found.items()}
     assert len(found) == 120 and len(splits) == 10
     assert all(split == splits[path.split("/")[1]] for path, split in found.items())
+    assert "no group" not in capsys.readouterr().out
+    for folder in (photos / "dog").iterdir():
+        for path in folder.iterdir():
+            path.rename(photos / f"dog/{path.name}")
+    (photos / "cat/patient 1/scan").mkdir()
+    (photos / "cat/patient 1/06.png").rename(photos / "cat/patient 1/scan/06.png")
+    with pytest.raises(
+        UserError, match="scan/06.png: in a folder inside that of a group .move it up into that fo"
+    ):
+        check_images.main()
+    assert (
+        "warning: data.split.group: 60 of 119 pictures are in no group, first dog/00.png, all of dog (correct"
+    ) in capsys.readouterr().out
 
 
 def test_a_regex_groups_by_its_first_group_or_the_whole_match():
     files = [(f"cat/{name}", "cat") for name in ("a_1.png", "a_2.png", "b_1.png", "x.png")]
     source = Source(SPLITS, ".", files, [])
     whole, part = {"cat/a_1.png": "a_", "cat/a_2.png": "a_", "cat/b_1.png": "b_"}, r"/([a-z])_"
-    assert find_groups(source, "[a-z]_") == whole
-    assert find_groups(source, part) == {path: key[0] for path, key in whole.items()}
+    assert find_groups([source], "[a-z]_") == whole
+    assert find_groups([source], part) == {path: key[0] for path, key in whole.items()}
     looks, groups = draw_looks(4), Groups(4)
-    keys = find_groups(source, part)
+    keys = find_groups([source], part)
     found = {
-        divide(files, keys, looks, Groups(4), SPLITS, replace(SPLIT, seed=seed))[0] for seed in range(40)
+        divide(files, keys, looks, Groups(4), [SPLITS] * 4, replace(SPLIT, seed=seed))[0]
+        for seed in range(40)
     }
-    same = [divide(files, keys, looks, groups, SPLITS, SPLIT) for _ in range(2)]
+    same = [divide(files, keys, looks, groups, [SPLITS] * 4, SPLIT) for _ in range(2)]
     assert same[0][0] == same[0][1] and found == set(SPLITS)
+
+
+def test_a_regex_that_backtracks_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(dividing, "MATCHING", 0.1)
+    files = [(f"cat/{'a' * 40}{row}!.png", "cat") for row in range(3)]
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(
+        UserError, match=r"data.split.group: '\(a\+\)\+\$' takes over 0 seconds for 3 paths \("
+    ):
+        find_groups([Source(SPLITS, ".", files, [])], "(a+)+$")
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert signal.getsignal(signal.SIGVTALRM) is before
 
 
 @pytest.mark.parametrize(
@@ -338,6 +392,34 @@ def test_a_class_of_one_picture_is_refused_before_and_after_a_look(place, photos
         check_images.main()
 
 
+def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
+    """All cats in one photo, but for a little noise."""
+    check_images.main()
+    assert "data.split: " not in capsys.readouterr().out
+    cat = np.asarray(draw_photo(0)).astype(int)
+    for row in range(150):
+        noise = np.random.default_rng(row).integers(0, 5, cat.shape)
+        Image.fromarray((cat + noise).clip(0, 255).astype(np.uint8)).save(photos / f"cat/more {row}.png")
+    check_images.main()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "data.split: " in line]
+    counts = {split: len(read_manifest(split).paths) for split in SPLITS}
+    assert line == (
+        f"warning: data.split: {', '.join(f'{counts[split] / 270:.3g} to {split}' for split in SPLITS)}, not "
+        "0.7, 0.15, 0.15: what belongs together stays together, and 151 pictures look the same "
+        "(data.near_distance: none if they only look alike)"
+    )
+
+
+def test_shares_are_off_by_more_than_chance():
+    shares = {"train": 0.7, "val": 0.15, "test": 0.15}
+    usual, skewed = Counter(train=690, val=170, test=140), Counter(train=400, val=450, test=150)
+    assert not list(warn_of_shares(usual, 5, 0, shares)) and not list(warn_of_shares(Counter(), 0, 0, shares))
+    assert list(warn_of_shares(skewed, 5, 330, shares)) == [
+        "data.split: 0.4 to train, 0.45 to val, 0.15 to test, not 0.7, 0.15, 0.15: what belongs together "
+        "stays together, and a group has 330 pictures (another data.split.seed, or smaller groups)"
+    ]
+
+
 def test_near_duplicates_of_given_splits_and_of_two_classes_are_warned_of(place, photos, capsys):
     """They are no reason to refuse a picture; those of one class and split are only remarked on."""
     for split in SPLITS:
@@ -385,19 +467,49 @@ def test_all_near_hashes_are_found(distance):
         (one, other) for one in range(300) for other in range(one + 1, 300)
         if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= distance
     }  # fmt: skip
-    found = {
-        tuple(sorted(pair))
-        for some, others in find_candidates(hashes, distance)
-        for pair in zip(some.tolist(), others.tolist(), strict=True)
-    }
-    assert found == expected and (len(expected) > 5 or distance < 2)
+    found = [
+        tuple(sorted((some[row], others[column])))
+        for some, others, near in find_candidates(hashes, distance)
+        for row, column in np.argwhere(near)
+    ]
+    assert set(found) == expected and (len(expected) > 5 or distance < 2)
+    assert len(found) == len(set(found))  # none twice
 
 
 def test_the_correlation_is_that_of_numpy():
     generator = np.random.default_rng(0)
-    some, others = (generator.integers(0, 256, (5, 768), dtype=np.uint8) for _ in range(2))
-    expected = [np.corrcoef(one, other)[0, 1] for one, other in zip(some, others, strict=True)]
-    assert correlate(some, others) == pytest.approx(expected)
+    some, others = (generator.integers(0, 256, (count, 768), dtype=np.uint8) for count in (5, 7))
+    expected = [[np.corrcoef(one, other)[0, 1] for other in others] for one in some]
+    assert correlate(some, others) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize("tile", [7, 512])
+def test_the_groups_are_those_of_comparing_each_with_each(monkeypatch, tile):
+    """Crowds of equal and of near hashes, some of whose thumbnails correlate."""
+    monkeypatch.setattr(likeness, "TILE", tile)
+    generator = np.random.default_rng(0)
+    thumbnails = generator.integers(0, 230, (25, 768))[generator.integers(0, 25, 80)]
+    thumbnails = (thumbnails + generator.integers(0, 12, (80, 768))).astype(np.uint8)
+    hashes = generator.integers(0, 2, 80, dtype=np.uint64) * np.uint64(0b11111) ^ (
+        np.uint64(1) << generator.integers(40, 43, 80, dtype=np.uint64)
+    )
+    near = np.bitwise_count(hashes[:, None] ^ hashes) <= 4
+    alike = near & (np.corrcoef(thumbnails) >= CORRELATION)
+    expected = alike
+    for _ in range(7):
+        expected = expected @ expected
+    groups = Groups(80)
+    join_near(hashes, thumbnails, 4, groups)
+    assert np.array_equal(groups.names()[:, None] == groups.names(), expected)
+    assert 25 < len(set(groups.names().tolist())) < 60
+
+
+def test_a_crowd_of_one_hash_takes_no_time():
+    """As of text cards, which look unlike: it took a minute."""
+    thumbnails = np.random.default_rng(0).integers(0, 256, (2000, 768), dtype=np.uint8)
+    groups, start = Groups(2000), process_time()
+    join_near(np.zeros(2000, np.uint64), thumbnails, 4, groups)
+    assert process_time() - start < 10 and len(set(groups.names().tolist())) == 2000
 
 
 def test_the_hash_is_that_of_a_transform_in_floating_point():

@@ -1,5 +1,6 @@
 """Messages of errors: one line each and short, however much a user's file holds."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -82,6 +83,12 @@ def test_a_folder_in_place_of_a_file_is_named_as_such(tmp_path):
     with pytest.raises(IsADirectoryError) as error:
         tmp_path.read_bytes()
     assert spell_cause(error.value) == "a folder, not a file (rename or remove it)"
+
+
+def test_what_may_not_be_read_has_another_remedy_than_a_full_disk():
+    full, closed = OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "No")
+    assert spell_cause(full) == "No space left on device (free some space there or make it writable)"
+    assert spell_cause(closed).startswith("No (make it and the folders that hold it readable; ")
 
 
 def test_ctrl_c_while_modules_are_imported_is_one_line():

@@ -31,6 +31,14 @@ def test_an_error_of_a_full_disk_names_the_file(tmp_path):
     assert error.value.filename == str(tmp_path / "x")
 
 
+def test_an_error_in_place_of_a_folder_names_it(tmp_path):
+    """Not the unfinished file, which is gone by then."""
+    (tmp_path / "x").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_json(tmp_path / "x", {})
+    assert error.value.filename == str(tmp_path / "x") and list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
 def test_hash_ignores_the_order_of_keys():
     assert sha256_of({"a": 1, "b": 2}) == sha256_of({"b": 2, "a": 1}) != sha256_of({"a": 1, "b": 3})
 

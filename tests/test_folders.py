@@ -1,5 +1,6 @@
 """Which layouts of a user's folders are accepted, and the errors for the others."""
 
+import errno
 import os
 import shlex
 import shutil
@@ -97,6 +98,19 @@ def test_every_file_is_opened_or_passed_over_with_the_reason(tiny_images):
     )
     misplaced = {path for path, _ in split.misplaced()}
     assert misplaced == {path for path in deeper if not path.endswith("x.txt")} | {"train/loose.png"}
+
+
+def test_links_to_folders_are_warned_of(tiny_images, tmp_path):
+    """DVC's hash of a folder has no entry for them, see `walk` of its file systems."""
+    for path in ("train/red", "train/blue", "val"):
+        (tiny_images / path).rename(tmp_path / path.replace("/", " "))
+        (tiny_images / path).symlink_to(tmp_path / path.replace("/", " "))
+    sources, _, warnings = scan(tiny_images)
+    assert sum(len(source.files) for source in sources) == 72
+    assert warnings == [
+        f"{tiny_images}/train/blue: 2 links to a folder, in which DVC sees no change (after one: dvc "
+        "repro -sf check_images, then make repro; or put the folder itself there)"
+    ]
 
 
 def test_links_in_circles_end(tiny_images):
@@ -237,7 +251,10 @@ def flatten(root):
 
 def keep_test(root):
     shutil.rmtree(root / "train")
-    return f"{root}: 'val' and 'test', but no folder for train (move its class folders into {root}/train)"
+    return (
+        f"{root}: 'val' and 'test', but no folder for train (move its class folders into {root}/train, or "
+        "rename what is a class)"
+    )
 
 
 def keep_one_class(root):
@@ -317,6 +334,54 @@ def test_class_folders_alone_are_one_source(tiny_images):
     assert source.files[0] == ("blue/0.png", "blue") and len(source.files) == 24 and not source.passed
 
 
+@pytest.mark.parametrize("name", ["train", "dev", "test", "eval"])
+def test_a_class_with_groups_may_be_called_like_a_split(tiny_images, name):
+    """Vehicles, say: bus, car, train, each with a folder per place."""
+    root = tiny_images / "train"
+    if name == "eval":  # beside another name of val
+        (root / "green").rename(root / "dev")
+    (root / "red").rename(root / name)
+    for folder in list(root.iterdir()):
+        (folder / "place 1").mkdir()
+        for path in folder.glob("*.png"):
+            path.rename(folder / "place 1" / path.name)
+    data = replace(read_shipped(DataSettings, "data"), root=str(root), train=".", val=".", test=".")
+    data = replace(data, split=replace(data.split, group="subfolder"))
+    (source,), classes, warnings = folders.scan(data)
+    assert name in classes and len(classes) == 3 and len(source.files) == 24 and not warnings
+    if name == "train":
+        with pytest.raises(UserError, match=r"it holds folders of splits, but .*data.train=train"):
+            scan(root, train=".", val=".", test=".")
+        shutil.rmtree(root / "blue")
+        shutil.rmtree(root / "green")
+        (root / "val/cat").mkdir(parents=True)
+        shutil.copy(root / "train/place 1/0.png", root / "val/cat")
+        with pytest.raises(UserError, match="it holds folders of splits"):
+            folders.scan(data)
+
+
+def test_folders_beside_those_of_the_splits_are_named(tiny_images):
+    shutil.copytree(tiny_images / "train/red", tiny_images / "purple")
+    shutil.copytree(tiny_images / "val", tiny_images / "holdout")
+    (tiny_images / "docs").mkdir()
+    (tiny_images / "docs/about.txt").write_text("about")
+    expected = (
+        f"{tiny_images}: folders that are not read: holdout, purple (move pictures of classes into the "
+        "folders of splits; if all these are classes, set data.train, "
+    )
+    (warning,) = scan(tiny_images)[2]
+    assert warning.startswith(expected)
+    tiny_images.rename(tiny_images.parent / "images")
+    tiny_images.mkdir()
+    (tiny_images.parent / "images").rename(tiny_images / "images")
+    (warning,) = scan(tiny_images, **{split: f"images/{split}" for split in ("train", "val", "test")})[2]
+    assert warning.startswith(f"{tiny_images}/images: folders that are not read: holdout, purple (")
+    shutil.rmtree(tiny_images / "images/holdout")
+    shutil.rmtree(tiny_images / "images/purple")
+    (warning,) = scan(tiny_images, train="images/train", val="images/train", test="images/test")[2]
+    assert "not read: val (" in warning
+
+
 def test_a_csv_file_is_a_layout_of_its_folder(tiny_images):
     (tiny_images / "my list.CSV").write_text("path,label\n")
     layout = find_layout(tiny_images / "my list.CSV")
@@ -382,6 +447,26 @@ def test_nobody_is_told_to_move_a_folder_of_the_system(root):
     with pytest.raises(UserError, match=r"a folder of the system \(set data.root") as error:
         scan(Path(root))
     assert "mv " not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [".", "train", "val"])
+def test_a_folder_that_may_not_be_read_is_named(tiny_images, monkeypatch, name):
+    """The tests may run as a user who may read everything."""
+    locked, scandir = tiny_images / name, os.scandir
+
+    def refuse(folder):
+        if Path(folder) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = f"{locked}: cannot be read: Permission denied (make it readable)"
+    with pytest.raises(UserError) as error:
+        find_layout(tiny_images)
+    assert str(error.value) == message
+    with pytest.raises(UserError) as error:
+        scan(tiny_images, train="missing" if name == "." else "train")
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("name", ["dev", "eval", "Validation"])

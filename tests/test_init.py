@@ -1,6 +1,8 @@
 """make init: facts, costs and minutes become a params.yaml; here mostly with made-up costs."""
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,13 +22,21 @@ from src.ground.errors import UserError
 from src.ground.params import read_params
 from src.ground.weights import FETCHED
 from src.networks.libraries import build_model
+from stages import check_images
 from tools.init import __main__ as command
-from tools.init import memory, recipes, timing, weights, write
+from tools.init import memory, recipes, sampling, timing, weights, write
 from tools.init.choose import choose, choose_fit
 from tools.init.facts import Costs, Facts
 from tools.init.forecast import at_side, forecast, spell_time, total
 from tools.init.look import find_place, look
-from tools.init.planning import Wish, choose_student, list_candidates, list_pretrained, list_steps
+from tools.init.planning import (
+    Wish,
+    choose_batch,
+    choose_student,
+    list_candidates,
+    list_pretrained,
+    list_steps,
+)
 from tools.init.sampling import count_copies, look_at
 
 LITES = {one.arch: one.name for one in (recipes.LITE0, recipes.LITE1, recipes.LITE2)}
@@ -40,6 +50,9 @@ DIGITS = replace(
     square=True, colour=False,
 )  # fmt: skip
 WISH = Wish(minutes=30, device="auto", gpu=False, size="small", threads=2)
+
+
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
 
 
 def make_costs(slowness=1.0):
@@ -166,6 +179,9 @@ def vary_facts():
 
 @pytest.mark.parametrize("facts, found, size", [*vary_facts()])
 def test_every_choice_is_valid_has_a_reason_and_is_made_once(facts, found, size, place):
+    for name in found.values():
+        FETCHED[name].path.parent.mkdir(parents=True, exist_ok=True)
+        FETCHED[name].path.touch()
     wish = replace(WISH, minutes=600, size=size)
     chosen = choose(facts, found, make_costs(0.3), wish)
     assert choose(facts, found, make_costs(0.3), wish) == chosen
@@ -173,7 +189,7 @@ def test_every_choice_is_valid_has_a_reason_and_is_made_once(facts, found, size,
     assert len(keys) == len(set(keys)) and {"data.root", "teacher.big.epochs", "student.arch"} <= set(keys)
     for choice in chosen.choices:
         assert choice.values and choice.what and choice.reason and "\n" not in command.spell_choice(choice)
-    write.change(PARAMS, chosen.settings())  # the schema and the rules take it
+    write.check_settings(write.change(PARAMS, chosen.settings()), chosen.settings(), facts.train)
     for one in (chosen.plan.teacher, chosen.plan.student):
         assert 2 <= one.batch <= facts.pictures and 0 < one.warmup < one.epochs
 
@@ -287,21 +303,78 @@ def test_copies_are_files_with_the_bytes_of_another(tmp_path):
     assert count_copies(tmp_path, ["a", "b", "c", "d", "e", "gone"]) == 2
 
 
+def test_pipes_and_devices_are_not_opened(tmp_path, monkeypatch):
+    """Reading them may never end; all have length 0."""
+    for name in ("a.png", "b.png"):
+        os.mkfifo(tmp_path / name)
+    for name in ("c.png", "d.png"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    monkeypatch.setattr(sampling, "sha256", lambda path: pytest.fail(f"{path} is opened"))
+    assert count_copies(tmp_path, ["a.png", "b.png", "c.png", "d.png"]) == 0
+
+
+def test_copies_are_not_looked_for_among_more_than_a_minute_reads(tmp_path, monkeypatch):
+    """Two files of 5 GiB, of which nothing is on the disk."""
+    for name in ("a.bmp", "b.bmp"):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 5 * 2**30)
+    monkeypatch.setattr(sampling, "sha256", lambda path: pytest.fail(f"{path} is opened"))
+    assert count_copies(tmp_path, ["a.bmp", "b.bmp"]) == 0
+    assert count_copies(tmp_path, ["a.bmp"]) == 0
+
+
+def test_what_make_repro_refuses_is_refused(tmp_path, place):
+    for name in ("a", "b"):
+        fill(tmp_path / "loose/train" / name, 10)
+    shutil.copy(tmp_path / "loose/train/a/0.png", tmp_path / "loose/train")
+    where = re.escape(f"{tmp_path}/loose: 1 picture in the wrong place, first {tmp_path}/loose/train/0.png:")
+    with pytest.raises(UserError, match=f"^{where} in no class folder"):
+        look(find_place(str(tmp_path / "loose")))
+    (place / "params.yaml").write_text(PARAMS.replace("group: none", "group: subfolder"))
+    (tmp_path / "loose/train/0.png").unlink()
+    with pytest.raises(
+        UserError, match=r"^params.yaml: data.split.group: subfolder, but no class folder has"
+    ):
+        look(find_place(str(tmp_path / "loose")))
+
+
+@pytest.mark.parametrize(
+    "pictures, batch", [(2, 2), (3, 2), (8, 4), (21, 8), (64, 16), (300, 32), (20_000, 64)]
+)
+def test_a_batch_is_at_most_half_of_few_pictures(pictures, batch):
+    """So that a folder whose pictures chance divides has as many in train."""
+    assert choose_batch(32, pictures) == batch
+
+
+@pytest.mark.parametrize("classes", [{"a": 2, "b": 2}, {"a": 6, "-b c'": 6}, {"a": 40, "\u00fc": 2}])
+def test_what_is_accepted_passes_what_make_repro_checks_first(classes, quick, tmp_path, monkeypatch, capsys):
+    for name, count in classes.items():
+        fill(tmp_path / "few" / name, count)
+    (tmp_path / "few/.hidden").mkdir()
+    output = call(monkeypatch, capsys, os.path.relpath(tmp_path / "few") + "/")
+    assert f"few: {sum(classes.values())} files of 2 classes: about " in output
+    monkeypatch.setattr(sys, "argv", ["check_images", "--preflight"])
+    check_images.main()
+    assert read_params()["data"]["root"] == str(tmp_path / "few")
+
+
 @pytest.mark.parametrize(
     "given, error",
     [
         ("", r"DATA: not given \(make init DATA=/path/to/pictures\)"),
         ("{0}/nope", r"DATA: {0}/nope: no such folder; {0} is there \("),
-        ("{0}/file.zip", r"DATA: {0}/file.zip: a file, not a folder \(unpack it"),
+        ("{0}/file.zip", r"DATA: {0}/file.zip: a file, not a folder \(unpack an"),
         ("{0}/empty", r"{0}/empty: no train, val and test and no class folders"),
-        ("{0}/outer", r"{0}/outer: 1 folder, with 2 folders inside \(make init DATA={0}/outer/inner\)"),
+        ("{0}/outer", r"{0}/outer: 1 folder, with 2 folders inside \(make init DATA='{0}/outer/in ner'\)"),
+        ("/proc", r"/proc: a folder of the system \(make init DATA=/path/to/pictures\)"),
+        ("{0}/\udcff", r"DATA: the name b'{0}/.xff' is not UTF-8 \(rename the folder\)"),
     ],
 )
 def test_a_wrong_place_is_refused_in_one_line(given, error, tmp_path, place):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.zip").touch()
     for name in ("cat", "dog"):
-        fill(tmp_path / "outer/inner" / name, 1)
+        fill(tmp_path / "outer/in ner" / name, 1)
     with pytest.raises(UserError, match=f"^{error.format(tmp_path)}") as caught:
         find_place(given.format(tmp_path))
     assert "\n" not in str(caught.value)
@@ -321,6 +394,18 @@ def test_wrong_words_are_refused_in_one_line(words, error, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["init", *words, "--", "pictures"])
     with pytest.raises(UserError, match=f"^{error}"):
         command.parse()
+
+
+@pytest.mark.parametrize("given", ["/a $HOME $$ $(x)", 'it\'s "#1" `x`; ', "-x"])
+def test_make_passes_the_folder_on_as_it_was_typed(given, tmp_path):
+    """`python` stands for one that prints its last argument."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nfor last; do :; done\nprintf %s "$last"\n')
+    python.chmod(0o755)
+    words = ["make", "-s", "-C", str(tmp_path), "-o", "install", "init", f"DATA={given}"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == given
 
 
 # params.yaml
@@ -348,19 +433,42 @@ def test_the_file_is_as_dvc_exp_run_leaves_it(place):
     assert yaml.safe_load((place / "params.yaml").read_text())["data"]["root"] == "/a/b c"
 
 
+def check_changed(settings, counts=None, params=PARAMS):
+    write.check_settings(write.change(params, settings), settings, counts or {"a": 40, "b": 40})
+
+
 def test_what_is_no_key_or_against_a_rule_is_not_written(place):
     with pytest.raises(UserError, match=r"^params.yaml: images.hight: missing, but make init sets it"):
         write.change(PARAMS, {"images.hight": 1})
-    with pytest.raises(UserError, match="student: warmup must be below epochs"):
-        write.change(PARAMS, {"student.epochs": 2, "student.warmup": 2})
+    start = r"^params.yaml, as make init would write it: student"
+    with pytest.raises(UserError, match=f"{start}: warmup must be below epochs"):
+        check_changed({"student.epochs": 2, "student.warmup": 2})
+
+
+def test_settings_that_do_not_fit_the_pictures_are_not_written(place):
+    """Each is refused by make repro: the rules are the same."""
+    start = r"^params.yaml, as make init would write it: student"
+    with pytest.raises(UserError, match=rf"{start}\.batch_size: must be at most 79, .*, got 80$"):
+        check_changed({"student.batch_size": 80}, {"a": 40, "b": 39})
+    more = PARAMS.replace("  accumulate: 1  # batches", "  accumulate: 2  # batches")
+    with pytest.raises(UserError, match=rf"{start}\.batch_size times accumulate: .*, got 41 x 2$"):
+        check_changed({"student.batch_size": 41}, params=more)
+    with pytest.raises(UserError, match=rf"(?m){start}\.pretrained: lite0 is of timm/tf_efficientnet_lite0"):
+        check_changed({"student.pretrained": "lite0"})
+
+
+def test_a_name_that_params_cannot_hold_is_refused(place):
+    """U+0085 ends a line for some, so YAML reads it as a space."""
+    with pytest.raises(UserError, match=r"^params.yaml: data.root: cannot hold '/a\\x85b' \(rename the"):
+        check_changed({"data.root": "/a\x85b"})
+    check_changed({"data.root": "/a\nb 'c' \"d\" #e: {f} ${g}"})
 
 
 @pytest.fixture
 def quick(place, monkeypatch):
     """A repository with the shipped params.yaml, no network to ask, and a clock that never says the same."""
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", *identity, *words], check=True)
+        subprocess.run([*GIT, *words], check=True)
     clock = np.random.default_rng()
     for name in ("start", "step", "forward", "augmentation"):
         monkeypatch.setattr(timing, f"time_{name}", lambda *_: 0.001 * clock.uniform(1, 2))
@@ -402,6 +510,35 @@ def test_uncommitted_changes_are_not_lost(quick, tiny_images, monkeypatch, capsy
     assert Path("params.yaml").read_text() == edited
 
 
+def test_a_link_is_not_replaced(quick, tiny_images, monkeypatch, capsys):
+    """git would not undo what is written through it."""
+    Path("params.yaml").rename("elsewhere.yaml")
+    Path("params.yaml").symlink_to("elsewhere.yaml")
+    place = re.escape(str(quick / "elsewhere.yaml"))
+    with pytest.raises(UserError, match=rf"^params.yaml: a link, .* \(replace it by a copy of {place}\)$"):
+        call(monkeypatch, capsys, tiny_images)
+    assert Path("params.yaml").is_symlink() and Path("elsewhere.yaml").read_text() == PARAMS
+
+
+def test_a_missing_or_undecodable_file_is_refused_in_one_line(quick, tiny_images, monkeypatch, capsys):
+    Path("params.yaml").unlink()
+    with pytest.raises(UserError, match=r"^params.yaml: no such file \(git checkout params.yaml restores it"):
+        call(monkeypatch, capsys, tiny_images)
+    Path("params.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"^params.yaml: changed since the last commit"):
+        call(monkeypatch, capsys, tiny_images)
+    subprocess.run([*GIT, "commit", "-qam", "broken"], check=True)
+    with pytest.raises(UserError, match=r"^params.yaml: line 1: UTF-16, not UTF-8"):
+        call(monkeypatch, capsys, tiny_images)
+
+
+def test_lines_that_end_as_on_windows_are_no_change(quick, tiny_images, monkeypatch, capsys):
+    Path("params.yaml").write_bytes(PARAMS.replace("\n", "\r\n").encode())
+    subprocess.run([*GIT, "commit", "-qam", "saved on Windows"], check=True)
+    output = call(monkeypatch, capsys, tiny_images)
+    assert "params.yaml: written" in output and "-seed" not in output
+
+
 def test_without_the_gpu_that_is_asked_for_there_is_no_forecast(quick, tiny_images, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     output = call(monkeypatch, capsys, tiny_images, "--for", "gpu")
@@ -416,6 +553,43 @@ def test_a_damaged_memory_is_none(quick):
     assert memory.recall("this") == {}
     memory.FILE.write_text("[1]")
     assert memory.recall("this") == {}
+
+
+def damage_costs(value):
+    """A memory whose costs are all `value`."""
+    return lambda known: {about: dict.fromkeys(costs, value) for about, costs in known.items()}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(damage_costs, ("fast", None, True, [1.0], -1.0, 0.0, np.nan, np.inf, 1e300, 10**400)),
+        lambda known: {about: {} for about in known},
+        lambda known: {about: [1] for about in known},
+        lambda known: {"\ud800": {}},
+        lambda known: "[" * 10**5,
+        lambda known: "",
+    ],
+)
+def test_damaged_costs_are_measured_again(damage, quick, tiny_images, monkeypatch, capsys):
+    call(monkeypatch, capsys, tiny_images)
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], check=True)
+    damaged = damage(memory.read_all())
+    memory.FILE.write_text(damaged if isinstance(damaged, str) else json.dumps(damaged))
+    assert "timing" in call(monkeypatch, capsys, tiny_images)
+    assert "timing" not in call(monkeypatch, capsys, tiny_images)
+
+
+def test_without_a_memory_there_is_a_warning(quick, tiny_images, monkeypatch, capsys):
+    memory.FILE.mkdir(parents=True)
+    warning = (
+        "warning: .scratch/init.json: not written, so the next make init times anew: a folder, not a file"
+    )
+    assert call(monkeypatch, capsys, tiny_images).count(warning) == 1
+    assert read_params()["data"]["root"] == str(tiny_images)
+    memory.FILE.rmdir()
+    os.mkfifo(memory.FILE)  # to read it would never end
+    assert not memory.recall("this")
 
 
 def test_weights_are_fetched_or_else_the_librarys(place, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+FULL_OR_CLOSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 LONGEST = 1000  # characters of a line
 MOST = 20  # lines of problems that are printed
@@ -130,6 +130,8 @@ def spell_cause(error: OSError) -> str:
         return "not found (make repro creates what the stages write)"
     if isinstance(error, IsADirectoryError):
         return "a folder, not a file (rename or remove it)"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror} (make it and the folders that hold it readable; a result also writable)"
     if error.errno in FULL_OR_CLOSED:
         return f"{error.strerror} (free some space there or make it writable)"
     return f"{error.strerror} (--debug shows where)"

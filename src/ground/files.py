@@ -34,7 +34,8 @@ def open_atomically(path: Path, mode: str = "w") -> Iterator[IO]:
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # the error of a full disk names no file
+        if error.filename in (None, str(temporary)):  # the error of a full disk names no file
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -97,13 +97,16 @@ def index_by_class(values: Mapping[str, T], classes: Sequence[str], key: str) ->
     return {index[name]: value for name, value in values.items()}
 
 
-def check_pictures(counts: Mapping[str, int], trains: bool, only: str = "") -> None:
+def check_pictures(
+    counts: Mapping[str, int], trains: bool, only: str = "", params: Mapping[str, Any] | None = None
+) -> None:
     """Refuse, all at once, settings that contradict the training pictures, whose number by class is `counts`.
 
     Their numbers, and files of pretrained weights, matter only to what `trains`. `only` is the section of the
-    one training to look at. It changes no result, so a stage that calls it need not list what it looks at.
+    one training to look at; `params` are the file's if not given. It changes no result, so a stage that calls
+    it need not list what it looks at.
     """
-    learners = [one for one in list_learners(read_params()) if only in ("", one.key)]
+    learners = [one for one in list_learners(params or read_params()) if only in ("", one.key)]
     found = find_class_conflicts(learners, counts)
     if trains:
         found = chain(find_step_conflicts(learners, counts), find_missing_weights(learners), found)

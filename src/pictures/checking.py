@@ -4,7 +4,7 @@ N files of a source, whose pictures go to one split or are divided among several
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,11 @@ from tqdm import tqdm
 
 from src.ground.files import open_atomically
 from src.machine.workers import map_in_processes
-from src.pictures.dividing import Looks, divide, find_groups, join_alike
-from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
-from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
+from src.pictures.grey import GreyRange, Values
 from src.pictures.likeness import THUMBNAIL
 from src.pictures.manifest import PackWriter, pack_path
-from src.pictures.opening import Checked, Sizes, check_file, measure_values, refuse_lost
+from src.pictures.opening import Checked, Sizes, check_file, refuse_lost
 from src.pictures.settings import DataSettings, ImageSettings
 
 CHUNK, CHUNK_BYTES = 16, 2**22  # files that a process checks at a time, and bytes of their pixels
@@ -44,42 +42,6 @@ class Checks:
     def find_intact(self) -> np.ndarray:
         """The numbers of the intact files, ascending."""
         return np.flatnonzero([not reason for reason in self.reasons])
-
-    def find_looks(self) -> Looks:
-        """The looks of the intact files."""
-        intact = self.find_intact()
-        digests = [self.digests[number] for number in intact]
-        return Looks(digests, self.hashes[intact], self.thumbnails[intact])
-
-
-def choose_grey_range(setting: GreySetting, data: DataSettings, sources: Sequence[Source]) -> GreyRange:
-    """The range that images.grey_range asks for; `set` reads train's pictures among those of the sources.
-
-    Where these share a folder with others, it is divided for it, so all its pictures are opened once more.
-    """
-    if setting == "file":
-        return None
-    if setting != "set":
-        return setting[0], setting[1]
-    use = GreyUse(None)
-    for source in sources:
-        for values in read_train_values(data, source) if "train" in source.splits else ():
-            use.add(values)
-    if not use.pictures:
-        print("images.grey_range: set: train has no 16-bit grey")
-        return None
-    low, high, _ = use.found
-    print(f"images.grey_range: set: {use.pictures} pictures of train have values {low} to {high}")
-    return low, max(high, low + 1)
-
-
-def read_train_values(data: DataSettings, source: Source) -> Iterable[Values | None]:
-    """The values of 16-bit grey of each picture of train."""
-    if len(source.splits) == 1:
-        return map_in_processes(partial(measure_values, data), source.files, CHUNK, lambda *_: None)
-    checks = check_source(source, (), LETTERBOX, data, None)
-    splits = assign(checks, data)
-    return [values for split, values in zip(splits, checks.values, strict=True) if split == "train"]
 
 
 def choose_sizes(source: Source, images: ImageSettings, packed: bool) -> Sizes:
@@ -125,18 +87,3 @@ def check_files(
     picture = 1 + sum(3 * math.prod(size) for size in sizes)
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
     return map_in_processes(partial(check_file, data, grey_range, sizes, fit), files, chunk, refuse_lost)
-
-
-def assign(checks: Checks, data: DataSettings) -> list[str]:
-    """The split of each file of a source, (N,); empty for one that is refused."""
-    source, intact = checks.source, checks.find_intact()
-    if len(source.splits) == 1:
-        return ["" if reason else source.splits[0] for reason in checks.reasons]
-    files, looks = [source.files[number] for number in intact], checks.find_looks()
-    keys, groups = find_groups(source, data.split.group), join_alike(looks, data.distance)
-    found = [""] * len(source.files)
-    near = data.distance is not None
-    splits = divide(files, keys, looks, groups, source.splits, data.split, near)
-    for number, split in zip(intact, splits, strict=True):
-        found[number] = split
-    return found

@@ -5,12 +5,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from src.ground.errors import UserError, list_some
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
-from src.pictures.layouts import SUFFIXES, explain_parts, is_folder
+from src.pictures.layouts import SUFFIXES, explain_parts, is_folder, warn_of_unread
 from src.pictures.manifest import SPLITS
 from src.pictures.settings import DataSettings
 
@@ -20,7 +20,9 @@ LOOSE = "in no class folder (move it into the folder of its class)"
 DEEPER = (
     "in a folder inside a class folder (move it up into the class folder, or set data.split.group: subfolder)"
 )
+DEEPEST = "in a folder inside that of a group (move it up into that folder, or list the pictures: data.list)"
 MOST = 10  # problems of one kind that are named
+MISPLACED = (LOOSE, DEEPER, DEEPEST)
 FEWEST = 2  # pictures of a class
 SUBFOLDER = "subfolder"  # of data.split.group
 OUTPUTS = Path("data/manifest")  # of this project, in no folder of pictures
@@ -43,7 +45,7 @@ class Source:
 
     def misplaced(self) -> list[tuple[str, str]]:
         """Those passed over that are pictures by their name: path, reason."""
-        return [row for row in self.passed if row[1] in (LOOSE, DEEPER) and row[0].lower().endswith(SUFFIXES)]
+        return [row for row in self.passed if row[1] in MISPLACED and row[0].lower().endswith(SUFFIXES)]
 
     def count(self) -> Counter[str]:
         """The number of files of each class."""
@@ -56,7 +58,8 @@ def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
     The first source is that of train.
     """
     root, parts = Path(data.root), data.parts()
-    problems = explain_parts(root, parts)
+    deeper = data.split.group == SUBFOLDER
+    problems = explain_parts(root, parts, deeper)
     if problems:
         raise UserError(*problems)
     folders = {Path(folder): folder for folder in parts.values()}
@@ -72,9 +75,9 @@ def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
     check_forms(root / data.train, classes)
     named = {folder: name_classes(inside[folder], classes) for folder in splits}
     warnings = check_classes(root, data.train, named, classes)
-    deeper = data.split.group == SUBFOLDER
     sources = [scan_folder(root, folder, splits[folder], named[folder], deeper) for folder in splits]
     warnings += [warning for source in sources for warning in warn_of_hidden(root, source)]
+    warnings += [*warn_of_unread(root, parts), *warn_of_links(root, sources)]
     empty = [source for source in sources if not source.files]
     if empty:
         raise UserError(*(explain_empty(root, source) for source in empty))
@@ -249,14 +252,16 @@ def scan_folder(
         elif entry.name not in classes:
             source.passed.extend(pass_over(root, path, reason))
         else:
-            scan_class(root, path, classes[entry.name], deeper, source)
+            scan_class(root, path, classes[entry.name], source, deeper)
     source.files.sort()
     source.passed.sort()
     return source
 
 
-def scan_class(root: Path, folder: str, name: str, deeper: bool, source: Source) -> None:
-    """Enter every file of a class folder."""
+def scan_class(
+    root: Path, folder: str, name: str, source: Source, deeper: bool, beyond: str = DEEPER
+) -> None:
+    """Enter every file of a class folder; what lies in folders inside is passed over as `beyond` says."""
     for entry in list_entries(root / folder):
         path, reason = f"{folder}/{entry.name}", explain_name(entry.name)
         if reason and not is_folder(entry):
@@ -264,10 +269,10 @@ def scan_class(root: Path, folder: str, name: str, deeper: bool, source: Source)
         elif not is_folder(entry):
             source.files.append((path, name))
         elif reason or not deeper:
-            source.passed.extend(pass_over(root, path, reason or DEEPER))
+            source.passed.extend(pass_over(root, path, reason or beyond))
         else:
             inner = Source(source.splits, folder, [], source.passed)
-            scan_class(root, path, name, False, inner)
+            scan_class(root, path, name, inner, False, DEEPEST)
             source.files.extend(inner.files)
             source.subfolders.update((file, entry.name) for file, _ in inner.files)
 
@@ -288,6 +293,22 @@ def warn_of_hidden(root: Path, source: Source) -> Iterator[str]:
         yield (
             f"{root / source.folder / name}: {files} passed over, the name begins with a dot (rename the "
             "folder if it is a class)"
+        )
+
+
+def warn_of_links(root: Path, sources: Sequence[Source]) -> Iterator[str]:
+    """A warning of links to folders in the folders that DVC watches: it follows links to files alone."""
+    linked = []
+    for source in sources:
+        start = Path(source.folder)
+        folders = {str(PurePosixPath(path).parent) for path, _ in source.files}
+        inside = {parent for one in folders for parent in (Path(one), *Path(one).parents)}
+        linked += sorted(one for one in inside - {start, *start.parents} if (root / one).is_symlink())
+    if linked:
+        count = f"{len(linked)} links" if len(linked) > 1 else "a link"
+        yield (
+            f"{root / linked[0]}: {count} to a folder, in which DVC sees no change (after one: dvc repro -sf "
+            "check_images, then make repro; or put the folder itself there)"
         )
 
 

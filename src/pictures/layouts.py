@@ -72,6 +72,7 @@ def find_layout(root: Path) -> Layout:
         return Layout(root.parent, HERE, HERE, HERE, root.name)
     if not root.is_dir():
         raise UserError(explain_root(root))
+    check_readable(root)
     found = {split: find_spellings(root, split) for split in SPLITS}
     problems = [*find_twice(root, found)]
     if problems:
@@ -86,7 +87,8 @@ def find_layout(root: Path) -> Layout:
     if names:
         there = " and ".join(map(repr, names.values()))
         raise UserError(
-            f"{root}: {there}, but no folder for train (move its class folders into {root / 'train'})"
+            f"{root}: {there}, but no folder for train (move its class folders into {root / 'train'}, or "
+            "rename what is a class)"
         )
     if problem := explain_classes(root):
         raise UserError(problem)
@@ -97,10 +99,21 @@ def find_spellings(root: Path, split: str) -> tuple[str, ...]:
     """The names of the folders that are the split by their name and hold class folders; ("",) if none."""
     folders = [folder.name for folder in list_folders(root)]
     for words in (SPELLINGS[split], OTHERS[split]):
-        alike = tuple(name for name in folders if simplify(name) in words and holds_classes(root / name))
+        named = [name for name in folders if simplify(name) in words]
+        for name in named:
+            check_readable(root / name)
+        alike = tuple(name for name in named if holds_classes(root / name))
         if alike:
             return alike
     return ("",)
+
+
+def check_readable(folder: Path) -> None:
+    """A UserError for a folder that may not be looked into."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror} (make it readable)") from None
 
 
 def find_twice(root: Path, found: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
@@ -146,23 +159,49 @@ def explain_classes(root: Path) -> str:
     return ""
 
 
-def explain_parts(root: Path, parts: Mapping[str, str]) -> list[str]:
-    """One line per problem of a root with the folders that params.yaml names; empty if they are there."""
+def explain_parts(root: Path, parts: Mapping[str, str], grouped: bool) -> list[str]:
+    """One line per problem of a root with the folders that params.yaml names; empty if they are there.
+
+    With `grouped` there may be folders in class folders, so that one of these may be called train.
+    """
     if not root.is_dir():
         return [explain_list(find_layout(root), parts) if is_list(root) else explain_root(root)]
     missing = [name for name in dict.fromkeys(parts.values()) if not (root / name).is_dir()]
     if missing and is_of_system(root):
         return [f"{root}: a folder of the system (set data.root to the folder of your pictures)"]
-    if missing or (HERE in parts.values() and find_spellings(root, "train") != ("",)):
+    here = HERE in parts.values()
+    if missing or (here and find_spellings(root, "train") != ("",) and not (grouped and find_others(root))):
         layout = find_layout(root)
         there = f"no folder {', '.join(map(repr, missing))}" if missing else "it holds folders of splits"
         return [
             f"{root}: {there}, but {describe(layout)} ({spell_remedy(root, layout.list_overrides(parts))})"
         ]
-    return [
-        *find_twice(root, {split: find_spellings(root, split) for split in SPLITS}),
-        *find_same(root, parts),
-    ]
+    found = {} if here else {split: find_spellings(root, split) for split in SPLITS}
+    return [*find_twice(root, found), *find_same(root, parts)]
+
+
+def find_others(root: Path) -> list[str]:
+    """The folders with pictures whose names are those of no split."""
+    words = {word for spellings in (SPELLINGS, OTHERS) for names in spellings.values() for word in names}
+    folders = (folder for folder in list_folders(root) if simplify(folder.name) not in words)
+    return [folder.name for folder in folders if holds_pictures(folder, depth=1)]
+
+
+def warn_of_unread(root: Path, parts: Mapping[str, str]) -> Iterator[str]:
+    """A warning of folders with pictures beside those of the splits."""
+    used = {Path(part) for part in parts.values()}
+    used |= {parent for part in used for parent in part.parents}
+    for place in sorted({part.parent for part in map(Path, parts.values()) if part != Path(HERE)}):
+        unread = [
+            folder.name for folder in list_folders(root / place)
+            if place / folder.name not in used and holds_pictures(folder, depth=1)
+        ]  # fmt: skip
+        if unread:
+            yield (
+                f"{root / place}: folders that are not read: {list_some(unread)} (move pictures of classes "
+                "into the folders of splits; if all these are classes, set data.train, data.val and "
+                "data.test to . and data.split.group to subfolder)"
+            )
 
 
 def describe(layout: Layout) -> str:

@@ -75,13 +75,13 @@ def read_bytes(path: Path, max_pixels: int) -> bytes:
 
     Raises BadPicture for one that is longer than a picture of `max_pixels` can be.
     """
-    if path.is_symlink() and not path.exists():
-        raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
-    if not path.exists():
-        raise BadPicture("gone: it was removed during the run (run again)")
-    if not path.is_file():
-        raise BadPicture("not a file: a device or a pipe (remove it)")
     try:
+        if path.is_symlink() and not path.exists():
+            raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
+        if not path.exists():
+            raise BadPicture("gone: it was removed during the run (run again)")
+        if not path.is_file():
+            raise BadPicture("not a file: a device or a pipe (remove it)")
         with open(path, "rb") as file:
             if not is_known(head := file.read(HEAD)):
                 return head

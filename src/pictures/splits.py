@@ -4,18 +4,18 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import numpy as np
 
 from src.ground.files import open_atomically
-from src.pictures.checking import Checks, assign
+from src.pictures.assigning import Picture
+from src.pictures.checking import Checks
+from src.pictures.counts import warn_of_shares
+from src.pictures.dividing import find_shares
 from src.pictures.folders import Source
-from src.pictures.grey import Values
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
-from src.pictures.likeness import Groups, join_near
 from src.pictures.manifest import SPLITS, PackWriter, manifest_path, pack_path, start_manifest
-from src.pictures.settings import DataSettings, ImageSettings
+from src.pictures.settings import ImageSettings, SplitSettings
 
 IN_CLASSES, IN_SPLITS, ALIKE = "alike in two classes", "alike in two splits", "alike"
 SAME = "looks the same as "
@@ -43,39 +43,6 @@ class Duplicates:
         if split != other_split:
             return REFUSED, f"in two splits: the same pixels as {path} (keep one of the two)"
         return TAKEN, f"repeated: the same pixels as {path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An intact picture: where it is in which checks, and where it goes."""
-
-    checks: Checks
-    number: int  # of the file
-    row: int  # in the pack of the checks
-    split: str
-
-    @property
-    def file(self) -> tuple[str, str]:
-        """Its path and class."""
-        return self.checks.source.files[self.number]
-
-    @property
-    def digest(self) -> str:
-        return self.checks.digests[self.number]
-
-    @property
-    def values(self) -> Values | None:
-        return self.checks.values[self.number]
-
-
-def list_pictures(checked: Sequence[Checks], data: DataSettings) -> list[Picture]:
-    """Every intact picture, in the order of the splits, and within one of the paths."""
-    found = []
-    for checks in checked:
-        splits = assign(checks, data)
-        intact = enumerate(checks.find_intact().tolist())
-        found += [Picture(checks, number, row, splits[number]) for row, number in intact]
-    return sorted(found, key=lambda picture: (SPLITS.index(picture.split), picture.file))
 
 
 def judge(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
@@ -118,21 +85,11 @@ def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[
             yield file.read(3 * math.prod(size))
 
 
-def find_alike(pictures: Sequence[Picture], distance: int | None) -> dict[str, str]:
+def find_alike(pictures: Sequence[Picture]) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    if distance is None or not pictures:
-        return {}
-    checked = {id(one.checks): one.checks for one in pictures}
-    starts = np.cumsum([0, *(len(checks.hashes) for checks in checked.values())]).tolist()
-    first = dict(zip(checked, starts, strict=False))
-    rows = np.array([first[id(one.checks)] + one.number for one in pictures], np.int64)
-    hashes = np.concatenate([checks.hashes for checks in checked.values()])
-    thumbnails = np.concatenate([checks.thumbnails for checks in checked.values()])
-    groups = Groups(len(pictures))
-    join_near(hashes[rows], thumbnails[rows], distance, groups)
     members: dict[int, list[Picture]] = {}
-    for row, name in enumerate(groups.names().tolist()):
-        members.setdefault(name, []).append(pictures[row])
+    for one in pictures:
+        members.setdefault(one.alike, []).append(one)
     remarks = {}
     for alike in members.values():
         for one, what, other in compare_alike(alike):
@@ -169,6 +126,19 @@ def warn_of_alike(pictures: Sequence[Picture], remarks: Mapping[str, str]) -> It
             first = ", ".join(f"{one} and {other}" for one, other in [*pairs][:NAMED])
             more = ", ..." * (len(pairs) > NAMED)
             yield f"{len(found)} pictures {what}: {first}{more} ({remedy}; data/files.csv lists all)"
+
+
+def warn_of_skew(
+    pictures: Sequence[Picture], divided: Sequence[Source], keys: Mapping[str, str], settings: SplitSettings
+) -> Iterator[str]:
+    """A warning for each source that was divided into other shares than those asked for."""
+    for source in divided:
+        own = [one for one in pictures if one.checks.source is source]
+        groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
+        crowds = Counter(one.alike for one in own)
+        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
+        found, shares = Counter(one.split for one in own), find_shares(source.splits, settings)
+        yield from warn_of_shares(found, crowd, group, shares)
 
 
 def enter_files(

@@ -10,7 +10,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.ground.errors import Parser, UserError, run
+from src.ground.errors import Parser, UserError, escape, run
 from src.ground.params import PARAMS, read_top
 from src.machine.cores import count_cores
 from tools.init.choose import Choice, Chosen, choose
@@ -18,8 +18,8 @@ from tools.init.facts import Costs, Facts
 from tools.init.forecast import spell_time, total
 from tools.init.look import find_place, look, time_check
 from tools.init.planning import Wish, list_augmentations, list_candidates, list_pretrained, list_steps
-from tools.init.recipes import MOST, MOST_THREADS
-from tools.init.write import UNDO, change, read_committed, spell_difference, write
+from tools.init.recipes import LONG, MOST, MOST_THREADS
+from tools.init.write import UNDO, change, check_settings, read_committed, spell_difference, write
 from tools.preflight import check_git
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main() -> None:
     committed = read_committed()
     data = find_place(arguments.data)
     facts, files = look(data)
-    print("\n".join(describe(facts)))
+    print("\n".join(map(escape, describe(facts, len(files)))))
     import torch  # takes seconds, and much can be refused before
 
     from src.machine.runtime import MachineSettings
@@ -68,6 +68,7 @@ def main() -> None:
     chosen = choose(facts, weights, costs, wish)
     print("\n".join(["", *map(spell_choice, chosen.choices), "", *spell_forecast(chosen), ""]))
     after = change(committed, chosen.settings())
+    check_settings(after, chosen.settings(), facts.train)
     if difference := spell_difference(committed, after):
         print(difference)
     if PARAMS.read_text(encoding="utf-8") == after:
@@ -106,15 +107,17 @@ def parse_minutes(text: str) -> float:
     return minutes
 
 
-def describe(facts: Facts) -> list[str]:
-    """What was found, in a few lines."""
+def describe(facts: Facts, files: int) -> list[str]:
+    """What was found, in a few lines; `files` are those of all splits."""
+    about = "about " * facts.divided
     counts = sorted(facts.train.values())
     kind = "colours" if facts.colour else "16-bit grey" if facts.deep else "grey"
     lines = [
-        f"{facts.root}: {facts.pictures + facts.val + facts.test:,} files of {len(facts.train)} classes: "
-        f"train {facts.pictures:,}, val {facts.val:,}, test {facts.test:,}{', about' * facts.divided}",
+        f"{facts.root}: {files:,} files of {len(facts.train)} classes: "
+        f"{about}{facts.pictures:,} for train, {facts.val:,} for val, {facts.test:,} for test",
         f"classes of train: {counts[0]:,} to {counts[-1]:,} files ({facts.uneven:.3g} : 1)",
-        f"pictures: {facts.width} x {facts.height} in the median, {kind}, {facts.long:.0%} of them long",
+        f"pictures: {facts.width} x {facts.height} in the median, {kind}, {facts.long:.0%} of them long "
+        f"(over {LONG:g} : 1)",
     ]
     if facts.copies:
         lines.append(f"copies: {facts.copies:,} files are byte for byte another one")
@@ -123,7 +126,7 @@ def describe(facts: Facts) -> list[str]:
 
 def spell_choice(choice: Choice) -> str:
     """What was chosen and why, in one line."""
-    return f"{choice.what}: {choice.reason}"
+    return escape(f"{choice.what}: {choice.reason}")
 
 
 def spell_forecast(chosen: Chosen) -> list[str]:

@@ -124,8 +124,8 @@ def build_training(
 
 
 def choose_batch(usual: int, pictures: int) -> int:
-    """Pictures a step."""
+    """Pictures a step; at most half of them, since a folder that is divided may have fewer than expected."""
     if pictures >= recipes.MANY:
         return 2 * usual
     most = next((size for limit, size in recipes.FEW if pictures < limit), usual)
-    return max(2, min(usual, most, pictures))
+    return max(2, min(usual, most, pictures // 2))

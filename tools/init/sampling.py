@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from statistics import median
 
 import numpy as np
@@ -18,7 +19,7 @@ from src.pictures.opening import read_bytes
 from tools.init.recipes import LONG
 
 MOST, MOST_COLOURS = 300, 60  # files whose headers, and whose pixels, are looked at
-MOST_FILES = 100_000  # among which copies are looked for
+MOST_FILES, MOST_BYTES = 100_000, 2**33  # among which copies are looked for, and of those of equal lengths
 SMALL, GREY = 32, 4.0  # pixels a side; mean difference of the channels that noise of a grey photo may have
 COLOURED = 0.05  # share of pictures with colours above which a set has colours
 NEARLY_SQUARE, NEARLY_ALL = 1.05, 0.95
@@ -95,17 +96,21 @@ def has_colours(image: Image.Image) -> bool:
 
 
 def count_copies(root: Path, paths: Sequence[str]) -> int:
-    """How many files are byte for byte one that comes before them; 0 if there are too many to look."""
+    """How many files are byte for byte one that comes before them; 0 if there is too much to read."""
     if len(paths) > MOST_FILES:
         return 0
-    by_length = defaultdict(list)
+    by_length: dict[int, list[str]] = defaultdict(list)
     for path in paths:
         try:
-            by_length[os.stat(root / path).st_size].append(path)
+            found = os.stat(root / path)
         except OSError:
             continue
-    alike = [group for group in by_length.values() if len(group) > 1]
-    return sum(len(group) - len({try_hash(root / path) for path in group}) for group in alike)
+        if S_ISREG(found.st_mode):  # to read a pipe or a device may never end
+            by_length[found.st_size].append(path)
+    alike = {length: group for length, group in by_length.items() if len(group) > 1}
+    if sum(length * len(group) for length, group in alike.items()) > MOST_BYTES:
+        return 0
+    return sum(len(group) - len({try_hash(root / path) for path in group}) for group in alike.values())
 
 
 def try_hash(path: Path) -> str:

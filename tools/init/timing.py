@@ -36,7 +36,7 @@ from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings
 from src.training.step import Training, train_epoch
 from tools.init.facts import BySide, Costs
-from tools.init.memory import FILE, recall, remember
+from tools.init.memory import FILE, recall_seconds, remember
 from tools.init.recipes import Augmentation
 
 CLASSES, BATCH = 10, 32
@@ -60,7 +60,7 @@ def measure_costs(
     place = start_machine(machine, seed=0)
     here = describe_machine(machine, place)
     sides = choose_sides(min(inputs), max(inputs))
-    known = recall(here)
+    known = recall_seconds(here)
     wanted: dict[str, Callable[[], float]] = {"start": time_start}
     for side in sides:
         for one in augmentations:

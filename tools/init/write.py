@@ -12,7 +12,7 @@ from dvc.utils.serialize import modify_yaml
 
 from src.ground.errors import UserError
 from src.ground.files import open_atomically
-from src.ground.params import PARAMS, SCHEMA, parse
+from src.ground.params import PARAMS, SCHEMA, check_pictures, flatten, parse
 from tools.init.memory import recall, remember
 
 UNDO = f"git checkout {PARAMS} undoes it"
@@ -22,13 +22,19 @@ WRITTEN = "params.yaml as make init wrote it"
 def read_committed() -> str:
     """The text of params.yaml to start from, that of the last commit.
 
-    A UserError if the file has changes that make init did not write: they would be lost.
+    A UserError if the file has changes that make init did not write: they would be lost. Lines may end as on
+    Windows; what is not UTF-8 is refused when the settings are read.
     """
-    shown = subprocess.run(["git", "show", f"HEAD:./{PARAMS}"], capture_output=True, check=False)
+    if PARAMS.is_symlink():
+        place = PARAMS.resolve()
+        raise UserError(f"{PARAMS}: a link, whose target git does not keep (replace it by a copy of {place})")
+    if not PARAMS.is_file():
+        raise UserError(f"{PARAMS}: no such file (git checkout {PARAMS} restores it)")
+    command = ["git", "show", f"HEAD:./{PARAMS}"]
+    shown = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="replace")
     if shown.returncode:
         raise UserError(f"{PARAMS}: not in the last commit (git add {PARAMS} && git commit)")
-    committed = shown.stdout.decode("utf-8")
-    now = PARAMS.read_text(encoding="utf-8")
+    committed, now = shown.stdout, PARAMS.read_text(encoding="utf-8", errors="replace")
     if now != committed and digest(now) != recall(WRITTEN).get("sha256"):
         raise UserError(f"{PARAMS}: changed since the last commit (commit the change, or {UNDO})")
     return committed
@@ -41,7 +47,7 @@ def digest(text: str) -> str:
 def change(text: str, settings: Mapping[str, Any]) -> str:
     """The text of params.yaml with the values of `settings` by dotted key, which must all be there.
 
-    Comments and the order stay. A UserError lists what the schema and the rules refuse.
+    Comments and the order stay.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / PARAMS.name
@@ -49,9 +55,24 @@ def change(text: str, settings: Mapping[str, Any]) -> str:
         with modify_yaml(path) as params:
             for key, value in settings.items():
                 set_value(params, key, value)
-        changed = path.read_text(encoding="utf-8")
-    parse(changed.encode(), SCHEMA.read_bytes())
-    return changed
+        return path.read_text(encoding="utf-8")
+
+
+def check_settings(text: str, settings: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+    """Refuse what make repro would: by the schema, the rules, and the training pictures by class, `counts`.
+
+    So that it is known before it is written. A UserError lists all problems.
+    """
+    try:
+        params = parse(text.encode(), SCHEMA.read_bytes())
+        check_pictures(counts, trains=True, params=params)
+    except UserError as error:
+        start = f"{PARAMS}, as make init would write it"
+        raise UserError(*(line.replace(f"{PARAMS}", start, 1) for line in str(error).splitlines())) from None
+    found = dict(flatten(params))
+    lost = [key for key, value in settings.items() if found[key] != value]
+    if lost:
+        raise UserError(f"{PARAMS}: {lost[0]}: cannot hold {ascii(settings[lost[0]])} (rename the folder)")
 
 
 def set_value(params: Any, key: str, value: Any) -> None:
