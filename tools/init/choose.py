@@ -146,7 +146,7 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
     yield Choice({"knowledge.teachers": ["big"]}, "one teacher", "a second costs as much again")
     yield Choice(
         {"knowledge.min_accuracy": least},
-        f"a teacher under {least:g} on val is refused",
+        f"a teacher under accuracy {least:g} on val is refused",
         f"of {classes} classes it has learnt next to nothing",
     )
     yield Choice(
