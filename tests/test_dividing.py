@@ -177,7 +177,22 @@ def test_the_folder_of_train_and_val_is_divided_and_that_of_test_is_not(place, p
         for number in range(3):
             draw_photo(9000 + number + 10 * (name == "cat")).save(photos / "Test" / name / f"{number}.png")
     edit_params(place, data__train="all", data__val="all", data__test="Test")
-    found = find_splits()
+    before = find_splits()
+    (photos / "all/cat/leak.jpg").write_bytes(save_again(Image.open(photos / "Test/cat/0.png")))
+    (photos / "all/dog/more.jpg").write_bytes(save_again(Image.open(photos / "all/dog/00.png")))
+    found, remarks = find_splits(), {path: reason for path, (_, reason) in read_ledger().items() if reason}
+    assert remarks == {
+        "all/cat/leak.jpg": "alike in two splits: looks the same as Test/cat/0.png",
+        "Test/cat/0.png": "alike in two splits: looks the same as all/cat/leak.jpg",
+        "all/dog/more.jpg": "alike: looks the same as all/dog/00.png",
+        "all/dog/00.png": "alike: looks the same as all/dog/more.jpg",
+    }
+    assert (
+        found.pop("all/cat/leak.jpg") != "test" and found.pop("all/dog/more.jpg") == found["all/dog/00.png"]
+    )
+    assert {path: split for path, split in found.items() if path != "all/dog/00.png"} == {
+        path: split for path, split in before.items() if path != "all/dog/00.png"
+    }
     assert Counter(split == "test" for split in found.values()) == {False: 120, True: 6}
     assert all((path.startswith("Test/")) == (split == "test") for path, split in found.items())
     assert 5 < sum(split == "val" for split in found.values()) < 35
