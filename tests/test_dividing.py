@@ -148,7 +148,8 @@ def test_rows_of_a_list_without_a_split_follow_what_belongs_to_them(place, photo
         assert len(same) == 1 and (row % 4 == 3 or same == {"train" if row == 1 else words[row % 4]})
         if row % 2 and row // 2 % 4 < 3:
             assert found[f"dog/p{row // 2}_{row - 1}.png"] == words[row // 2 % 4]
-    assert "warning: data.split.group" not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "groups in two splits" not in output and "135 of 172 pictures are in no group" in output
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
@@ -328,7 +329,10 @@ def test_a_regex_that_backtracks_without_end_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     "group, message",
     [
-        ("subfolder", "params.yaml: data.split.group: subfolder, but no class folder has folders inside"),
+        (
+            "subfolder",
+            "params.yaml: data.split.group: subfolder, but the pictures are in the folders of classes",
+        ),
         ("patient", "params.yaml: data.split.group: 'patient' matches no path, such as cat/00.png"),
         ("png", "params.yaml: data.split.group: 'png' puts all pictures into one group, 'png'"),
     ],
