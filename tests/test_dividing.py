@@ -18,7 +18,7 @@ from src.ground.errors import UserError
 from src.ground.files import read_json
 from src.pictures import dividing, likeness
 from src.pictures.counts import format_counts, warn_of_shares
-from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
+from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike, warn_of_groups
 from src.pictures.folders import Source
 from src.pictures.grey import GREY_RANGE
 from src.pictures.likeness import CORRELATION, Groups, correlate, find_candidates, find_likeness, join_near
@@ -427,6 +427,15 @@ def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
         "0.7, 0.15, 0.15: what belongs together stays together, and 151 pictures look the same "
         "(data.near_distance: none if they only look alike)"
     )
+
+
+def test_groups_in_two_splits_are_named():
+    splits = {"a/1.png": "train", "b/1.png": "test", "b/2.png": "test", "c.png": "val"}
+    keys = {"a/1.png": "p1", "b/1.png": "p1", "b/2.png": "p2", "gone.png": "p2"}
+    assert list(warn_of_groups(splits, keys)) == [
+        "data.split.group: 1 group in two splits: p1 (what is measured may be too good: keep each in "
+        "one split)"
+    ]
 
 
 def test_shares_are_off_by_more_than_chance():
