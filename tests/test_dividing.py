@@ -18,7 +18,7 @@ from src.ground.errors import UserError
 from src.ground.files import read_json
 from src.pictures import dividing, likeness
 from src.pictures.counts import format_counts, warn_of_shares
-from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike
+from src.pictures.dividing import Looks, choose, divide, find_groups, find_shares, join_alike, warn_of_groups
 from src.pictures.folders import Source
 from src.pictures.grey import GREY_RANGE
 from src.pictures.likeness import CORRELATION, Groups, correlate, find_candidates, find_likeness, join_near
@@ -148,7 +148,8 @@ def test_rows_of_a_list_without_a_split_follow_what_belongs_to_them(place, photo
         assert len(same) == 1 and (row % 4 == 3 or same == {"train" if row == 1 else words[row % 4]})
         if row % 2 and row // 2 % 4 < 3:
             assert found[f"dog/p{row // 2}_{row - 1}.png"] == words[row // 2 % 4]
-    assert "warning: data.split.group" not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "groups in two splits" not in output and "135 of 172 pictures are in no group" in output
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
@@ -177,7 +178,22 @@ def test_the_folder_of_train_and_val_is_divided_and_that_of_test_is_not(place, p
         for number in range(3):
             draw_photo(9000 + number + 10 * (name == "cat")).save(photos / "Test" / name / f"{number}.png")
     edit_params(place, data__train="all", data__val="all", data__test="Test")
-    found = find_splits()
+    before = find_splits()
+    (photos / "all/cat/leak.jpg").write_bytes(save_again(Image.open(photos / "Test/cat/0.png")))
+    (photos / "all/dog/more.jpg").write_bytes(save_again(Image.open(photos / "all/dog/00.png")))
+    found, remarks = find_splits(), {path: reason for path, (_, reason) in read_ledger().items() if reason}
+    assert remarks == {
+        "all/cat/leak.jpg": "alike in two splits: looks the same as Test/cat/0.png",
+        "Test/cat/0.png": "alike in two splits: looks the same as all/cat/leak.jpg",
+        "all/dog/more.jpg": "alike: looks the same as all/dog/00.png",
+        "all/dog/00.png": "alike: looks the same as all/dog/more.jpg",
+    }
+    assert (
+        found.pop("all/cat/leak.jpg") != "test" and found.pop("all/dog/more.jpg") == found["all/dog/00.png"]
+    )
+    assert {path: split for path, split in found.items() if path != "all/dog/00.png"} == {
+        path: split for path, split in before.items() if path != "all/dog/00.png"
+    }
     assert Counter(split == "test" for split in found.values()) == {False: 120, True: 6}
     assert all((path.startswith("Test/")) == (split == "test") for path, split in found.items())
     assert 5 < sum(split == "val" for split in found.values()) < 35
@@ -313,7 +329,10 @@ def test_a_regex_that_backtracks_without_end_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     "group, message",
     [
-        ("subfolder", "params.yaml: data.split.group: subfolder, but no class folder has folders inside"),
+        (
+            "subfolder",
+            "params.yaml: data.split.group: subfolder, but the pictures are in the folders of classes",
+        ),
         ("patient", "params.yaml: data.split.group: 'patient' matches no path, such as cat/00.png"),
         ("png", "params.yaml: data.split.group: 'png' puts all pictures into one group, 'png'"),
     ],
@@ -408,6 +427,15 @@ def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
         "0.7, 0.15, 0.15: what belongs together stays together, and 151 pictures look the same "
         "(data.near_distance: none if they only look alike)"
     )
+
+
+def test_groups_in_two_splits_are_named():
+    splits = {"a/1.png": "train", "b/1.png": "test", "b/2.png": "test", "c.png": "val"}
+    keys = {"a/1.png": "p1", "b/1.png": "p1", "b/2.png": "p2", "gone.png": "p2"}
+    assert list(warn_of_groups(splits, keys)) == [
+        "data.split.group: 1 group in two splits: p1 (what is measured may be too good: keep each in "
+        "one split)"
+    ]
 
 
 def test_shares_are_off_by_more_than_chance():

@@ -12,10 +12,8 @@ from src.pictures.manifest import SPLITS
 
 COLUMNS = ("class", *SPLITS, "refused")
 SHOWN = 20  # classes that are printed, of more the first and the last half by size
-FAR, CHANCE = (
-    0.25,
-    5,
-)  # of a split's share, and standard deviations of it, that it is off to be worth a warning
+FAR = 0.25  # of a split's share, that it must be off to be worth a warning
+CHANCE = 5  # standard deviations that it must also be off
 FEW, UNEVEN = 10, 100  # pictures of a class, and of the largest over the smallest, that are worth a warning
 Counts = Mapping[str, Mapping[str, int]]  # of each column but the class -> of each class
 

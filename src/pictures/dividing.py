@@ -22,10 +22,8 @@ from src.pictures.settings import SplitSettings
 
 NO_GROUP = "none"  # of data.split.group
 KEY = "params.yaml: data.split.group"
-MATCHING, MATCHING_EACH = (
-    5.0,
-    0.001,
-)  # seconds that matching may take, and for each path, which needs 0.000001
+MATCHING = 5.0  # seconds that matching may take
+MATCHING_EACH = 0.001  # and for each path; the usual pattern needs a thousandth of it
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def find_groups(sources: Sequence[Source], group: str) -> dict[str, str]:
         return keys
     found = [keys[path] for path in paths if path in keys]
     if group == SUBFOLDER and not found:
-        raise UserError(f"{KEY}: subfolder, but no class folder has folders inside (set none)")
+        raise UserError(f"{KEY}: subfolder, but the pictures are in the folders of classes alone (set none)")
     if not found:
         raise UserError(f"{KEY}: {group!r} matches no path, such as {paths[0]} (correct it, or set none)")
     if len(found) == len(paths) and len(set(found)) == 1:
@@ -172,7 +170,8 @@ def find_groups(sources: Sequence[Source], group: str) -> dict[str, str]:
 
 def warn_of_lone(sources: Sequence[Source], keys: Mapping[str, str]) -> Iterator[str]:
     """A warning if pictures that are divided are in no group, while others are."""
-    files = [file for source in find_linked(sources) for file in source.files] if keys else []
+    divided = [source for source in sources if len(source.splits) > 1]
+    files = [file for source in divided for file in source.files] if keys else []
     lone = [(path, name) for path, name in files if path not in keys]
     classes = {name for _, name in lone} - {name for path, name in files if path in keys}
     if lone:

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from src.ground.errors import UserError, list_some
 from src.ground.validating import suggest
@@ -301,7 +301,7 @@ def warn_of_links(root: Path, sources: Sequence[Source]) -> Iterator[str]:
     linked = []
     for source in sources:
         start = Path(source.folder)
-        folders = {str(PurePosixPath(path).parent) for path, _ in source.files}
+        folders = {path.rpartition("/")[0] for path, _ in source.files}
         inside = {parent for one in folders for parent in (Path(one), *Path(one).parents)}
         linked += sorted(one for one in inside - {start, *start.parents} if (root / one).is_symlink())
     if linked:
