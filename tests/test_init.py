@@ -333,7 +333,7 @@ def test_what_make_repro_refuses_is_refused(tmp_path, place):
     (place / "params.yaml").write_text(PARAMS.replace("group: none", "group: subfolder"))
     (tmp_path / "loose/train/0.png").unlink()
     with pytest.raises(
-        UserError, match=r"^params.yaml: data.split.group: subfolder, but no class folder has"
+        UserError, match=r"^params.yaml: data.split.group: subfolder, but the pictures are in"
     ):
         look(find_place(str(tmp_path / "loose")))
 
@@ -612,7 +612,7 @@ def test_weights_are_fetched_or_else_the_librarys(place, monkeypatch, capsys):
     assert weights.find_weights([recipes.LITE0]) == {recipes.LITE2.arch: "lite2"}
     FETCHED["lite2"].path.write_text("cut")
     assert weights.find_weights([recipes.LITE0]) == {recipes.LITE0.arch: "default"}
-    assert list_pretrained() == [recipes.LITE0, recipes.LITE2]
+    assert list_pretrained() == [recipes.LITE0, recipes.SHORT, recipes.LITE2]
 
 
 def test_the_fastest_round_counts_and_the_first_does_not(monkeypatch):

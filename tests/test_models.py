@@ -160,7 +160,7 @@ def test_every_network_takes_a_step(capsys):
     Then its weights are saved as safetensors and loaded into another network.
     """
     names = sorted({*find_registered("torchvision"), *ALIASES, *RESNEST_FAST, *MISSION})
-    assert len(names) == 80 + 14
+    assert len(names) == 80 + 15
     lines = [""]
     for arch in names:
         net = build_without_values(arch, 6)

@@ -228,6 +228,27 @@ def test_a_pinned_hash_is_checked(tmp_path):
     )
 
 
+def test_a_shortened_network_computes_what_the_first_stages_of_the_whole_do(tmp_path):
+    """As timm reads features out of the whole network, whose other tensors are left out."""
+    torch.manual_seed(0)
+    whole = build_model("timm/tf_efficientnet_lite0", 7, "x").eval()
+    path = save(whole.net, tmp_path / "whole.safetensors")
+    short = load("lite0_short", path, size=(64, 64)).eval()
+    assert sum(parameter.numel() for parameter in short.parameters()) < 0.71e6
+    images = torch.rand(2, 3, 64, 64)
+    (expected,) = whole.net.forward_intermediates(
+        whole.normalize(images), indices=[3], intermediates_only=True
+    )
+    found = short.net.forward_features(short.normalize(images))
+    assert found.shape == (2, 112, 4, 4) and torch.equal(found, expected)
+    tensors = load_file(path)
+    del tensors["blocks.4.0.conv_pw.weight"]
+    save_file(tensors, path)
+    assert "1 tensors are missing, unknown or of another shape, first blocks.4.0.conv_pw.weight" in (
+        catch_refusal("lite0_short", path, size=(64, 64))
+    )
+
+
 # files that make weights writes
 
 

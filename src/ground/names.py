@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 RESNEST_FAST = ((1, 1, 64), (2, 1, 64), (4, 1, 64), (1, 2, 40), (2, 2, 40))  # radix, cardinality, width
-ALIASES: dict[str, tuple[str, dict[str, Any]]] = {  # alias -> our name, arguments of its builder
+ALIASES: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # alias -> our name, arguments of its builder, or how many stages
+    "lite0_short": ("timm/tf_efficientnet_lite0", {"stages": 5}),  # of 7: a fifth of its parameters
     "mobilenetv3_small": ("mobilenet_v3_small", {}),
     "mobilenetv3_large": ("mobilenet_v3_large", {}),
     "efficientnet_b8": ("timm/tf_efficientnet_b8", {}),

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import normalize
 
 from src.ground.errors import cut, list_some
+from src.ground.names import ALIASES
 from src.ground.validating import quote, suggest
 from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
 
@@ -299,13 +300,13 @@ def find_step_conflicts(learners: Sequence[Learner], counts: Mapping[str, int]) 
 def find_missing_weights(learners: Sequence[Learner]) -> Iterator[str]:
     """Files of pretrained weights that are not there, and that no stage writes."""
     for learner in learners:
-        pretrained = learner.settings["pretrained"]
+        pretrained, arch = learner.settings["pretrained"], learner.settings["arch"].partition(".")[0]
         path = find_file(pretrained)
         is_file = pretrained not in (NO_WEIGHTS, LIBRARY_WEIGHTS)
         if is_file and WEIGHTS not in path.parents and not path.is_file():
             yield f"{learner.key}.pretrained: {spell_missing(pretrained)}"
-        if pretrained in FETCHED and learner.settings["arch"].partition(".")[0] != FETCHED[pretrained].arch:
-            wanted, found = FETCHED[pretrained].arch, learner.settings["arch"]
+        if pretrained in FETCHED and ALIASES.get(arch, (arch, {}))[0] != FETCHED[pretrained].arch:
+            wanted, found = FETCHED[pretrained].arch, arch
             yield f"{learner.key}.pretrained: {pretrained} is of {wanted}, not of {found} (set arch to it)"
 
 

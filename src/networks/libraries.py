@@ -15,6 +15,7 @@ from src.ground.names import ALIASES
 from src.networks.network import Input, Network
 
 FEW = 16  # channels; with so many of them oneDNN's gradient is right (8 with AVX2, 16 with AVX512)
+STAGES = "stages"  # of an alias: how many of the network are built, not an argument of its builder
 NOT_PADDED = ((0, 0), "valid")
 ONE_OUTPUT = ("googlenet", "inception_v3")  # built without their auxiliary classifiers
 
@@ -28,7 +29,10 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
     net: Any  # no declared type has the attributes used below
     try:
         if name.startswith("timm/"):
-            net = timm.create_model(name.removeprefix("timm/"), num_classes=num_classes, **options)
+            own = {key: value for key, value in options.items() if key != STAGES}
+            net = timm.create_model(name.removeprefix("timm/"), num_classes=num_classes, **own)
+            if STAGES in options:
+                shorten_network(net, options[STAGES])
             network = Network(net, read_timm_input(net), find_timm_classifiers(net))
         else:
             if name in ONE_OUTPUT:
@@ -49,6 +53,26 @@ def build_model(arch: str, num_classes: int, key: str) -> Network:
             if module.kernel_size == (1, 1) and module.padding in NOT_PADDED and module.stride != (1, 1):
                 skip_pixels_first(module)
     return network
+
+
+def shorten_network(net: Any, stages: int) -> None:
+    """Keep the first stages of one of timm's EfficientNets, directly followed by pooling and a classifier.
+
+    The last stages of a small network hold most of its parameters; what the first have learnt is of use
+    without them: J. Yosinski et al., How transferable are features in deep neural networks?, 2014,
+    arXiv:1411.1792.
+    """
+    width = find_width(net.blocks[stages - 1])
+    net.absent = tuple(f"blocks.{number}." for number in range(stages, len(net.blocks)))
+    net.absent += ("conv_head.", "bn2.")
+    net.blocks, net.conv_head, net.bn2 = net.blocks[:stages], nn.Identity(), nn.Identity()
+    net.num_features = net.head_hidden_size = width
+    net.classifier = nn.Linear(width, net.num_classes)
+
+
+def find_width(stage: nn.Module) -> int:
+    """The channels that a stage outputs."""
+    return [module for module in stage.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
 
 
 def skip_pixels_first(convolution: nn.Conv2d) -> None:

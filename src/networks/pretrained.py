@@ -15,6 +15,7 @@ from src.ground.files import sha256
 from src.ground.names import ALIASES
 from src.ground.rules import ANY_FILE
 from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, NO_WEIGHTS, find_file, spell_missing
+from src.networks.libraries import STAGES
 from src.networks.network import Input, Network, Normalize
 
 COUNTER = "num_batches_tracked"  # of BatchNorm; missing in older files, and nothing depends on it
@@ -69,7 +70,7 @@ def load_pretrained(
 def load_library_state(arch: str, key: str) -> Mapping[str, Tensor]:
     """The weights that timm or torchvision provides for the network, downloaded or from the cache."""
     name, options = ALIASES.get(arch, (arch, {}))
-    if options:
+    if set(options) - {STAGES}:
         raise UserError(f"{key}: default, but no library has weights for {arch} (set none or a path)")
     try:
         if name.startswith("timm/"):
@@ -144,7 +145,8 @@ def fill(network: Network, state: Mapping[str, Tensor], source: str, wanted_arch
     own = net.state_dict()
     misfits = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     left_out = {name for name in state if name in misfits and is_head(name)}
-    left_out |= {name for name in state.keys() - own.keys() if name.startswith(AUXILIARY)}
+    absent = (*AUXILIARY, *getattr(net, "absent", ()))
+    left_out |= {name for name in state.keys() - own.keys() if name.startswith(absent)}
     wrong = misfits - left_out
     if wrong:
         others = (own.keys() ^ state.keys()) - left_out

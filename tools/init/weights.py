@@ -10,6 +10,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from src.ground.errors import UserError
 from src.ground.files import sha256
+from src.ground.names import ALIASES
 from src.ground.weights import FETCHED, LIBRARY_WEIGHTS, find_file
 from tools.init.recipes import Candidate
 from tools.weights import PACKAGES, fetch
@@ -21,12 +22,14 @@ PATIENCE = 5.0  # seconds that the library's server may take to answer
 def find_weights(wanted: Sequence[Candidate]) -> dict[str, str]:
     """The value of `pretrained` for each network that has weights, by its name; fetches those wanted."""
     try:
-        for one in wanted:
-            if one.name and not is_sound(one.name):
-                fetch(PACKAGES[one.name], FETCHED[one.name])
+        for name in dict.fromkeys(one.name for one in wanted if one.name):
+            if not is_sound(name):
+                fetch(PACKAGES[name], FETCHED[name])
     except UserError as error:
         print(f"note: {error}")
-    written = {one.arch: name for name, one in FETCHED.items() if is_sound(name)}
+    sound = {name for name in FETCHED if is_sound(name)}
+    written = {FETCHED[name].arch: name for name in sound}
+    written |= {one.arch: one.name for one in wanted if one.name in sound}
     return written or {one.arch: LIBRARY_WEIGHTS for one in wanted if one.name and is_there(one)}
 
 
@@ -38,7 +41,8 @@ def is_sound(name: str) -> bool:
 
 def is_there(candidate: Candidate) -> bool:
     """Whether the library has a network's weights in its cache, or its server answers that it has them."""
-    config = timm.get_pretrained_cfg(candidate.arch.removeprefix("timm/"))
+    own_name, _ = ALIASES.get(candidate.arch, (candidate.arch, {}))
+    config = timm.get_pretrained_cfg(own_name.removeprefix("timm/"))
     place = getattr(config, "hf_hub_id", None)
     if not place:
         return False
