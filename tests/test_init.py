@@ -75,7 +75,8 @@ def rank(chosen, facts, found):
     """Where the plan's side and teacher are among the steps, then its epochs."""
     plan = chosen.plan
     steps = list_steps(facts, found)
-    return steps.index((plan.side, plan.teacher.network)), plan.student.epochs
+    step = recipes.Step(plan.side, plan.teacher.network, plan.taught)
+    return steps.index(step), plan.student.epochs
 
 
 # the numbers
@@ -160,6 +161,15 @@ def test_more_minutes_never_make_less_and_the_forecast_keeps_to_them(facts, foun
     assert last[0] == len(list_steps(facts, found)) - 1  # in the end there is time for the best
 
 
+def test_in_few_minutes_the_student_learns_alone():
+    """With enough of them from a teacher; the same keys are set."""
+    few, many = (choose(CLOTHES, LITES, make_costs(), replace(WISH, minutes=n)) for n in (5, 1000))
+    assert few.settings()["knowledge.teachers"] == [] and many.settings()["knowledge.teachers"] == ["big"]
+    assert set(many.stages) - set(few.stages) == {"train_teacher"}
+    assert few.stages["dump_knowledge"] < many.stages["dump_knowledge"]
+    assert few.settings().keys() == many.settings().keys()
+
+
 def test_the_smallest_number_of_minutes_is_the_smallest():
     with pytest.raises(UserError, match=r"^MINUTES: 1 is too short for 2454 training pictures here") as error:
         choose(CLOTHES, LITES, make_costs(3), replace(WISH, minutes=1))
@@ -207,7 +217,7 @@ def test_students_are_as_small_as_was_asked_for_if_any_is():
 
 def test_a_teacher_without_weights_gives_way_to_one_with():
     only = {recipes.LITE1.arch: "lite1"}
-    assert {teacher for _, teacher in list_steps(CLOTHES, only)} == {recipes.LITE1}
+    assert {step.teacher for step in list_steps(CLOTHES, only)} == {recipes.LITE1}
     assert list_candidates(CLOTHES, only, "tiny") == [recipes.LITE1, recipes.RESNET]
     chosen = choose(CLOTHES, only, None, replace(WISH, size="tiny"))
     assert chosen.settings()["teacher.big.pretrained"] == "lite1"
@@ -215,9 +225,9 @@ def test_a_teacher_without_weights_gives_way_to_one_with():
 
 
 def test_inputs_do_not_enlarge_the_pictures():
-    assert {side for side, _ in list_steps(replace(CLOTHES, short=100), LITES)} == {64, 96}
-    assert {side for side, _ in list_steps(replace(CLOTHES, short=20), LITES)} == {64}
-    assert {side for side, _ in list_steps(DIGITS, LITES)} == {32}
+    assert {step.side for step in list_steps(replace(CLOTHES, short=100), LITES)} == {64, 96}
+    assert {step.side for step in list_steps(replace(CLOTHES, short=20), LITES)} == {64}
+    assert {step.side for step in list_steps(DIGITS, LITES)} == {32}
 
 
 def test_settings_follow_the_facts():

@@ -62,7 +62,7 @@ def main() -> None:
             threads=wish.threads,
         )
         check = time_check(data, files)
-        inputs = [side for side, _ in list_steps(facts, weights)]
+        inputs = [step.side for step in list_steps(facts, weights)]
         archs, augmentations = [one.arch for one in candidates], list_augmentations(candidates, facts)
         costs = measure_costs(archs, augmentations, inputs, check, machine)
     chosen = choose(facts, weights, costs, wish)

@@ -41,7 +41,7 @@ def choose(facts: Facts, weights: Weights, costs: Costs | None, wish: Wish) -> C
     A UserError names the smallest number of minutes if even the smallest plan takes more.
     """
     plan = choose_plan(facts, weights, costs, wish)
-    largest = max(side for side, _ in list_steps(facts, weights))
+    largest = max(step.side for step in list_steps(facts, weights))
     choices = [*choose_pictures(facts, plan, largest, wish), *choose_machine(wish, plan)]
     choices += choose_training(facts, plan, wish)
     return Chosen(plan, choices, forecast(plan, facts, costs) if costs else {})
@@ -143,7 +143,11 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
     yield choose_augmentation("student", "augment", "augment", student.recipe.augmentation)
     yield choose_class_weights(facts)
     least = round(min(0.5, recipes.CHANCE / classes), 4)
-    yield Choice({"knowledge.teachers": ["big"]}, "one teacher", "a second costs as much again")
+    if plan.taught:
+        yield Choice({"knowledge.teachers": ["big"]}, "one teacher", "a second costs as much again")
+    else:
+        why = f"in {wish.minutes:g} minutes a larger input and more epochs of the student bring more"
+        yield Choice({"knowledge.teachers": []}, "no teacher", why)
     yield Choice(
         {"knowledge.min_accuracy": least},
         f"a teacher under accuracy {least:g} on val is refused",
@@ -152,7 +156,9 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
     yield Choice(
         {"distill.share": recipes.SHARE, "distill.temperature": recipes.TEMPERATURE},
         f"distillation {recipes.SHARE:g} of the target at temperature {recipes.TEMPERATURE:g}",
-        "the student learns from the teacher's probabilities and from the labels",
+        "the student learns from the teacher's probabilities and from the labels"
+        if plan.taught
+        else "no effect without a teacher",
     )
 
 
@@ -161,6 +167,8 @@ def explain_teacher(facts: Facts, plan: Plan) -> str:
         return "small grey pictures do without pretrained weights"
     if plan.teacher.pretrained == NO_WEIGHTS:
         return "no pretrained weights are to be had (make weights fetches some, then make init again)"
+    if not plan.taught:
+        return "not trained, since there is no time for it; set for when there is"
     return "the largest of those with ImageNet's weights for which there is time"
 
 

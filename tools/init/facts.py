@@ -73,5 +73,6 @@ class Plan:
 
     side: int  # pixels, of the input
     teacher: Training
+    taught: bool  # whether the teacher is trained
     student: Training
     workers: int

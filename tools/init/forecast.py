@@ -11,11 +11,11 @@ PACK_LIMIT = 32  # GiB, as params.yaml has it: more pictures are read from their
 
 
 def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
-    """Seconds by stage, in the order in which they run."""
+    """Seconds by stage, in the order in which they run; without a teacher its stage does not."""
     train, val, test, side = facts.pictures, facts.val, facts.test, plan.side
     everything, probabilities = train + val + test, train * len(facts.train)
     read = costs.check / costs.cores if everything * 3 * side**2 > PACK_LIMIT * 2**30 else 0.0
-    teacher = read + at_side(costs.forward[plan.teacher.network.arch], side)
+    teacher = plan.taught * (read + at_side(costs.forward[plan.teacher.network.arch], side))
     student = read + at_side(costs.forward[plan.student.network.arch], side)
     work = {
         "check_images": MAKE + everything * (costs.check / costs.cores + 3 * side * side / PACKING),
@@ -26,6 +26,8 @@ def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
         "evaluate": test * (teacher + student) + len(facts.train) ** 2 * DRAWING,
         "export_jit": min(test, EXPORTED) * 3 * student,  # by the model, and twice by the demo's process
     }
+    if not plan.taught:
+        del work["train_teacher"]
     return {stage: DVC + STARTS[stage] * costs.start + seconds for stage, seconds in work.items()}
 
 

@@ -9,7 +9,7 @@ from src.ground.weights import NO_WEIGHTS
 from tools.init import recipes
 from tools.init.facts import Costs, Facts, Plan, Training
 from tools.init.forecast import forecast, spell_time, total
-from tools.init.recipes import Augmentation, Candidate, Recipe
+from tools.init.recipes import Augmentation, Candidate, Recipe, Step
 
 Weights = Mapping[str, str]  # network -> the value of `pretrained` that gives its weights
 
@@ -27,7 +27,7 @@ class Wish:
 
 def list_candidates(facts: Facts, weights: Weights, size: str) -> list[Candidate]:
     """The networks that a plan may have, without repetition: those whose costs are needed."""
-    teachers = [teacher for _, teacher in list_steps(facts, weights)]
+    teachers = [step.teacher for step in list_steps(facts, weights)]
     return list(dict.fromkeys([*teachers, choose_student(facts, weights, size)]))
 
 
@@ -40,18 +40,18 @@ def list_augmentations(candidates: Sequence[Candidate], facts: Facts) -> list[Au
 def list_pretrained() -> list[Candidate]:
     """The networks whose weights a plan for photographs may start from."""
     students = [one for candidates in recipes.STUDENTS.values() for one in candidates if one.name]
-    return list(dict.fromkeys([*students, *(teacher for _, teacher in recipes.PHOTO_STEPS)]))
+    return list(dict.fromkeys([*students, *(step.teacher for step in recipes.PHOTO_STEPS)]))
 
 
-def list_steps(facts: Facts, weights: Weights) -> list[tuple[int, Candidate]]:
+def list_steps(facts: Facts, weights: Weights) -> list[Step]:
     """Side and teacher, from the cheapest to the best, as far as these pictures and weights go."""
-    steps: Sequence[tuple[int, Candidate]] = recipes.NEW_STEPS
+    steps: Sequence[Step] = recipes.NEW_STEPS
     if facts.digits:
         steps = recipes.DIGIT_STEPS
     elif any(network.arch in weights for network in recipes.LESSER[recipes.LITE0]):
-        steps = tuple((side, find_teacher(network, weights)) for side, network in recipes.PHOTO_STEPS)
-    smallest = steps[0][0]
-    fitting = [step for step in steps if step[0] <= max(smallest, recipes.ENLARGED * facts.short)]
+        steps = [step._replace(teacher=find_teacher(step.teacher, weights)) for step in recipes.PHOTO_STEPS]
+    smallest = steps[0].side
+    fitting = [step for step in steps if step.side <= max(smallest, recipes.ENLARGED * facts.short)]
     return list(dict.fromkeys(fitting))
 
 
@@ -75,7 +75,7 @@ def choose_plan(facts: Facts, weights: Weights, costs: Costs | None, wish: Wish)
     def fits(plan: Plan) -> bool:
         return costs is None or total(forecast(plan, facts, costs)) <= limit
 
-    def build(step: tuple[int, Candidate], effort: float) -> Plan:
+    def build(step: Step, effort: float) -> Plan:
         return build_plan(step, effort, facts, weights, wish)
 
     fitting = [step for step in steps if fits(build(step, 1.0))]
@@ -92,14 +92,12 @@ def choose_plan(facts: Facts, weights: Weights, costs: Costs | None, wish: Wish)
     )
 
 
-def build_plan(
-    step: tuple[int, Candidate], effort: float, facts: Facts, weights: Weights, wish: Wish
-) -> Plan:
+def build_plan(step: Step, effort: float, facts: Facts, weights: Weights, wish: Wish) -> Plan:
     """The plan of a step with `effort` times its epochs."""
-    side, teacher = step
-    student = choose_student(facts, weights, wish.size)
+    teacher, student = step.teacher, choose_student(facts, weights, wish.size)
     return Plan(
-        side=side,
+        side=step.side,
+        taught=step.taught,
         teacher=build_training(teacher, find_recipe(teacher, facts, True), effort, facts, weights),
         student=build_training(student, find_recipe(student, facts, False), effort, facts, weights),
         workers=min(wish.threads, recipes.MOST_WORKERS) if wish.gpu else 0,
