@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 RESNEST_FAST = ((1, 1, 64), (2, 1, 64), (4, 1, 64), (1, 2, 40), (2, 2, 40))  # radix, cardinality, width
-ALIASES: dict[
-    str, tuple[str, dict[str, Any]]
-] = {  # alias -> our name, arguments of its builder, or how many stages
+# alias -> our name, arguments of its builder or, as `stages`, how many of its stages are built
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lite0_short": ("timm/tf_efficientnet_lite0", {"stages": 5}),  # of 7: a fifth of its parameters
     "mobilenetv3_small": ("mobilenet_v3_small", {}),
     "mobilenetv3_large": ("mobilenet_v3_large", {}),

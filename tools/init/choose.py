@@ -136,7 +136,7 @@ def choose_training(facts: Facts, plan: Plan, wish: Wish) -> Iterator[Choice]:
     yield Choice(
         {"teacher_common.select": teacher.recipe.select, "student.select": student.recipe.select},
         f"best epoch by {teacher.recipe.select} for the teacher, by {student.recipe.select} for the student",
-        "val's loss falls behind where a student learns softened probabilities",
+        "val's loss may rise while accuracy still does, as a network learns its pictures by heart",
     )
     keys = "teacher.big.augment", "teacher_common.augment"
     yield choose_augmentation("teacher", *keys, teacher.recipe.augmentation)
