@@ -11,41 +11,20 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.students import Change, format_values, measure_accuracy
 from src.batches.augment import augment_each
-from src.batches.batch import Batch, scale_to_unit
+from src.batches.batch import scale_to_unit
 from src.batches.data import TrainingSet
 from src.ground.errors import UserError, run
-from src.losses.bases import BASES, Base
+from src.losses.bases import BASES
 from src.networks.checkpoint import load_model
 from src.teaching.knowledge import Knowledge
 from src.teaching.targets import build_soft
 
 VIEWS = 16
 TEACHER = Path("data/models/teachers/big.safetensors")
-
-
-@dataclasses.dataclass(frozen=True)
-class InTheLoop:
-    """The teacher's word as in the file, but predicted from the batch itself: Batch -> Batch."""
-
-    teacher: nn.Module
-    base: Base
-
-    @torch.no_grad()
-    def __call__(self, batch: Batch, generator: np.random.Generator) -> Batch:
-        return batch._replace(soft=self.base.probs(self.teacher(batch.images)))
-
-
-def add_teacher(data: TrainingSet) -> TrainingSet:
-    """The data with the teacher in the loop."""
-    teacher, facts = load_model(TEACHER)
-    transform = InTheLoop(teacher, BASES[facts.base])
-    return dataclasses.replace(data, transforms=lambda epoch: [*data.transforms(epoch), transform])
 
 
 def distill_views(data: TrainingSet) -> TrainingSet:
@@ -74,7 +53,7 @@ def main() -> None:
         "no teacher": (["distill.share=0"], lambda data: data),
         "file": ([], lambda data: data),
         f"file of {VIEWS} views": ([], distill_views),
-        "in the loop": ([], add_teacher),
+        "in the loop": (["distill.view=live"], lambda data: data),
     }
     print(f"{'':28} accuracy on test, mean, sd, each seed")
     for policy in ("light", "none"):

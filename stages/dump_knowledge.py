@@ -25,7 +25,7 @@ from src.networks.checkpoint import check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_probs
 from src.pictures.reading import read_learning_pictures, resize_pictures
 from src.teaching.knowledge import Knowledge
-from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
+from src.teaching.knowledge_file import PATTERN, name_file, read_knowledge, write_knowledge, write_probs
 from src.teaching.labels import LabelTargets
 from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped, find_dropped_figures
 
@@ -59,7 +59,7 @@ def main() -> None:
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
         accuracy = check_teacher(name, on_val, val.labels, settings.min_accuracy)
         probs = predict_probs(model, train_pictures, base, batch_size, device)
-        path, knowledge = DISTILL / f"distill_{name}.txt", Knowledge(facts.base, probs)
+        path, knowledge = name_file(DISTILL, name), Knowledge(facts.base, probs)
         run_on_main(partial(write_knowledge, path, knowledge, train.paths, train.classes))
         on_train = (probs.argmax(axis=1) == train.labels).mean()
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")

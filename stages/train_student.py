@@ -1,8 +1,9 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
-params  student, loss, seed, augment, weighting, distill, images.fit, images.dct_scaling, device, threads,
-        cpu_isa, tf32, processes
+params  student, loss, seed, augment, weighting, distill, knowledge.teachers, images.fit, images.dct_scaling,
+        device, threads, cpu_isa, tf32, processes
 reads   data/distill                         distill_NAME.txt: path, a probability per class
+        data/models/teachers                 NAME.safetensors, if they look at the student's batches
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
         data/manifest/grey_range.json
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import check_pictures, read, read_params, read_top
+from src.losses.bases import BASES
 from src.losses.loss import LABELS_ONLY, DistillSettings
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
@@ -29,10 +31,12 @@ from src.teaching.labels import build_lesson, draw_fraction
 from src.teaching.targets import build_soft
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
+from src.training.listening import Listening, load_teachers
 from src.training.prepare import check_processes
 from src.training.settings import StrategySettings, StudentSettings
 
 DISTILL = Path("data/distill")
+TEACHERS = Path("data/models/teachers")
 CURRICULUM = Path("data/curriculum.txt")
 OUTPUTS = Outputs(
     weights=Path("data/models/student.safetensors"),
@@ -57,17 +61,23 @@ def build_job(machine: MachineSettings) -> Job:
     check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
+    listens = distill.share > 0 and distill.view == "live"
+    live = read(tuple[str, ...], "knowledge.teachers") if listens else ()
     rows = draw_fraction(train.labels, settings.fraction, strategy.seed)
     labels = build_lesson(train, settings, "student", rows)
-    knowledge = read_folder(DISTILL, train.paths, train.classes)
+    knowledge = read_folder(DISTILL, train.paths, train.classes, without=live)
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
-    if distill.share and not knowledge:
+    if distill.share and not (knowledge or live):
         print("no teacher: the student learns from the labels only, distill.share has no effect")
         distill = LABELS_ONLY
-    soft = build_soft(knowledge, strategy.base) if distill.share else labels.targets
+    soft = build_soft(knowledge, strategy.base) if distill.share and knowledge else labels.targets
     lesson = replace(labels, soft=soft, weights=curriculum * labels.weights)
     check_weights(lesson.weights[lesson.rows])
     job = assemble(settings, strategy, pictures, lesson, device, "student", distill)
+    if live:
+        teachers = load_teachers(TEACHERS, live, pictures, device)
+        listening = Listening(teachers, BASES[strategy.base], read=len(knowledge))
+        job = replace(job, data=replace(job.data, listen=[listening]))
     check_trace(job.network, pictures.size, "student")
     return job
 

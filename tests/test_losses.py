@@ -89,13 +89,13 @@ def test_distillation_is_that_of_its_paper(taught, base, link, temperature):
     """Its equation 2: the soft term's gradient is (q - p) / T at temperature T, times T^2 here."""
     (logits, targets, teacher), share = taught, 0.7
     found = find_gradient(
-        build(base, distill=DistillSettings(share, temperature)), logits, targets, link(teacher)
+        build(base, distill=DistillSettings(share, temperature, "plain")), logits, targets, link(teacher)
     )
     soft = temperature * (link(logits / temperature) - link(teacher / temperature))
     expected = ((1 - share) * (link(logits) - targets) + share * soft) / len(logits)
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
     if base == "softmax":  # and the value against torch's own losses
-        mine = build(base, distill=DistillSettings(share, temperature))
+        mine = build(base, distill=DistillSettings(share, temperature, "plain"))
         value = mine(logits, targets, link(teacher), torch.ones(8, dtype=torch.float64))
         hot, target = F.log_softmax(logits / temperature, 1), F.softmax(teacher / temperature, 1)
         entropy = -(target * target.log()).sum(1).mean()
@@ -108,7 +108,7 @@ def test_at_high_temperatures_distillation_matches_logits(taught):
     """Its equation 4: for logits of mean 0 the gradient nears (z - v) / C, C classes."""
     logits, targets, teacher = (part - part.mean(1, keepdim=True) for part in taught)
     found = find_gradient(
-        build("softmax", distill=DistillSettings(1.0, 1000.0)), logits, targets, teacher.softmax(1)
+        build("softmax", distill=DistillSettings(1.0, 1000.0, "plain")), logits, targets, teacher.softmax(1)
     )
     assert torch.allclose(found, (logits - teacher) / 5 / len(logits), rtol=0.05, atol=1e-4)
 
@@ -116,7 +116,7 @@ def test_at_high_temperatures_distillation_matches_logits(taught):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_share_zero_is_plain_to_the_bit(batch, recipe):
     logits, targets, _, weights = batch
-    found = build(recipe, distill=DistillSettings(0.0, 3.0))(logits, targets, logits, weights)
+    found = build(recipe, distill=DistillSettings(0.0, 3.0, "plain"))(logits, targets, logits, weights)
     assert torch.equal(found, build(recipe)(*batch))
 
 
@@ -125,21 +125,24 @@ def test_share_zero_is_plain_to_the_bit(batch, recipe):
 def test_at_temperature_one_the_targets_are_blended(lesson, base, recipe):
     logits, targets, soft, weights = lesson
     blended = 0.3 * targets + 0.7 * soft
-    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0)), *lesson)
+    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0, "plain")), *lesson)
     assert_close(found, learn(build(base + recipe), logits, blended, blended, weights))
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_teacher_that_repeats_the_labels_is_plain_at_temperature_one(taught, base):
     logits, targets, _ = taught
-    found = find_gradient(build(base, distill=DistillSettings(0.7, 1.0)), logits, targets, targets)
+    found = find_gradient(build(base, distill=DistillSettings(0.7, 1.0, "plain")), logits, targets, targets)
     assert torch.allclose(found, find_gradient(build(base), logits, targets, targets), rtol=1e-12)
 
 
 def test_weightings_see_the_blend_and_weigh_both_terms(lesson):
     """What OHM keeps at any temperature is what it keeps at 1."""
     kept = [
-        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature)), *lesson)[1].abs().sum(1) > 0
+        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature, "plain")), *lesson)[1]
+        .abs()
+        .sum(1)
+        > 0
         for temperature in (1.0, 4.0)
     ]
     assert torch.equal(*kept) and 0 < kept[0].sum() < len(kept[0])
@@ -351,7 +354,7 @@ WITH_BASE = [recipe for recipe in RECIPES if recipe.split("+")[0] in BASES]
 every_loss = pytest.mark.parametrize(
     "recipe, gamma", [(recipe, gamma) for recipe in WITH_BASE for gamma in (0.0, 2.0)]
 )
-BOTH = DistillSettings(0.7, 2.0)
+BOTH = DistillSettings(0.7, 2.0, "plain")
 
 
 def assert_close(found, expected):

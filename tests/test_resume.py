@@ -35,11 +35,12 @@ from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError
 from src.ground.params import flatten
 from src.losses.bases import BASES
-from src.losses.loss import Loss
+from src.losses.loss import DistillSettings, Loss
 from src.losses.weightings import Ghm, GhmSettings
 from src.networks.libraries import build_model
 from src.training.fingerprint import collect_inputs, hash_file
 from src.training.fit import fit
+from src.training.listening import Listening, Teacher
 from src.training.resume import hold_lock, open_state, remove_runs
 from src.training.snapshot import BEFORE, NEWEST, SPARE, SnapshotWriter, parse, read_file, write_file
 from src.training.state import Saved, State
@@ -86,19 +87,33 @@ class KilledAfter(NoCurves):
         super().add(row)
 
 
-def train(pack, state, curves, ghm=False, mixed=False, dropout=0.0, scales=(1.0,), transforms=(), **changes):
+def train(
+    pack,
+    state,
+    curves,
+    ghm=False,
+    mixed=False,
+    dropout=0.0,
+    scales=(1.0,),
+    transforms=(),
+    live=False,
+    **changes,
+):
     torch.manual_seed(0)
     chosen = make_settings(**changes)
+    teachers = [Teacher(build_model(chosen.arch, 3, "teacher").eval(), BASES["softmax"])] if live else []
     model = build_model(chosen.arch, 3, "student")
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
         model.net.bn1 = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.bn1)
-    loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [])
+    distill = DistillSettings(0.7 * live, 2.0, "live")
+    loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [], distill)
     mix = dataclasses.replace(LIGHT, mixup=0.4 * mixed, multi_scale=0.2 * mixed, train_scales=scales)
     data = make_training_set(
         pack,
         transforms=lambda epoch: [*build_transforms(mix, chosen.epochs, epoch), *transforms],
         batch_size=chosen.batch_size,
+        listen=[Listening(teachers, BASES["softmax"], read=0)] if live else [],
     )
     best = fit(make_job(pack, model, loss, data, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
@@ -120,6 +135,7 @@ def assert_same(one, other):
         {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
         {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
         {"freeze": 2, "head_lr_mult": 2.0},
+        {"live": True, "mixed": True},
         {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
     ],
     ids=lambda changes: ",".join(changes) or "plain",

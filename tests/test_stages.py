@@ -102,6 +102,17 @@ def test_another_loss_reruns_only_the_student(copy):
     assert "test.log_loss" in copy.run("dvc", "metrics", "diff")
 
 
+def test_teachers_in_the_loop_rerun_only_the_student(copy):
+    """Also beside knowledge from outside, and with everything that mixes batches."""
+    live = ["distill.view=live", "augment.mixup=0.2", "augment.multi_scale=0.15", "student.curriculum=true"]
+    output = copy.run("dvc", "exp", "run", *[word for pair in live for word in ("-S", pair)])
+    assert list_stages(output) == STUDENT
+    first = read_metrics(copy)
+    shutil.copy(copy.folder / "data/label.txt", copy.folder / "data/external/distill_label.txt")
+    assert list_stages(copy.run("dvc", "repro")) == ["dump_knowledge", "make_curriculum", *STUDENT]
+    assert read_metrics(copy) != first
+
+
 @pytest.mark.parametrize(
     "arch, side",
     [("resnest50_fast_1s4x24d", 32), ("mobilenetv3_small", 32), ("densenet121", 32), ("timm/test_vit", 160)],

@@ -21,6 +21,7 @@ from src.batches.data import TrainingSet
 from src.batches.mixing import build_transforms
 from src.ground.errors import Stopped, UserError, run
 from src.ground.params import read, read_top
+from src.losses.bases import BASES
 from src.losses.loss import LABELS_ONLY, DistillSettings, build_loss
 from src.losses.weightings import WeightedSettings, WeightingSettings
 from src.machine.collectives import all_sum, is_main, rank, run_on_main, share_buffers
@@ -32,6 +33,7 @@ from src.teaching.targets import build_soft
 from src.training.features import FOLDER, learn_from_features
 from src.training.fit import fit
 from src.training.job import Job
+from src.training.listening import Listening, Teacher
 from src.training.prepare import prepare
 from src.training.settings import StudentSettings
 from src.training.state import Saved, State
@@ -44,6 +46,7 @@ MIXED = replace(LIGHT, mixup=0.4, cutmix=1.0, multi_scale=0.2, train_scales=(0.7
 RECIPES = (
     "bce", "ohm", "softmax+ohm", "softmax+ghm", "bce+ghm+ohm", "softmax, mixed",
     "softmax+weighted+threshold+ghm+ohm, taught", "bce+weighted+threshold+ghm+ohm, taught",
+    "softmax+ghm, live",
 )  # fmt: skip
 
 
@@ -82,7 +85,8 @@ def draw_pack():
 def compute_weights(recipe, device):
     """All weights of a small network without BatchNorm after STEPS steps, flattened, and the losses.
 
-    After the recipe: mixed with mixup, cutmix and multi-scale; taught also with distillation and curriculum.
+    After the recipe: mixed with mixup, cutmix and multi-scale; taught also with distillation and curriculum;
+    live with a teacher that looks at the mixed batches.
     """
     recipe, _, how = recipe.partition(", ")
     generator = np.random.default_rng(1)
@@ -96,16 +100,19 @@ def compute_weights(recipe, device):
         curriculum = CurriculumSettings((0.9, 0.6, 0.0), (1.0, 0.7, 0.0), "teacher", 0)
         weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
         assert set(weights) == {1.0, 0.7, 0.0}
-        soft, distill = build_soft([teacher], recipe.partition("+")[0]), DistillSettings(0.7, 2)
+        soft, distill = build_soft([teacher], recipe.partition("+")[0]), DistillSettings(0.7, 2, "plain")
+    listen = []
+    if how == "live":
+        torch.manual_seed(1)
+        teacher = Teacher(build_student().eval(), BASES["softmax"])
+        listen, distill = [Listening([teacher], BASES["softmax"], read=0)], DistillSettings(0.7, 2, "live")
     data = TrainingSet(
         pictures=images, targets=targets, soft=soft, weights=weights, rows=np.arange(pictures),
         augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
-        transforms=partial(build_transforms, MIXED if how else LIGHT, 2),
+        transforms=partial(build_transforms, MIXED if how else LIGHT, 2), listen=listen,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
-    )
+    model = build_student()
     costs = WeightedSettings({"a": {"b": 5.0}})
     weightings = replace(read(WeightingSettings, "weighting"), weighted=costs)
     loss = build_loss(recipe, weightings, 0, "abcd", "weighting", distill)
@@ -119,6 +126,13 @@ def compute_weights(recipe, device):
     losses = train_epoch(training, data.epoch(1), (3, 1), data.transforms(1))
     assert len(losses) == STEPS
     return torch.cat([p.detach().flatten() for p in chain(model.parameters(), loss.buffers())] + [losses])
+
+
+def build_student():
+    """A network without BatchNorm, for pictures of any size."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES)
+    )
 
 
 def build_network():

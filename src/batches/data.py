@@ -3,7 +3,7 @@
 N pictures, M of them trained on, C classes, h height, w width in pixels.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from src.batches.augment import Augment
 from src.batches.batch import Batch
 from src.batches.loader import Loader, Views
-from src.batches.mixing import Transforms, no_transforms
+from src.batches.mixing import Transform, Transforms, no_transforms
 from src.machine.collectives import own_slice
 from src.pictures.fitting import resize
 from src.pictures.reading import Pictures
@@ -35,6 +35,7 @@ class TrainingSet:
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
     workers: int  # processes that augment pictures
+    listen: Sequence[Transform] = ()  # after the transforms, in every epoch: teachers in the loop
     views: int = 0  # augmentations of a picture, which the epochs use in turn; 0 = a new one in each epoch
 
     @cached_property

@@ -133,6 +133,12 @@ def find_image_conflicts(params: Params) -> Iterator[str]:
         yield f"images: {rule}, got {grey_range}"
 
 
+def find_distill_conflicts(params: Params) -> Iterator[str]:
+    distill = params["distill"]
+    if distill["view"] == "live" and distill["share"] and not params["knowledge"]["teachers"]:
+        yield "distill.view: live needs a teacher in knowledge.teachers, got none (name one, or set it plain)"
+
+
 def find_machine_conflicts(params: Params) -> Iterator[str]:
     processes, nodes = params["processes"], params["distributed"]["nodes"]
     if processes % nodes:
@@ -257,6 +263,7 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("processes", "distributed"): find_machine_conflicts,
     ("teacher", "teacher_common"): find_teacher_conflicts,
     ("curriculum",): find_curriculum_conflicts,
+    ("distill", "knowledge"): find_distill_conflicts,
     ("student",): find_student_conflicts,
     ("images", "teacher", "teacher_common"): find_teacher_size_conflicts,
     ("images", "student", "augment"): find_student_size_conflicts,

@@ -7,7 +7,7 @@ N pictures in the batch, C classes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +39,10 @@ class DistillSettings(Settings):
 
     share: Share  # of the teachers in the loss; the label has the rest; 0 = no distillation
     temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens both, teachers' and student's
+    view: Literal["plain", "live"]  # what the teachers see: each picture as it is, or the student's batch
 
 
-LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0)
+LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, view="plain")
 
 
 def apply_focal(base: Base, gamma: float) -> Base:

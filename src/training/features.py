@@ -85,7 +85,7 @@ def learn_from_features(job: Job) -> Job:
     the same up to rounding: the network sees the pictures in other batches.
     """
     data, validation = job.data, job.validation
-    changed = any(data.transforms(epoch) for epoch in range(1, job.settings.epochs + 1))
+    changed = data.listen or any(data.transforms(epoch) for epoch in range(1, job.settings.epochs + 1))
     if job.settings.freeze != BACKBONE or not data.views or changed:
         return job
     network, size = job.network.to(job.device), validation.pictures.shape[1:3]

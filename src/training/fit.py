@@ -66,7 +66,7 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
         while progress.epoch < progress.last:
             epoch, done = progress.epoch + 1, len(progress.losses)
             place = progress.find_place(epoch - 1)
-            transforms = data.transforms(int(place) + 1)
+            transforms = [*data.transforms(int(place) + 1), *data.listen]
             batches = islice(data.epoch(epoch, done), wanted - done)
             shown = display.show_batches(batches, epoch, done, wanted)
             losses = train_epoch(run, shown, (data.seed, epoch), transforms, progress.losses)
