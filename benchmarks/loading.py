@@ -82,9 +82,9 @@ def build_training_set(pictures: Pictures, policy: str, count: int) -> TrainingS
     settings = replace(read(AugmentSettings, "augment"), policy=policy, basis="crop", flip=0.5)
     targets = np.ones((len(pictures), 1), np.float32)
     return TrainingSet(
-        pictures=pictures, targets=targets, soft=targets, weights=np.ones(len(pictures)),
+        pictures=pictures, targets=targets, soft=[targets], weights=np.ones(len(pictures)),
         rows=np.resize(np.arange(len(pictures)), count), augment=build_augment(settings, SIDE, SIDE),
-        transforms=lambda epoch: [], batch_size=min(BATCH, len(pictures)), seed=1, workers=0,
+        transforms=lambda epoch: [], batch_size=min(BATCH, len(pictures)), seed=1, view_seed=1, workers=0,
     )  # fmt: skip
 
 

@@ -1,33 +1,48 @@
-"""Write every teacher's predictions for the training pictures, without augmentation.
+"""Write every teacher's predictions for the training pictures: plain ones, or stored augmented views of them.
 
-params  knowledge, device, threads, cpu_isa, tf32, processes, images.fit, images.dct_scaling
+params  knowledge.teachers, knowledge.min_accuracy, knowledge.batch_size, knowledge.top, device, threads,
+        cpu_isa, tf32, processes, images.fit, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
-writes  data/distill              distill_NAME.txt: path, a probability per class; or no_teacher.txt
+        data/views.json
+writes  data/distill              distill_NAME: a probability per picture and class; or no_teacher.txt
         data/label.txt            the same for the labels: 1 for the true class
 removes metrics and plots of teachers that are not in knowledge.teachers
 run     python -m stages.dump_knowledge
 """
 
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from src.batches.views import list_views
 from src.ground.errors import run
+from src.ground.kinds import BatchSize
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
-from src.machine.collectives import is_main, run_on_main
+from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import check_facts, load_model
-from src.networks.predict import choose_batch_size, predict_probs
-from src.pictures.reading import read_learning_pictures, resize_pictures
-from src.teaching.knowledge import Knowledge
-from src.teaching.knowledge_file import PATTERN, name_file, read_knowledge, write_knowledge, write_probs
+from src.networks.predict import choose_batch_size, predict_parts, predict_probs
+from src.pictures.manifest import Manifest
+from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
+from src.teaching.knowledge_array import describe_making, write_arrays
+from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
+from src.teaching.knowledge_folder import FOREIGN, name_arrays, name_text
 from src.teaching.labels import LabelTargets
-from src.teaching.teachers import KnowledgeSettings, check_teacher, find_dropped, find_dropped_figures
+from src.teaching.teachers import check_teacher, find_dropped, find_dropped_figures
+from src.teaching.views import describe, read_views
+
+Parts = Iterator[tuple[slice, np.ndarray]]  # probabilities (n, C) of some rows
 
 TEACHERS = Path("data/models/teachers")
 EXTERNAL = Path("data/external")
@@ -37,40 +52,80 @@ LABELS = Path("data/label.txt")
 
 
 def main() -> None:
-    settings, fit = read(KnowledgeSettings, "knowledge"), read(str, "images.fit")
+    names, fit = read(tuple[str, ...], "knowledge.teachers"), read(str, "images.fit")
+    least, top = read(float, "knowledge.min_accuracy"), read(int, "knowledge.top")
+    wanted: int | str = read(BatchSize, "knowledge.batch_size")  # type: ignore[arg-type]  # of a union
     device = start_machine(read_top(MachineSettings), seed=0)
-    pictures = read_learning_pictures(fit, read(bool, "images.dct_scaling"))
-    train, val = pictures.train, pictures.val
-    train_pictures = resize_pictures(pictures.train_pictures, *pictures.size)
+    pictures, views = read_learning_pictures(fit, read(bool, "images.dct_scaling")), read_views()
+    train, val, size = pictures.train, pictures.val, pictures.size
+    batch_size = choose_batch_size(wanted, *size)
     DISTILL.mkdir(parents=True, exist_ok=True)
-    for path in find_dropped(TEACHERS, settings.teachers):
+    for path in find_dropped(TEACHERS, names):
         print(f"warning: {path}: not in knowledge.teachers, but recorded in dvc.lock (make repro removes it)")
     if is_main():
-        for path in find_dropped_figures(settings.teachers):
+        for path in find_dropped_figures(names):
             path.unlink()
             print(f"{path}: removed, it is not in knowledge.teachers")
 
-    for name in settings.teachers:
+    seen: Sequence[Pictures]
+    if views:
+        seen = list_views(pictures.train_pictures, views.augment, views.seed, views.count, size)
+    else:
+        seen = [resize_pictures(pictures.train_pictures, *size)]
+    for name in names:
         weights = TEACHERS / f"{name}.safetensors"
         model, facts = load_model(weights)
-        check_facts(weights, facts, train.classes, pictures.size, fit)
+        check_facts(weights, facts, train.classes, size, fit)
         model.to(device)
-        base, batch_size = BASES[facts.base], choose_batch_size(settings.batch_size, *pictures.size)
+        base = BASES[facts.base]
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
-        accuracy = check_teacher(name, on_val, val.labels, settings.min_accuracy)
-        probs = predict_probs(model, train_pictures, base, batch_size, device)
-        path, knowledge = name_file(DISTILL, name), Knowledge(facts.base, probs)
-        run_on_main(partial(write_knowledge, path, knowledge, train.paths, train.classes))
-        on_train = (probs.argmax(axis=1) == train.labels).mean()
+        accuracy = check_teacher(name, on_val, val.labels, least)
+        parts = [predict_parts(model, one, base, batch_size, device, len(train.classes)) for one in seen]
+        if views is None and len(train.classes) <= top:
+            on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train)
+        else:
+            made = describe_making(weights, size, describe(views))
+            on_train = write_as_arrays(name_arrays(DISTILL, name), facts.base, parts, train, top, made)
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
     if is_main():
         for path in sorted(EXTERNAL.glob(PATTERN)):
             knowledge = read_knowledge(path, train.paths, train.classes)
-            write_knowledge(DISTILL / f"distill_external_{path.name}", knowledge, train.paths, train.classes)
+            write_knowledge(DISTILL / f"{FOREIGN}{path.name}", knowledge, train.paths, train.classes)
         if not any(DISTILL.iterdir()):
             NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
         truth = LabelTargets(train.labels, len(train.classes))
         write_probs(LABELS, "softmax", truth, train.paths, train.classes)
+
+
+def write_as_text(path: Path, base: str, parts: Parts, train: Manifest) -> float:
+    """Write a teacher's probabilities as they come; its accuracy. Only the main process writes."""
+    right: list[np.ndarray] = []
+    rows = (row for part, probs in watch(parts, train.labels, right) for row in probs)
+    if is_main():
+        write_probs(path, base, rows, train.paths, train.classes)
+    deque(rows, maxlen=0)  # the others compute their share
+    return float(np.concatenate(right).mean())
+
+
+def write_as_arrays(
+    folder: Path, base: str, views: Sequence[Parts], train: Manifest, top: int, made: dict[str, Any]
+) -> float:
+    """The same for each view, as arrays."""
+    right: list[np.ndarray] = []
+    arrays = partial(write_arrays, folder, base, train.paths, train.classes, len(views), top, made)
+    with arrays() if is_main() else nullcontext() as writer:
+        for view, parts in enumerate(views):
+            for part, probs in watch(parts, train.labels, right):
+                if writer:
+                    writer.write(view, part, probs)
+    return float(np.concatenate(right).mean())
+
+
+def watch(parts: Parts, labels: np.ndarray, right: list[np.ndarray]) -> Parts:
+    """The parts, after noting which of their largest probabilities are of the labels."""
+    for part, probs in parts:
+        right.append(probs.argmax(axis=1) == labels[part])
+        yield part, probs
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Weight every training picture by the teachers' confidence in its true class.
 
 params  curriculum
-reads   data/distill              distill_NAME.txt: path, a probability per class
+reads   data/distill              distill_NAME: a probability per picture and class, see docs/architecture.md
         data/manifest/classes.json
         data/manifest/train.csv
 writes  data/curriculum.txt       path, weight; all 1 without teachers
@@ -17,7 +17,7 @@ from src.ground.params import read
 from src.pictures.manifest import read_manifest
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.curriculum_file import write_weights
-from src.teaching.knowledge_file import read_folder
+from src.teaching.knowledge_folder import read_folder
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")

@@ -2,13 +2,14 @@
 
 params  student, loss, seed, augment, weighting, distill, knowledge.teachers, images.fit, images.dct_scaling,
         device, threads, cpu_isa, tf32, processes
-reads   data/distill                         distill_NAME.txt: path, a probability per class
+reads   data/distill                         distill_NAME: a probability per picture and class
         data/models/teachers                 NAME.safetensors, if they look at the student's batches
         data/curriculum.txt                  path, weight
         data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
+        data/views.json
 writes  data/models/student.safetensors      the weights of the best epoch on val
         metrics/student.json                 of that epoch, and the number of parameters
         plots/student.csv                    a row per epoch
@@ -19,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.ground.errors import run
+from src.ground.kinds import Value
 from src.ground.params import check_pictures, read, read_params, read_top
 from src.losses.bases import BASES
 from src.losses.loss import LABELS_ONLY, DistillSettings
@@ -26,9 +28,11 @@ from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
 from src.teaching.curriculum_file import check_weights, choose_weights, read_weights
-from src.teaching.knowledge_file import read_folder
+from src.teaching.knowledge_array import describe_making
+from src.teaching.knowledge_folder import read_folder
 from src.teaching.labels import build_lesson, draw_fraction
 from src.teaching.targets import build_soft
+from src.teaching.views import check_views, describe, read_views
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.listening import Listening, load_teachers
@@ -61,19 +65,25 @@ def build_job(machine: MachineSettings) -> Job:
     check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
-    listens = distill.share > 0 and distill.view == "live"
-    live = read(tuple[str, ...], "knowledge.teachers") if listens else ()
     rows = draw_fraction(train.labels, settings.fraction, strategy.seed)
     labels = build_lesson(train, settings, "student", rows)
-    knowledge = read_folder(DISTILL, train.paths, train.classes, without=live)
+    names = read(tuple[str, ...], "knowledge.teachers")
+    live = names if distill.share and distill.view == "live" else ()
+    views = read_views()
+    check_views(views, distill.view, read(dict[str, Value], "augment"))
+    made = {
+        name: describe_making(TEACHERS / f"{name}.safetensors", pictures.size, describe(views))
+        for name in names
+    }
+    knowledge = read_folder(DISTILL, train.paths, train.classes, made, without=live)
     curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
     if distill.share and not (knowledge or live):
         print("no teacher: the student learns from the labels only, distill.share has no effect")
         distill = LABELS_ONLY
-    soft = build_soft(knowledge, strategy.base) if distill.share and knowledge else labels.targets
+    soft = build_soft(knowledge, strategy.base) if distill.share and knowledge else [labels.targets]
     lesson = replace(labels, soft=soft, weights=curriculum * labels.weights)
     check_weights(lesson.weights[lesson.rows])
-    job = assemble(settings, strategy, pictures, lesson, device, "student", distill)
+    job = assemble(settings, strategy, pictures, lesson, device, "student", distill, views)
     if live:
         teachers = load_teachers(TEACHERS, live, pictures, device)
         listening = Listening(teachers, BASES[strategy.base], read=len(knowledge))

@@ -170,9 +170,10 @@ def make_training_set(pack, augment=LIGHT, workers=0, seed=1, transforms=(), **c
     """The three colours; `transforms` are those of every epoch, or a function of the epoch."""
     images, targets = pack
     values = dict(
-        pictures=images, targets=targets, soft=targets, weights=np.ones(30), rows=np.arange(30), batch_size=8,
+        pictures=images, targets=targets, soft=[targets], weights=np.ones(30), rows=np.arange(30),
+        batch_size=8,
         transforms=transforms if callable(transforms) else lambda epoch: transforms,
-        augment=build_augment(augment, 32, 32), seed=seed, workers=workers,
+        augment=build_augment(augment, 32, 32), seed=seed, view_seed=seed, workers=workers,
     )  # fmt: skip
     return TrainingSet(**values | changes)
 

@@ -9,7 +9,8 @@ from src.ground.errors import UserError
 from src.losses.bases import BASES
 from src.teaching.curriculum import find_truth_probs
 from src.teaching.knowledge import SUMS_TO_ONE, Knowledge, average_teachers
-from src.teaching.knowledge_file import read_folder, read_knowledge, write_knowledge
+from src.teaching.knowledge_file import read_knowledge, write_knowledge
+from src.teaching.knowledge_folder import read_folder
 
 PATHS = ["train/a/co,mma.png", 'train/a/"q".png', "train/b/line\nbreak.png"]
 CLASSES = ("a", "b,c")

@@ -329,7 +329,7 @@ def lesson():
     curriculum = CurriculumSettings((0.7, 0.5, 0.3, 0.0), (1.0, 0.7, 0.4, 0.0), "teacher", 0)
     weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
     weights *= weigh_classes({"a": 3.0, "b": 0.0}, labels, np.arange(30), CLASSES, "student")
-    targets, soft = LabelTargets(labels, 5, 0.1)[:], build_soft([teacher], "softmax")
+    targets, soft = LabelTargets(labels, 5, 0.1)[:], build_soft([teacher], "softmax")[0]
     images = torch.zeros(30, 1, 1, 1)
     plain = Batch(images, *map(torch.from_numpy, (targets, soft, weights.astype(np.float32))))
     _, targets, soft, weights = blend(plain, plain.rows(torch.arange(30).roll(7)), 0.6, images)

@@ -22,10 +22,10 @@ TEACHER = Knowledge("softmax", np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
 def test_the_word_of_several_teachers_by_hand():
     """A softmax student reads independent probabilities of .9 and .5 as odds of 9 and 1."""
     other = Knowledge("bce", np.array([[0.9, 0.5, 0.5], [0.5, 0.5, 0.9]]))
-    soft = build_soft([TEACHER, other], "softmax")
+    (soft,) = build_soft([TEACHER, other], "softmax")
     expected = [[(0.5 + 9 / 11) / 2, (0.3 + 1 / 11) / 2, (0.2 + 1 / 11) / 2]]
     assert np.allclose(soft[:1], expected) and soft.dtype == np.float32
-    assert np.allclose(build_soft([TEACHER, other], "bce"), (TEACHER.probs + other.probs) / 2)
+    assert np.allclose(build_soft([TEACHER, other], "bce")[0], (TEACHER.probs + other.probs) / 2)
 
 
 def test_averaging_in_parts_changes_no_bit(monkeypatch):
@@ -34,10 +34,10 @@ def test_averaging_in_parts_changes_no_bit(monkeypatch):
         Knowledge("softmax", generator.dirichlet(np.ones(20), 50)),
         Knowledge("bce", generator.random((50, 20))),
     ]
-    whole = build_soft(teachers, "softmax")
+    (whole,) = build_soft(teachers, "softmax")
     assert np.array_equal(whole, average_teachers(teachers, "softmax").astype(np.float32))
     monkeypatch.setattr(src.teaching.targets, "list_chunks", lambda *size: list_chunks(*size, most=60))
-    assert np.array_equal(build_soft(teachers, "softmax"), whole)
+    assert np.array_equal(build_soft(teachers, "softmax")[0], whole)
 
 
 def test_curriculum_assigns_the_weight_of_the_first_threshold_reached():

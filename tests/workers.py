@@ -93,7 +93,7 @@ def compute_weights(recipe, device):
     pictures, labels = STEPS * BATCH, np.arange(STEPS * BATCH) % CLASSES
     images = generator.integers(0, 256, (pictures, 16, 16, 3), dtype=np.uint8)
     targets, weights = np.eye(CLASSES, dtype=np.float32)[labels], generator.uniform(0, 2, pictures)
-    soft, distill = targets, LABELS_ONLY
+    soft, distill = [targets], LABELS_ONLY
     if how == "taught":
         guesses = generator.dirichlet(np.ones(CLASSES) / 3, pictures)
         teacher = Knowledge("softmax", 0.5 * targets + 0.5 * guesses)
@@ -108,7 +108,7 @@ def compute_weights(recipe, device):
         listen, distill = [Listening([teacher], BASES["softmax"], read=0)], DistillSettings(0.7, 2, "live")
     data = TrainingSet(
         pictures=images, targets=targets, soft=soft, weights=weights, rows=np.arange(pictures),
-        augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, workers=0,
+        augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, view_seed=3, workers=0,
         transforms=partial(build_transforms, MIXED if how else LIGHT, 2), listen=listen,
     )  # fmt: skip
     torch.manual_seed(0)

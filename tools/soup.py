@@ -175,13 +175,14 @@ def build_plain_data(pictures: LearningPictures, fraction: float, batch_size: in
     return TrainingSet(
         pictures=pictures.train_pictures,
         targets=targets,
-        soft=targets,
+        soft=[targets],
         weights=np.ones(len(pictures.train.labels)),
         rows=draw_fraction(pictures.train.labels, fraction, seed=0),
         augment=partial(resize, height=height, width=width),
         transforms=no_transforms,
         batch_size=batch_size,
         seed=0,
+        view_seed=0,
         workers=0,
     )
 

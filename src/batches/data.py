@@ -27,7 +27,7 @@ class TrainingSet:
 
     pictures: Pictures  # uint8 (N, h, w, 3), from the pack or from files
     targets: Targets  # float32 (N, C)
-    soft: Targets  # float32 (N, C), the teachers' word; the targets if none is heard
+    soft: Sequence[Targets]  # float32 (N, C), the teachers' word on each view, or one for all
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures to train on
     augment: Augment  # of single pictures
@@ -35,13 +35,14 @@ class TrainingSet:
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
     workers: int  # processes that augment pictures
+    view_seed: int  # of the augmentation
     listen: Sequence[Transform] = ()  # after the transforms, in every epoch: teachers in the loop
     views: int = 0  # augmentations of a picture, which the epochs use in turn; 0 = a new one in each epoch
 
     @cached_property
     def loader(self) -> Loader:
         """Computes the images of all epochs."""
-        return Loader(Views(self.pictures, self.augment, self.seed), self.workers)
+        return Loader(Views(self.pictures, self.augment, self.view_seed), self.workers)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterable[Batch]:
         """The batches of one epoch in an order drawn from (seed, epoch), without the first `done`.
@@ -54,7 +55,8 @@ class TrainingSet:
             order[start : start + self.batch_size][own].tolist()
             for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
         ]
-        return self.add_targets(self.load_images(self.choose_view(epoch), batches), batches)
+        view = self.choose_view(epoch)
+        return self.add_targets(self.load_images(view, batches), batches, view)
 
     def leave_plain(self, height: int, width: int) -> "TrainingSet":
         """The same pictures without augmentation and transforms, resized to `height` x `width` pixels."""
@@ -69,11 +71,14 @@ class TrainingSet:
         """The images of each batch, augmented as in the epoch `view`."""
         return self.loader.load([(view, numbers) for numbers in batches])
 
-    def add_targets(self, images: Iterable[Tensor], batches: Iterable[list[int]]) -> Iterator[Batch]:
+    def add_targets(
+        self, images: Iterable[Tensor], batches: Iterable[list[int]], view: int
+    ) -> Iterator[Batch]:
         """The images of each batch with its targets and weights, which no worker needs to know."""
+        word = self.soft[(view - 1) % len(self.soft)]
         for part, numbers in zip(images, batches, strict=True):
             targets = torch.from_numpy(self.targets[numbers])
-            soft = targets if self.soft is self.targets else torch.from_numpy(self.soft[numbers])
+            soft = targets if word is self.targets else torch.from_numpy(word[numbers])
             weights = torch.from_numpy(self.weights[numbers]).float()
             if part.is_pinned():
                 targets, soft, weights = targets.pin_memory(), soft.pin_memory(), weights.pin_memory()

@@ -26,6 +26,7 @@ def within(interval: str) -> Rule:
     return Rule(**{name: int(end) if end.is_integer() else end for name, end in finite.items()})
 
 
+Value = bool | int | float | str | list[Any]  # of a key, of any type
 Share = Annotated[float, within("[0, 1]")]
 Factor = Annotated[float, within("[0, 1000000]")]  # sums and products of larger ones could overflow
 Count = Annotated[int, within("[1, inf)")]

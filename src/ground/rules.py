@@ -135,8 +135,11 @@ def find_image_conflicts(params: Params) -> Iterator[str]:
 
 def find_distill_conflicts(params: Params) -> Iterator[str]:
     distill = params["distill"]
-    if distill["view"] == "live" and distill["share"] and not params["knowledge"]["teachers"]:
-        yield "distill.view: live needs a teacher in knowledge.teachers, got none (name one, or set it plain)"
+    view, knowledge = distill["view"], params["knowledge"]
+    if view != "plain" and distill["share"] and not knowledge["teachers"]:
+        yield f"distill.view: {view} needs a teacher in knowledge.teachers, got none (name one, or set plain)"
+    if view == "stored" and not knowledge["views"]:
+        yield "knowledge.views: must be at least 1 with distill.view: stored, got 0"
 
 
 def find_machine_conflicts(params: Params) -> Iterator[str]:

@@ -39,7 +39,7 @@ class DistillSettings(Settings):
 
     share: Share  # of the teachers in the loss; the label has the rest; 0 = no distillation
     temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens both, teachers' and student's
-    view: Literal["plain", "live"]  # what the teachers see: each picture as it is, or the student's batch
+    view: Literal["plain", "stored", "live"]  # what the teachers see: see docs/strategies.md
 
 
 LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, view="plain")

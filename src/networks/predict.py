@@ -3,7 +3,7 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from src.batches.batch import scale_to_unit
 from src.ground.chunks import list_chunks
 from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
-from src.pictures.reading import Pictures
+from src.pictures.reading import Part, Pictures
 
+MOST_PROBABILITIES = 2**22  # of a part
 MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
 
 
@@ -52,6 +53,17 @@ def predict_logits(
     for start, part in own.items():
         logits[start : start + len(part)] = part
     return all_sum(logits)
+
+
+def predict_parts(
+    model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device, classes: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """The same as predict_probs, part by part, in bounded memory: rows and their probabilities (n, C)."""
+    together = world() * batch_size  # a part ends where batches do, so that these are the same
+    step = together * max(1, MOST_PROBABILITIES // (together * classes))
+    for start in range(0, len(pictures), step):
+        rows = slice(start, min(start + step, len(pictures)))
+        yield rows, predict_probs(model, Part(pictures, rows), base, batch_size, device)
 
 
 def predict_probs(

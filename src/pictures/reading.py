@@ -6,6 +6,7 @@ N pictures, n of them at a time, H height, W width in pixels.
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -166,4 +167,26 @@ class ResizedPictures:
         return np.stack([resize(picture, *self.shape[1:3]) for picture in larger])
 
 
-Pictures = np.ndarray | Pack | FilePictures | ResizedPictures  # only `len`, `shape` and indexing by rows
+class Part:
+    """The pictures of a slice, uint8 (N, H, W, 3), read on access."""
+
+    def __init__(self, pictures: "Pictures", rows: slice):
+        self.pictures, self.numbers = pictures, np.arange(len(pictures))[rows]
+        self.shape = (len(self.numbers), *pictures.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        return self.pictures[self.numbers[rows]]
+
+
+class Pictures(Protocol):
+    """Pictures uint8 (N, H, W, 3): an array, or what reads or makes its rows on access."""
+
+    @property
+    def shape(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...

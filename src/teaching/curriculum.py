@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from src.ground.chunks import list_chunks
 from src.ground.kinds import Factor, Rule, Seed, Share
 from src.ground.params import Settings
-from src.teaching.knowledge import Knowledge
+from src.teaching.targets import AnyKnowledge
 
 FALLING = Rule(minItems=1, rule="must be a list of decreasing numbers in [0, 1], ending at 0")
 WEIGHTS = Rule(minItems=1, rule="must be a list of non-negative numbers, one per threshold")
@@ -27,12 +28,17 @@ class CurriculumSettings(Settings):
     seed: Seed  # of the random order
 
 
-def find_truth_probs(knowledge: Sequence[Knowledge], labels: np.ndarray) -> np.ndarray:
-    """The teachers' mean probability (N,) of each picture's label (N,); 1 if there is no teacher."""
+def find_truth_probs(knowledge: Sequence[AnyKnowledge], labels: np.ndarray) -> np.ndarray:
+    """The mean probability (N,), over teachers and views, of each picture's label (N,); 1 if no teacher."""
     if not knowledge:
         return np.ones(len(labels))
-    rows = np.arange(len(labels))
-    return np.mean([one.probs[rows, labels] for one in knowledge], axis=0)
+    sums = np.zeros(len(labels))
+    for one in knowledge:
+        for view in range(one.views):
+            for rows in list_chunks(*one.shape):
+                probs = one.take(view, rows)
+                sums[rows] += probs[np.arange(len(probs)), labels[rows]] / one.views
+    return sums / len(knowledge)
 
 
 def assign_weights(truth_probs: np.ndarray, settings: CurriculumSettings) -> np.ndarray:

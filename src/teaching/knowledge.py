@@ -15,6 +15,17 @@ class Knowledge:
 
     base: str  # softmax: a row sums to 1; bce: its probabilities are independent
     probs: np.ndarray  # (N, C) float64 in [0, 1]
+    views = 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and C."""
+        count, width = self.probs.shape
+        return count, width
+
+    def take(self, view: int, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        """The probabilities (n, C) of some rows, the same in every view."""
+        return self.probs[rows]
 
 
 def average_teachers(knowledge: Sequence[Knowledge], base: str) -> np.ndarray:

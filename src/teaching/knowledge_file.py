@@ -125,17 +125,3 @@ def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -
             f"got {probs[worst].sum():.6g} (write base=bce in line 1 if its values are independent)"
         )
     return base
-
-
-def read_folder(
-    folder: Path, paths: Sequence[str], classes: Sequence[str], without: Sequence[str] = ()
-) -> list[Knowledge]:
-    """All knowledge files of a folder but those of the teachers `without`, sorted by name."""
-    left_out = [name_file(folder, name) for name in without]
-    found = [path for path in sorted(folder.glob(PATTERN)) if path not in left_out]
-    return [read_knowledge(path, paths, classes) for path in found]
-
-
-def name_file(folder: Path, teacher: str) -> Path:
-    """The file of a teacher's knowledge."""
-    return folder / f"distill_{teacher}.txt"

@@ -5,7 +5,7 @@ N pictures, C classes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 
@@ -54,7 +54,15 @@ class LabelTargets:
         return (self[row : row + 1][0] for row in range(len(self)))
 
 
-Targets = np.ndarray | LabelTargets  # only `len`, `shape` and indexing by rows
+class Targets(Protocol):
+    """Targets (N, C) float32: an array, or what computes its rows on access."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class Lesson:
     """What is learned from the training pictures."""
 
     targets: Targets  # float32 (N, C)
-    soft: Targets  # float32 (N, C), the teachers' word; the targets if none is heard
+    soft: Sequence[Targets]  # float32 (N, C), the teachers' word on each view, or one for all
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures that are used
 
@@ -77,7 +85,7 @@ def build_lesson(
     rows = np.arange(len(train.labels)) if rows is None else rows
     weights = weigh_classes(settings.class_weights, train.labels, rows, train.classes, key)
     targets = LabelTargets(train.labels, len(train.classes), settings.label_smoothing)
-    return Lesson(targets, targets, weights, rows)
+    return Lesson(targets, [targets], weights, rows)
 
 
 def weigh_classes(

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from src.ground.errors import UserError, list_some
-from src.ground.kinds import BatchSize, EntryName, Rule, Share
+from src.ground.kinds import BatchSize, Count, CountOrZero, EntryName, Rule, Seed, Share
 from src.ground.params import Settings, read_params
 
 TEACHERS = Rule(
@@ -23,6 +23,9 @@ class KnowledgeSettings(Settings):
     teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
     min_accuracy: Share  # on val; a teacher below it is refused
     batch_size: BatchSize  # pictures at once, auto: by their size; affects at most the last digits
+    views: CountOrZero  # augmented views of a picture that are stored, with distill.view stored
+    seed: Seed  # of the augmentation of these views
+    top: Count  # most probable classes that are kept; text of all of them if plain and no more than these
 
 
 def choose_teacher(arguments: Sequence[str]) -> str:

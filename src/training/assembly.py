@@ -19,6 +19,7 @@ from src.networks.checkpoint import save_weights
 from src.networks.initial import build_initial
 from src.pictures.reading import LearningPictures
 from src.teaching.labels import LabelTargets, Lesson
+from src.teaching.views import Views
 from src.training.curves import Curves
 from src.training.fit import fit
 from src.training.job import Job
@@ -43,9 +44,11 @@ def assemble(
     device: torch.device,
     key: str,
     distill: DistillSettings = LABELS_ONLY,
+    views: Views | None = None,
 ) -> Job:
     """The training on `pictures` with `lesson`; `key` is the section of params.yaml that holds `settings`.
 
+    With `views` the epochs use these in turn, instead of those that the strategy's augmentation says.
     The network's initial weights are drawn here, from torch's global generator in its current state.
     """
     classes, size = pictures.train.classes, pictures.size
@@ -67,7 +70,8 @@ def assemble(
         batch_size=settings.batch_size,
         seed=strategy.seed,
         workers=read(int, "workers"),  # no param of a stage: it changes no result
-        views=count_views(augment),
+        view_seed=views.seed if views else strategy.seed,
+        views=views.count if views else count_views(augment),
     )
     truth = LabelTargets(pictures.val.labels, len(classes))
     validation = Validation(pictures.val_pictures, truth, base, settings.batch_size, device)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from src.batches.augment import augment_each
 from src.batches.data import TrainingSet
+from src.batches.views import View
 from src.ground.chunks import list_chunks
 from src.ground.files import open_atomically
 from src.machine.collectives import all_max, broadcast_from_main, broadcast_tensor, run_on_main
@@ -33,21 +33,6 @@ from src.training.validation import Validation
 FOLDER = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch/features"
 KEPT = 3  # files besides the current one; older ones are removed
 DIGEST = hashlib.sha256().digest_size  # bytes
-
-
-class View:
-    """The pictures that a training sees in its epoch `view`, uint8 (M, H, W, 3), augmented on access."""
-
-    def __init__(self, data: TrainingSet, view: int, size: tuple[int, int]):
-        self.data, self.view, self.shape = data, view, (len(data.rows), *size, 3)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, part: slice | np.ndarray | list[int]) -> np.ndarray:
-        numbers, data = self.data.rows[part].tolist(), self.data
-        images = augment_each(data.pictures[numbers], data.augment, data.seed, self.view, numbers)
-        return images.permute(0, 2, 3, 1).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +78,10 @@ def learn_from_features(job: Job) -> Job:
     if parts is None:
         return job
     features, head = parts
-    views = [View(data, view, size) for view in range(1, min(data.views, job.settings.epochs) + 1)]
+    views = [
+        View(data.pictures, data.augment, data.view_seed, view, data.rows, size)
+        for view in range(1, min(data.views, job.settings.epochs) + 1)
+    ]
     found = load_or_compute(features, [*views, validation.pictures], validation.batch_size, job.device)
     print(f"{job.key}.freeze: the classifier learns from {found.shape[1]} features per picture")
     own = len(views) * len(data.rows)

@@ -73,7 +73,7 @@ def build(
     counts = pictures.train.count().values()
     number = sum(count_fraction(count, getattr(settings, "fraction", 1.0)) for count in counts)
     targets = np.broadcast_to(np.float32(0), (len(pictures.train.paths), len(pictures.train.classes)))
-    lesson = Lesson(targets, targets, np.ones(len(targets)), np.arange(number))
+    lesson = Lesson(targets, [targets], np.ones(len(targets)), np.arange(number))
     job = assemble(settings, strategy, pictures, lesson, CPU, key)
     check_batch_norm(job.network, settings, machine.processes, key)
     if isinstance(settings, StudentSettings):
