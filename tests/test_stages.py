@@ -106,11 +106,30 @@ def test_teachers_in_the_loop_rerun_only_the_student(copy):
     """Also beside knowledge from outside, and with everything that mixes batches."""
     live = ["distill.view=live", "augment.mixup=0.2", "augment.multi_scale=0.15", "student.curriculum=true"]
     output = copy.run("dvc", "exp", "run", *[word for pair in live for word in ("-S", pair)])
-    assert list_stages(output) == STUDENT
+    assert list_stages(output) == ["plan_views", *STUDENT]
     first = read_metrics(copy)
     shutil.copy(copy.folder / "data/label.txt", copy.folder / "data/external/distill_label.txt")
     assert list_stages(copy.run("dvc", "repro")) == ["dump_knowledge", "make_curriculum", *STUDENT]
     assert read_metrics(copy) != first
+
+
+def test_stored_views_are_dumped_again_for_another_augmentation_only(copy):
+    """Not for another loss or mixing; and of plain pictures nothing is dumped for another augmentation."""
+    knowledge = ["dump_knowledge", "make_curriculum", *STUDENT]
+
+    def run(*overrides):
+        words = [word for pair in overrides for word in ("-S", pair)]
+        return list_stages(copy.run("dvc", "exp", "run", *words))
+
+    assert run("augment.flip=0.5") == ["plan_views", *STUDENT]
+    assert run("distill.view=stored", "knowledge.views=2") == ["plan_views", *knowledge]
+    files = sorted(file.name for file in (copy.folder / "data/distill/distill_big").iterdir())
+    assert files == ["facts.json", "probs.npy", "rest.npy"]
+    assert np.load(copy.folder / "data/distill/distill_big/probs.npy").shape == (2, 24, 3)
+    assert run("loss=ohm", "student.curriculum=true") == STUDENT
+    assert run("augment.mixup=0.2") == ["plan_views", *STUDENT]
+    assert run("augment.flip=0.25") == ["plan_views", *knowledge]
+    assert run("distill.view=live") == ["plan_views", *knowledge]
 
 
 @pytest.mark.parametrize(
