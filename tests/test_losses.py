@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import rel_entr
+from scipy.special import rel_entr, softmax
+from scipy.stats import pearsonr
 from torch import nn
 
 from src.batches.batch import Batch
 from src.batches.mixing import blend
 from src.ground.errors import UserError
 from src.losses import weightings as losses
+from src.losses.agreement import AGREEMENTS
 from src.losses.bases import BASES
 from src.losses.loss import LABELS_ONLY, DistillSettings, Loss, apply_focal, build_loss, split_recipe
 from src.losses.weightings import WEIGHTINGS, Outcome
@@ -89,13 +91,16 @@ def test_distillation_is_that_of_its_paper(taught, base, link, temperature):
     """Its equation 2: the soft term's gradient is (q - p) / T at temperature T, times T^2 here."""
     (logits, targets, teacher), share = taught, 0.7
     found = find_gradient(
-        build(base, distill=DistillSettings(share, temperature, "plain")), logits, targets, link(teacher)
+        build(base, distill=DistillSettings(share, temperature, "kl", "plain")),
+        logits,
+        targets,
+        link(teacher),
     )
     soft = temperature * (link(logits / temperature) - link(teacher / temperature))
     expected = ((1 - share) * (link(logits) - targets) + share * soft) / len(logits)
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
     if base == "softmax":  # and the value against torch's own losses
-        mine = build(base, distill=DistillSettings(share, temperature, "plain"))
+        mine = build(base, distill=DistillSettings(share, temperature, "kl", "plain"))
         value = mine(logits, targets, link(teacher), torch.ones(8, dtype=torch.float64))
         hot, target = F.log_softmax(logits / temperature, 1), F.softmax(teacher / temperature, 1)
         entropy = -(target * target.log()).sum(1).mean()
@@ -108,15 +113,52 @@ def test_at_high_temperatures_distillation_matches_logits(taught):
     """Its equation 4: for logits of mean 0 the gradient nears (z - v) / C, C classes."""
     logits, targets, teacher = (part - part.mean(1, keepdim=True) for part in taught)
     found = find_gradient(
-        build("softmax", distill=DistillSettings(1.0, 1000.0, "plain")), logits, targets, teacher.softmax(1)
+        build("softmax", distill=DistillSettings(1.0, 1000.0, "kl", "plain")),
+        logits,
+        targets,
+        teacher.softmax(1),
     )
     assert torch.allclose(found, (logits - teacher) / 5 / len(logits), rtol=0.05, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_dist_is_that_of_its_paper(taught, temperature):
+    """One minus scipy's correlations, of rows and of columns, times T squared."""
+    logits, targets, teacher = taught
+    own, other = (softmax(part.detach().numpy() / temperature, axis=1) for part in (logits, teacher))
+    rows = np.mean([1 - pearsonr(*pair)[0] for pair in zip(own, other, strict=True)])
+    columns = np.mean([1 - pearsonr(*pair)[0] for pair in zip(own.T, other.T, strict=True)])
+    loss = build("softmax", distill=DistillSettings(1.0, temperature, "dist", "plain"))
+    found = loss(logits, targets, teacher.softmax(1), torch.ones(8, dtype=torch.float64))
+    assert found.item() == pytest.approx(temperature**2 * (rows + columns), rel=1e-6)
+    assert find_gradient(loss, logits, targets, teacher.softmax(1)).isfinite().all()
+    agreeing = loss(teacher, targets, teacher.softmax(1), torch.ones(8, dtype=torch.float64))
+    assert agreeing.item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_dkd_is_that_of_its_paper(taught, temperature):
+    """Its equation 5: the divergence of target and rest, and 8 times that of the others among themselves."""
+    logits, targets, teacher = taught
+    own, other = (softmax(part.detach().numpy() / temperature, axis=1) for part in (logits, teacher))
+    total = []
+    for p, q, true in zip(own, other, targets.argmax(1).tolist(), strict=True):
+        binary = sum(rel_entr([q[true], 1 - q[true]], [p[true], 1 - p[true]]))
+        rest_p, rest_q = np.delete(p, true), np.delete(q, true)
+        total.append(binary + 8 * sum(rel_entr(rest_q / rest_q.sum(), rest_p / rest_p.sum())))
+    loss = build("softmax", distill=DistillSettings(1.0, temperature, "dkd", "plain"))
+    found = loss(logits, targets, teacher.softmax(1), torch.ones(8, dtype=torch.float64))
+    assert found.item() == pytest.approx(temperature**2 * np.mean(total), rel=1e-6)
+    gradient = find_gradient(loss, logits, targets, teacher.softmax(1))
+    assert gradient.isfinite().all() and gradient.any()
+    certain = find_gradient(loss, logits, targets, targets)  # a teacher that is sure: no others
+    assert certain.isfinite().all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_share_zero_is_plain_to_the_bit(batch, recipe):
     logits, targets, _, weights = batch
-    found = build(recipe, distill=DistillSettings(0.0, 3.0, "plain"))(logits, targets, logits, weights)
+    found = build(recipe, distill=DistillSettings(0.0, 3.0, "kl", "plain"))(logits, targets, logits, weights)
     assert torch.equal(found, build(recipe)(*batch))
 
 
@@ -125,21 +167,23 @@ def test_share_zero_is_plain_to_the_bit(batch, recipe):
 def test_at_temperature_one_the_targets_are_blended(lesson, base, recipe):
     logits, targets, soft, weights = lesson
     blended = 0.3 * targets + 0.7 * soft
-    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0, "plain")), *lesson)
+    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0, "kl", "plain")), *lesson)
     assert_close(found, learn(build(base + recipe), logits, blended, blended, weights))
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_teacher_that_repeats_the_labels_is_plain_at_temperature_one(taught, base):
     logits, targets, _ = taught
-    found = find_gradient(build(base, distill=DistillSettings(0.7, 1.0, "plain")), logits, targets, targets)
+    found = find_gradient(
+        build(base, distill=DistillSettings(0.7, 1.0, "kl", "plain")), logits, targets, targets
+    )
     assert torch.allclose(found, find_gradient(build(base), logits, targets, targets), rtol=1e-12)
 
 
 def test_weightings_see_the_blend_and_weigh_both_terms(lesson):
     """What OHM keeps at any temperature is what it keeps at 1."""
     kept = [
-        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature, "plain")), *lesson)[1]
+        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature, "kl", "plain")), *lesson)[1]
         .abs()
         .sum(1)
         > 0
@@ -352,9 +396,18 @@ def scatter(gradient, rows, count):
 
 WITH_BASE = [recipe for recipe in RECIPES if recipe.split("+")[0] in BASES]
 every_loss = pytest.mark.parametrize(
-    "recipe, gamma", [(recipe, gamma) for recipe in WITH_BASE for gamma in (0.0, 2.0)]
+    "recipe, gamma, agreement",
+    [
+        (recipe, gamma, agreement)
+        for recipe in WITH_BASE
+        for agreement in (AGREEMENTS if "softmax" in recipe else ["kl"])
+        for gamma in ((0.0, 2.0) if agreement == "kl" else (0.0,))
+    ],
 )
-BOTH = DistillSettings(0.7, 2.0, "plain")
+
+
+def teach(agreement):
+    return DistillSettings(0.7, 2.0, agreement, "plain")
 
 
 def assert_close(found, expected):
@@ -363,34 +416,37 @@ def assert_close(found, expected):
 
 
 @every_loss
-def test_the_order_of_the_rows_has_no_effect(lesson, recipe, gamma):
+def test_the_order_of_the_rows_has_no_effect(lesson, recipe, gamma, agreement):
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *lesson)
-    turned = learn(build(recipe, gamma=gamma, distill=BOTH), *(part[order] for part in lesson))
+    value, gradient, state = learn(build(recipe, gamma=gamma, distill=teach(agreement)), *lesson)
+    turned = learn(build(recipe, gamma=gamma, distill=teach(agreement)), *(part[order] for part in lesson))
     assert_close(turned, (value, gradient[order], state))
 
 
 @every_loss
-def test_a_row_of_weight_zero_is_as_if_absent(lesson, recipe, gamma):
+def test_a_row_of_weight_zero_is_as_if_absent(lesson, recipe, gamma, agreement):
     """For the other rows, and for what a weighting remembers of them."""
     weights = lesson[-1]
     kept = weights.nonzero()[:, 0]
-    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *(part[kept] for part in lesson))
+    value, gradient, state = learn(
+        build(recipe, gamma=gamma, distill=teach(agreement)), *(part[kept] for part in lesson)
+    )
     assert_close(
-        learn(build(recipe, gamma=gamma, distill=BOTH), *lesson), (value, scatter(gradient, kept, 30), state)
+        learn(build(recipe, gamma=gamma, distill=teach(agreement)), *lesson),
+        (value, scatter(gradient, kept, 30), state),
     )
 
 
 @every_loss
-def test_twice_the_weights_are_twice_the_loss(lesson, recipe, gamma):
+def test_twice_the_weights_are_twice_the_loss(lesson, recipe, gamma, agreement):
     *others, weights = lesson
-    value, gradient, state = learn(build(recipe, gamma=gamma, distill=BOTH), *lesson)
-    double = learn(build(recipe, gamma=gamma, distill=BOTH), *others, 2 * weights)
+    value, gradient, state = learn(build(recipe, gamma=gamma, distill=teach(agreement)), *lesson)
+    double = learn(build(recipe, gamma=gamma, distill=teach(agreement)), *others, 2 * weights)
     assert_close(double, (2 * value, 2 * gradient, state))
 
 
 @every_loss
-def test_weightings_that_are_set_to_do_nothing_change_no_bit(lesson, recipe, gamma):
+def test_weightings_that_are_set_to_do_nothing_change_no_bit(lesson, recipe, gamma, agreement):
     off = {
         "weighted": losses.WeightedSettings(costs={"a": {"b": 1.0}}),
         "threshold": losses.ThresholdSettings(low=0, high=1, low_of={}, high_of={}),
@@ -398,15 +454,15 @@ def test_weightings_that_are_set_to_do_nothing_change_no_bit(lesson, recipe, gam
         "ohm": losses.OhmSettings(hard_ratio=1),
     }
     base = recipe.split("+")[0]
-    value, gradient, _ = learn(build(recipe, gamma=gamma, distill=BOTH, **off), *lesson)
-    plain = learn(build(base, gamma=gamma, distill=BOTH), *lesson)
+    value, gradient, _ = learn(build(recipe, gamma=gamma, distill=teach(agreement), **off), *lesson)
+    plain = learn(build(base, gamma=gamma, distill=teach(agreement)), *lesson)
     assert torch.equal(value, plain[0]) and torch.equal(gradient, plain[1])
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_no_step_waits_for_a_value(lesson, base):
     """On tensors without values, of the meta device; reading one stops a GPU."""
-    loss = build("+".join([base, *WEIGHTINGS]), gamma=2.0, distill=BOTH).to("meta")
+    loss = build("+".join([base, *WEIGHTINGS]), gamma=2.0, distill=teach("kl")).to("meta")
     assert loss(*(part.to("meta") for part in lesson)).shape == ()
 
 
@@ -414,7 +470,7 @@ def test_no_step_waits_for_a_value(lesson, base):
 def test_extreme_logits_stay_finite(recipe):
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
     hard = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    build(recipe, "ab", distill=BOTH)(logits, hard, hard, torch.ones(2)).backward()
+    build(recipe, "ab", distill=teach("kl"))(logits, hard, hard, torch.ones(2)).backward()
     assert logits.grad.isfinite().all()
 
 

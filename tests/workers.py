@@ -100,12 +100,18 @@ def compute_weights(recipe, device):
         curriculum = CurriculumSettings((0.9, 0.6, 0.0), (1.0, 0.7, 0.0), "teacher", 0)
         weights = assign_weights(find_truth_probs([teacher], labels), curriculum)
         assert set(weights) == {1.0, 0.7, 0.0}
-        soft, distill = build_soft([teacher], recipe.partition("+")[0]), DistillSettings(0.7, 2, "plain")
+        soft, distill = (
+            build_soft([teacher], recipe.partition("+")[0]),
+            DistillSettings(0.7, 2, "kl", "plain"),
+        )
     listen = []
     if how == "live":
         torch.manual_seed(1)
         teacher = Teacher(build_student().eval(), BASES["softmax"])
-        listen, distill = [Listening([teacher], BASES["softmax"], read=0)], DistillSettings(0.7, 2, "live")
+        listen, distill = (
+            [Listening([teacher], BASES["softmax"], read=0)],
+            DistillSettings(0.7, 2, "kl", "live"),
+        )
     data = TrainingSet(
         pictures=images, targets=targets, soft=soft, weights=weights, rows=np.arange(pictures),
         augment=build_augment(LIGHT, 16, 16), batch_size=BATCH, seed=3, view_seed=3, workers=0,

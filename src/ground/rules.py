@@ -138,6 +138,9 @@ def find_distill_conflicts(params: Params) -> Iterator[str]:
     view, knowledge = distill["view"], params["knowledge"]
     if view != "plain" and distill["share"] and not knowledge["teachers"]:
         yield f"distill.view: {view} needs a teacher in knowledge.teachers, got none (name one, or set plain)"
+    if distill["loss"] != "kl" and distill["share"] and "softmax" not in params["loss"].split("+"):
+        word = f"{distill['loss']} needs softmax, got loss: {params['loss']}"
+        yield f"distill.loss: {word} (set it kl, or loss softmax)"
     if view == "stored" and not knowledge["views"]:
         yield "knowledge.views: must be at least 1 with distill.view: stored, got 0"
 
@@ -266,7 +269,7 @@ RULES = {  # the sections that a rule looks at -> the rule
     ("processes", "distributed"): find_machine_conflicts,
     ("teacher", "teacher_common"): find_teacher_conflicts,
     ("curriculum",): find_curriculum_conflicts,
-    ("distill", "knowledge"): find_distill_conflicts,
+    ("distill", "knowledge", "loss"): find_distill_conflicts,
     ("student",): find_student_conflicts,
     ("images", "teacher", "teacher_common"): find_teacher_size_conflicts,
     ("images", "student", "augment"): find_student_size_conflicts,

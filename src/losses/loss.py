@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from src.ground.kinds import Rule, Share, within
 from src.ground.params import Settings
+from src.losses.agreement import AGREEMENTS
 from src.losses.bases import BASES, Base
 from src.losses.weightings import TINY, WEIGHTINGS, Outcome, WeightingSettings
 
@@ -39,10 +40,11 @@ class DistillSettings(Settings):
 
     share: Share  # of the teachers in the loss; the label has the rest; 0 = no distillation
     temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens both, teachers' and student's
+    loss: Literal["kl", "dist", "dkd"]  # how the student is to agree with them; the last two with softmax
     view: Literal["plain", "stored", "live"]  # what the teachers see: see docs/strategies.md
 
 
-LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, view="plain")
+LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, loss="kl", view="plain")
 
 
 def apply_focal(base: Base, gamma: float) -> Base:
@@ -72,9 +74,8 @@ def focal_entropy(targets: Tensor, base: Base, gamma: float) -> Tensor:
 class Loss(nn.Module):
     """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
 
-    With distillation the terms are (1 - share) l(z, targets) + share T^2 l(z / T, q_T): l those of the base,
-    z the logits, q_T the teachers' probabilities at temperature T: G. Hinton, O. Vinyals, J. Dean, Distilling
-    the Knowledge in a Neural Network, 2015, arXiv:1503.02531. T^2 keeps the gradient's size.
+    With distillation the terms are those of the base for the labels, times 1 - share, and those of agreement
+    with the teachers at a temperature, times share.
 
     All weightings see the same outcome, so their order does not matter, except for rounding: the factors are
     multiplied in the order of the table. What they see of distillation is the blend of targets and teachers
@@ -90,7 +91,6 @@ class Loss(nn.Module):
         terms = self.base.terms(logits, targets)
         seen, blend = terms, targets
         if share := self.distill.share:
-            terms = (1 - share) * terms + share * self.find_distilled_terms(logits, soft)
             blend = (1 - share) * targets + share * soft
             seen = self.base.terms(logits, blend)
         factors = weights[:, None]
@@ -99,14 +99,12 @@ class Loss(nn.Module):
             outcome = Outcome(self.base.probs(logits), blend, excess, weights, self.base.per_sample)
             for weighting in self.weightings:
                 factors = factors * weighting(outcome)
-        return (factors * terms).sum(dim=1).mean()
-
-    def find_distilled_terms(self, logits: Tensor, soft: Tensor) -> Tensor:
-        """T^2 times the terms (N, C) of both at temperature T."""
-        if (temperature := self.distill.temperature) == 1:
-            return self.base.terms(logits, soft)
-        softened = self.base.soften(soft, temperature)
-        return temperature**2 * self.base.terms(logits / temperature, softened)
+        loss = (factors * terms).sum(dim=1).mean()
+        if share:
+            agree = AGREEMENTS[self.distill.loss]
+            terms = agree(self.base, logits, soft, targets, factors, self.distill.temperature)
+            loss = (1 - share) * loss + share * (factors * terms).sum(dim=1).mean()
+        return loss
 
 
 def split_recipe(recipe: str) -> tuple[str, list[str]]:
