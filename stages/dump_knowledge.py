@@ -1,13 +1,14 @@
 """Write every teacher's predictions for the training pictures: plain ones, or stored augmented views of them.
 
-params  knowledge.teachers, knowledge.min_accuracy, knowledge.batch_size, knowledge.top, device, threads,
-        cpu_isa, tf32, processes, images.fit, images.dct_scaling
+params  knowledge.teachers, knowledge.min_accuracy, knowledge.batch_size, knowledge.top, data.unlabelled,
+        device, threads, cpu_isa, tf32, processes, images.fit, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
+        data/unlabelled           NAME.csv, NAME.npy for each of data.unlabelled
         data/views.json
 writes  data/distill              distill_NAME: a probability per picture and class; or no_teacher.txt
         data/label.txt            the same for the labels: 1 for the true class
@@ -35,6 +36,7 @@ from src.networks.checkpoint import check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_parts, predict_probs
 from src.pictures.manifest import Manifest
 from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
+from src.pictures.unlabelled import join_pictures, read_unlabelled
 from src.teaching.knowledge_array import describe_making, write_arrays
 from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
 from src.teaching.knowledge_folder import FOREIGN, name_arrays, name_text
@@ -58,6 +60,9 @@ def main() -> None:
     device = start_machine(read_top(MachineSettings), seed=0)
     pictures, views = read_learning_pictures(fit, read(bool, "images.dct_scaling")), read_views()
     train, val, size = pictures.train, pictures.val, pictures.size
+    others = read_unlabelled(read(tuple[str, ...], "data.unlabelled"), fit, read(bool, "images.dct_scaling"))
+    learned = join_pictures(pictures.train_pictures, others)
+    paths = [*train.paths, *others.paths]
     batch_size = choose_batch_size(wanted, *size)
     DISTILL.mkdir(parents=True, exist_ok=True)
     for path in find_dropped(TEACHERS, names):
@@ -69,9 +74,9 @@ def main() -> None:
 
     seen: Sequence[Pictures]
     if views:
-        seen = list_views(pictures.train_pictures, views.augment, views.seed, views.count, size)
+        seen = list_views(learned, views.augment, views.seed, views.count, size)
     else:
-        seen = [resize_pictures(pictures.train_pictures, *size)]
+        seen = [resize_pictures(learned, *size)]
     for name in names:
         weights = TEACHERS / f"{name}.safetensors"
         model, facts = load_model(weights)
@@ -82,37 +87,44 @@ def main() -> None:
         accuracy = check_teacher(name, on_val, val.labels, least)
         parts = [predict_parts(model, one, base, batch_size, device, len(train.classes)) for one in seen]
         if views is None and len(train.classes) <= top:
-            on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train)
+            on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train, paths)
         else:
             made = describe_making(weights, size, describe(views))
-            on_train = write_as_arrays(name_arrays(DISTILL, name), facts.base, parts, train, top, made)
+            folder = name_arrays(DISTILL, name)
+            on_train = write_as_arrays(folder, facts.base, parts, train, paths, top, made)
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
     if is_main():
         for path in sorted(EXTERNAL.glob(PATTERN)):
-            knowledge = read_knowledge(path, train.paths, train.classes)
-            write_knowledge(DISTILL / f"{FOREIGN}{path.name}", knowledge, train.paths, train.classes)
+            knowledge = read_knowledge(path, paths, train.classes)
+            write_knowledge(DISTILL / f"{FOREIGN}{path.name}", knowledge, paths, train.classes)
         if not any(DISTILL.iterdir()):
             NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
         truth = LabelTargets(train.labels, len(train.classes))
         write_probs(LABELS, "softmax", truth, train.paths, train.classes)
 
 
-def write_as_text(path: Path, base: str, parts: Parts, train: Manifest) -> float:
-    """Write a teacher's probabilities as they come; its accuracy. Only the main process writes."""
+def write_as_text(path: Path, base: str, parts: Parts, train: Manifest, paths: Sequence[str]) -> float:
+    """Write a teacher's probabilities as they come; its accuracy on train. Only the main process writes."""
     right: list[np.ndarray] = []
     rows = (row for part, probs in watch(parts, train.labels, right) for row in probs)
     if is_main():
-        write_probs(path, base, rows, train.paths, train.classes)
+        write_probs(path, base, rows, paths, train.classes)
     deque(rows, maxlen=0)  # the others compute their share
     return float(np.concatenate(right).mean())
 
 
 def write_as_arrays(
-    folder: Path, base: str, views: Sequence[Parts], train: Manifest, top: int, made: dict[str, Any]
+    folder: Path,
+    base: str,
+    views: Sequence[Parts],
+    train: Manifest,
+    paths: Sequence[str],
+    top: int,
+    made: dict[str, Any],
 ) -> float:
     """The same for each view, as arrays."""
     right: list[np.ndarray] = []
-    arrays = partial(write_arrays, folder, base, train.paths, train.classes, len(views), top, made)
+    arrays = partial(write_arrays, folder, base, paths, train.classes, len(views), top, made)
     with arrays() if is_main() else nullcontext() as writer:
         for view, parts in enumerate(views):
             for part, probs in watch(parts, train.labels, right):
@@ -124,7 +136,8 @@ def write_as_arrays(
 def watch(parts: Parts, labels: np.ndarray, right: list[np.ndarray]) -> Parts:
     """The parts, after noting which of their largest probabilities are of the labels."""
     for part, probs in parts:
-        right.append(probs.argmax(axis=1) == labels[part])
+        own = labels[part]  # the last pictures have none
+        right.append(probs[: len(own)].argmax(axis=1) == own)
         yield part, probs
 
 

@@ -1,9 +1,10 @@
 """Weight every training picture by the teachers' confidence in its true class.
 
-params  curriculum
+params  curriculum, data.unlabelled
 reads   data/distill              distill_NAME: a probability per picture and class, see docs/architecture.md
         data/manifest/classes.json
         data/manifest/train.csv
+        data/unlabelled           NAME.csv
 writes  data/curriculum.txt       path, weight; all 1 without teachers
 run     python -m stages.make_curriculum
 """
@@ -15,6 +16,7 @@ import numpy as np
 from src.ground.errors import run
 from src.ground.params import read
 from src.pictures.manifest import read_manifest
+from src.pictures.unlabelled import read_list
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.curriculum_file import write_weights
 from src.teaching.knowledge_folder import read_folder
@@ -26,9 +28,11 @@ CURRICULUM = Path("data/curriculum.txt")
 def main() -> None:
     settings = read(CurriculumSettings, "curriculum")
     train = read_manifest("train")
-    knowledge = read_folder(DISTILL, train.paths, train.classes)
-    weights = assign_weights(find_truth_probs(knowledge, train.labels), settings)
-    write_weights(CURRICULUM, train.paths, weights)
+    others = [path for name in read(tuple[str, ...], "data.unlabelled") for path in read_list(name)]
+    paths, labels = [*train.paths, *others], np.concatenate([train.labels, np.full(len(others), -1)])
+    knowledge = read_folder(DISTILL, paths, train.classes)
+    weights = assign_weights(find_truth_probs(knowledge, labels), settings)
+    write_weights(CURRICULUM, paths, weights)
     values, counts = np.unique(weights, return_counts=True)
     print(
         f"{CURRICULUM}: "

@@ -1,7 +1,7 @@
 """Train the student on the labels, the teachers' knowledge and the curriculum, or any of these.
 
-params  student, loss, seed, augment, weighting, distill, knowledge.teachers, images.fit, images.dct_scaling,
-        device, threads, cpu_isa, tf32, processes
+params  student, loss, seed, augment, weighting, distill, knowledge.teachers, data.unlabelled, images.fit,
+        images.dct_scaling, device, threads, cpu_isa, tf32, processes
 reads   data/distill                         distill_NAME: a probability per picture and class
         data/models/teachers                 NAME.safetensors, if they look at the student's batches
         data/curriculum.txt                  path, weight
@@ -9,6 +9,7 @@ reads   data/distill                         distill_NAME: a probability per pic
         data/manifest/grey_range.json
         data/manifest/{train,val}.csv
         data/packed/{train,val}.npy
+        data/unlabelled                      NAME.csv, NAME.npy for each of data.unlabelled
         data/views.json
 writes  data/models/student.safetensors      the weights of the best epoch on val
         metrics/student.json                 of that epoch, and the number of parameters
@@ -27,10 +28,11 @@ from src.losses.loss import LABELS_ONLY, DistillSettings
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
 from src.pictures.reading import read_learning_pictures
+from src.pictures.unlabelled import join_pictures, read_unlabelled
 from src.teaching.curriculum_file import check_weights, choose_weights, read_weights
 from src.teaching.knowledge_array import describe_making
 from src.teaching.knowledge_folder import read_folder
-from src.teaching.labels import build_lesson, draw_fraction
+from src.teaching.labels import add_unlabelled, build_lesson, draw_fraction
 from src.teaching.targets import build_soft
 from src.teaching.views import check_views, describe, read_views
 from src.training.assembly import Outputs, assemble, run_training
@@ -61,12 +63,15 @@ def build_job(machine: MachineSettings) -> Job:
     """The student's training as configured in params.yaml; also sets up device, threads and processes."""
     settings, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     check_processes(settings, machine, "student")
-    pictures = read_learning_pictures(read(str, "images.fit"), read(bool, "images.dct_scaling"))
+    fit, dct_scaling = read(str, "images.fit"), read(bool, "images.dct_scaling")
+    pictures = read_learning_pictures(fit, dct_scaling)
     check_pictures(pictures.train.count(), trains=True, only="student")
     device = start_machine(machine, strategy.seed)
     train, distill = pictures.train, read(DistillSettings, "distill")
     rows = draw_fraction(train.labels, settings.fraction, strategy.seed)
-    labels = build_lesson(train, settings, "student", rows)
+    lesson = build_lesson(train, settings, "student", rows)
+    others = read_unlabelled(read(tuple[str, ...], "data.unlabelled"), fit, dct_scaling)
+    paths = [*train.paths, *others.paths]
     names = read(tuple[str, ...], "knowledge.teachers")
     live = names if distill.share and distill.view == "live" else ()
     views = read_views()
@@ -75,13 +80,19 @@ def build_job(machine: MachineSettings) -> Job:
         name: describe_making(TEACHERS / f"{name}.safetensors", pictures.size, describe(views))
         for name in names
     }
-    knowledge = read_folder(DISTILL, train.paths, train.classes, made, without=live)
-    curriculum = choose_weights(read_weights(CURRICULUM, train.paths), settings.curriculum)
+    knowledge = read_folder(DISTILL, paths, train.classes, made, without=live)
+    curriculum = choose_weights(read_weights(CURRICULUM, paths), settings.curriculum)
     if distill.share and not (knowledge or live):
         print("no teacher: the student learns from the labels only, distill.share has no effect")
         distill = LABELS_ONLY
-    soft = build_soft(knowledge, strategy.base) if distill.share and knowledge else [labels.targets]
-    lesson = replace(labels, soft=soft, weights=curriculum * labels.weights)
+    if others.paths and distill.share and distill.unlabelled:
+        lesson = add_unlabelled(lesson, settings.label_smoothing, len(others.paths), distill.unlabelled)
+        pictures = replace(pictures, train_pictures=join_pictures(pictures.train_pictures, others))
+    else:
+        distill = replace(distill, unlabelled=0.0)  # there are none
+    if distill.share and knowledge:
+        lesson = replace(lesson, soft=build_soft(knowledge, strategy.base))
+    lesson = replace(lesson, weights=curriculum[: len(lesson.weights)] * lesson.weights)
     check_weights(lesson.weights[lesson.rows])
     job = assemble(settings, strategy, pictures, lesson, device, "student", distill, views)
     if live:

@@ -50,7 +50,7 @@ def learn(pack, soft, listen, transforms=()):
     network = wrap_network(nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.Flatten(1), nn.Linear(4 * 8 * 8, 3)))
     plain = LIGHT.__class__(**{**vars(LIGHT), "policy": "none"})
     data = make_training_set(pack, plain, soft=[soft], listen=listen, transforms=transforms)
-    loss = Loss(BASES["softmax"], [], DistillSettings(0.7, 2.0, "kl", "live"))
+    loss = Loss(BASES["softmax"], [], DistillSettings(0.7, 2.0, 0.0, "kl", "live"))
     fit(make_job(pack, network, loss, data, epochs=1, warmup=0), NoCurves(), State())
     return torch.cat([tensor.flatten() for tensor in network.state_dict().values()])
 

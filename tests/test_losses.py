@@ -91,7 +91,7 @@ def test_distillation_is_that_of_its_paper(taught, base, link, temperature):
     """Its equation 2: the soft term's gradient is (q - p) / T at temperature T, times T^2 here."""
     (logits, targets, teacher), share = taught, 0.7
     found = find_gradient(
-        build(base, distill=DistillSettings(share, temperature, "kl", "plain")),
+        build(base, distill=DistillSettings(share, temperature, 0.0, "kl", "plain")),
         logits,
         targets,
         link(teacher),
@@ -100,7 +100,7 @@ def test_distillation_is_that_of_its_paper(taught, base, link, temperature):
     expected = ((1 - share) * (link(logits) - targets) + share * soft) / len(logits)
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
     if base == "softmax":  # and the value against torch's own losses
-        mine = build(base, distill=DistillSettings(share, temperature, "kl", "plain"))
+        mine = build(base, distill=DistillSettings(share, temperature, 0.0, "kl", "plain"))
         value = mine(logits, targets, link(teacher), torch.ones(8, dtype=torch.float64))
         hot, target = F.log_softmax(logits / temperature, 1), F.softmax(teacher / temperature, 1)
         entropy = -(target * target.log()).sum(1).mean()
@@ -113,12 +113,45 @@ def test_at_high_temperatures_distillation_matches_logits(taught):
     """Its equation 4: for logits of mean 0 the gradient nears (z - v) / C, C classes."""
     logits, targets, teacher = (part - part.mean(1, keepdim=True) for part in taught)
     found = find_gradient(
-        build("softmax", distill=DistillSettings(1.0, 1000.0, "kl", "plain")),
+        build("softmax", distill=DistillSettings(1.0, 1000.0, 0.0, "kl", "plain")),
         logits,
         targets,
         teacher.softmax(1),
     )
     assert torch.allclose(found, (logits - teacher) / 5 / len(logits), rtol=0.05, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("recipe", ["softmax", "bce", "softmax+ohm+ghm", "bce+threshold"])
+def test_of_a_picture_without_label_the_teachers_part_alone_counts(taught, recipe, temperature):
+    """Of the others all is as without it; with its teacher's word as a label and share 1, its own part is too."""
+    logits, targets, teacher = taught
+    soft = teacher.softmax(1)
+    some, without = targets.clone(), torch.arange(8) >= 5
+    some[without] = 0
+    mine = build(recipe, distill=DistillSettings(0.7, temperature, 1.0, "kl", "plain"))
+    found = find_gradient(mine, logits, some, soft)
+    if "+" in recipe:
+        assert found.isfinite().all() and found.any()
+        return
+    plain = build(recipe, distill=DistillSettings(0.7, temperature, 0.0, "kl", "plain"))
+    assert torch.allclose(found[~without], find_gradient(plain, logits, targets, soft)[~without], rtol=1e-9)
+    alone = build(recipe, distill=DistillSettings(1.0, temperature, 0.0, "kl", "plain"))
+    expected = 0.7 * find_gradient(alone, logits, targets, soft)[without]
+    assert torch.allclose(found[without], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_mix_with_a_picture_without_label_is_the_mix_of_losses(base):
+    torch.manual_seed(0)
+    soft, logits = torch.rand(2, 4, 3).softmax(2)
+    targets = torch.eye(3)[[0, 1, 2, 0]] * torch.tensor([1.0, 1, 0, 0])[:, None]
+    batch = Batch(torch.zeros(4, 1, 1, 1), targets, soft, torch.ones(4))
+    partner = torch.tensor([2, 3, 0, 1])
+    mixed = blend(batch, batch.rows(partner), 0.3, batch.images)
+    loss = build(base, "abc", distill=DistillSettings(0.7, 1.0, 1.0, "kl", "plain"))
+    own, other = loss(logits, *batch[1:]), loss(logits, *batch.rows(partner)[1:])
+    assert loss(logits, *mixed[1:]).item() == pytest.approx(0.3 * own.item() + 0.7 * other.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -128,7 +161,7 @@ def test_dist_is_that_of_its_paper(taught, temperature):
     own, other = (softmax(part.detach().numpy() / temperature, axis=1) for part in (logits, teacher))
     rows = np.mean([1 - pearsonr(*pair)[0] for pair in zip(own, other, strict=True)])
     columns = np.mean([1 - pearsonr(*pair)[0] for pair in zip(own.T, other.T, strict=True)])
-    loss = build("softmax", distill=DistillSettings(1.0, temperature, "dist", "plain"))
+    loss = build("softmax", distill=DistillSettings(1.0, temperature, 0.0, "dist", "plain"))
     found = loss(logits, targets, teacher.softmax(1), torch.ones(8, dtype=torch.float64))
     assert found.item() == pytest.approx(temperature**2 * (rows + columns), rel=1e-6)
     assert find_gradient(loss, logits, targets, teacher.softmax(1)).isfinite().all()
@@ -146,7 +179,7 @@ def test_dkd_is_that_of_its_paper(taught, temperature):
         binary = sum(rel_entr([q[true], 1 - q[true]], [p[true], 1 - p[true]]))
         rest_p, rest_q = np.delete(p, true), np.delete(q, true)
         total.append(binary + 8 * sum(rel_entr(rest_q / rest_q.sum(), rest_p / rest_p.sum())))
-    loss = build("softmax", distill=DistillSettings(1.0, temperature, "dkd", "plain"))
+    loss = build("softmax", distill=DistillSettings(1.0, temperature, 0.0, "dkd", "plain"))
     found = loss(logits, targets, teacher.softmax(1), torch.ones(8, dtype=torch.float64))
     assert found.item() == pytest.approx(temperature**2 * np.mean(total), rel=1e-6)
     gradient = find_gradient(loss, logits, targets, teacher.softmax(1))
@@ -158,7 +191,9 @@ def test_dkd_is_that_of_its_paper(taught, temperature):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_share_zero_is_plain_to_the_bit(batch, recipe):
     logits, targets, _, weights = batch
-    found = build(recipe, distill=DistillSettings(0.0, 3.0, "kl", "plain"))(logits, targets, logits, weights)
+    found = build(recipe, distill=DistillSettings(0.0, 3.0, 0.0, "kl", "plain"))(
+        logits, targets, logits, weights
+    )
     assert torch.equal(found, build(recipe)(*batch))
 
 
@@ -167,7 +202,7 @@ def test_share_zero_is_plain_to_the_bit(batch, recipe):
 def test_at_temperature_one_the_targets_are_blended(lesson, base, recipe):
     logits, targets, soft, weights = lesson
     blended = 0.3 * targets + 0.7 * soft
-    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0, "kl", "plain")), *lesson)
+    found = learn(build(base + recipe, distill=DistillSettings(0.7, 1.0, 0.0, "kl", "plain")), *lesson)
     assert_close(found, learn(build(base + recipe), logits, blended, blended, weights))
 
 
@@ -175,7 +210,7 @@ def test_at_temperature_one_the_targets_are_blended(lesson, base, recipe):
 def test_a_teacher_that_repeats_the_labels_is_plain_at_temperature_one(taught, base):
     logits, targets, _ = taught
     found = find_gradient(
-        build(base, distill=DistillSettings(0.7, 1.0, "kl", "plain")), logits, targets, targets
+        build(base, distill=DistillSettings(0.7, 1.0, 0.0, "kl", "plain")), logits, targets, targets
     )
     assert torch.allclose(found, find_gradient(build(base), logits, targets, targets), rtol=1e-12)
 
@@ -183,7 +218,7 @@ def test_a_teacher_that_repeats_the_labels_is_plain_at_temperature_one(taught, b
 def test_weightings_see_the_blend_and_weigh_both_terms(lesson):
     """What OHM keeps at any temperature is what it keeps at 1."""
     kept = [
-        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature, "kl", "plain")), *lesson)[1]
+        learn(build("softmax+ohm", distill=DistillSettings(0.7, temperature, 0.0, "kl", "plain")), *lesson)[1]
         .abs()
         .sum(1)
         > 0
@@ -407,7 +442,7 @@ every_loss = pytest.mark.parametrize(
 
 
 def teach(agreement):
-    return DistillSettings(0.7, 2.0, agreement, "plain")
+    return DistillSettings(0.7, 2.0, 0.0, agreement, "plain")
 
 
 def assert_close(found, expected):

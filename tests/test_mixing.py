@@ -51,7 +51,7 @@ def test_a_row_whose_weights_are_both_zero_stays_zero():
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_loss_of_blended_targets_is_the_blend_of_losses(base):
-    batch, loss = make_batch(), Loss(BASES[base], [], DistillSettings(0.7, 1.0, "kl", "plain"))
+    batch, loss = make_batch(), Loss(BASES[base], [], DistillSettings(0.7, 1.0, 0.0, "kl", "plain"))
     partner, logits = torch.tensor([3, 2, 0, 5, 1, 4]), torch.randn(6, 4)
     mixed = blend(batch, batch.rows(partner), 0.3, batch.images)
     own = loss(logits, *batch[1:])

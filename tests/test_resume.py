@@ -106,7 +106,7 @@ def train(
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
         model.net.bn1 = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.bn1)
-    distill = DistillSettings(0.7 * live, 2.0, "kl", "live")
+    distill = DistillSettings(0.7 * live, 2.0, 0.0, "kl", "live")
     loss = Loss(BASES["softmax"], [Ghm(GhmSettings(10, 0.75), (), "")] if ghm else [], distill)
     mix = dataclasses.replace(LIGHT, mixup=0.4 * mixed, multi_scale=0.2 * mixed, train_scales=scales)
     data = make_training_set(

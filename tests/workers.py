@@ -102,7 +102,7 @@ def compute_weights(recipe, device):
         assert set(weights) == {1.0, 0.7, 0.0}
         soft, distill = (
             build_soft([teacher], recipe.partition("+")[0]),
-            DistillSettings(0.7, 2, "kl", "plain"),
+            DistillSettings(0.7, 2, 0.0, "kl", "plain"),
         )
     listen = []
     if how == "live":
@@ -110,7 +110,7 @@ def compute_weights(recipe, device):
         teacher = Teacher(build_student().eval(), BASES["softmax"])
         listen, distill = (
             [Listening([teacher], BASES["softmax"], read=0)],
-            DistillSettings(0.7, 2, "kl", "live"),
+            DistillSettings(0.7, 2, 0.0, "kl", "live"),
         )
     data = TrainingSet(
         pictures=images, targets=targets, soft=soft, weights=weights, rows=np.arange(pictures),

@@ -96,7 +96,11 @@ def find_data_conflicts(params: Params) -> Iterator[str]:
     side, most = data["min_side"], data["max_pixels"]
     if side * side > most:
         yield f"data: max_pixels must be at least min_side x min_side, {side * side}, got {most}"
-    yield from find_folder_conflicts({name: data[name] for name in ("train", "val", "test")}, data["list"])
+    parts = {name: data[name] for name in ("train", "val", "test")}
+    yield from find_folder_conflicts(parts, data["list"])
+    same = [name for name in data["unlabelled"] if PurePosixPath(name) in map(PurePosixPath, parts.values())]
+    if same:
+        yield f"data.unlabelled: must not be a folder of labelled pictures, got {same[0]!r}"
     val, test, group = (data["split"][name] for name in ("val", "test", "group"))
     if val + test >= 1:
         yield f"data.split: val and test must leave a share for train, got {val} and {test}"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from src.ground.kinds import Rule, Share, within
+from src.ground.kinds import Factor, Rule, Share, within
 from src.ground.params import Settings
 from src.losses.agreement import AGREEMENTS
 from src.losses.bases import BASES, Base
@@ -40,11 +40,12 @@ class DistillSettings(Settings):
 
     share: Share  # of the teachers in the loss; the label has the rest; 0 = no distillation
     temperature: Annotated[float, within("[0.01, 1000]")]  # above 1 softens both, teachers' and student's
+    unlabelled: Factor  # weight of a picture without label, of which the student hears from teachers alone
     loss: Literal["kl", "dist", "dkd"]  # how the student is to agree with them; the last two with softmax
     view: Literal["plain", "stored", "live"]  # what the teachers see: see docs/strategies.md
 
 
-LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, loss="kl", view="plain")
+LABELS_ONLY = DistillSettings(share=0.0, temperature=1.0, unlabelled=0.0, loss="kl", view="plain")
 
 
 def apply_focal(base: Base, gamma: float) -> Base:
@@ -75,7 +76,8 @@ class Loss(nn.Module):
     """Mean over the batch of weights (N,) x factors (N, C) x terms (N, C), summed over classes.
 
     With distillation the terms are those of the base for the labels, times 1 - share, and those of agreement
-    with the teachers at a temperature, times share.
+    with the teachers at a temperature, times share. Targets of a picture without label are 0: of its row only
+    the teachers' part counts, after mixing by its share of the row. Weightings see the teachers' word there.
 
     All weightings see the same outcome, so their order does not matter, except for rounding: the factors are
     multiplied in the order of the table. What they see of distillation is the blend of targets and teachers
@@ -88,7 +90,12 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor, soft: Tensor, weights: Tensor) -> Tensor:
         """The scalar loss of logits (N, C) against targets and the teachers' probabilities `soft` (N, C)."""
-        terms = self.base.terms(logits, targets)
+        if self.distill.unlabelled:
+            labelled = targets.sum(dim=1, keepdim=True)  # share of a row that has a label
+            terms = labelled * self.base.terms(logits, targets / labelled.clamp(min=TINY))
+            targets = targets + (1 - labelled) * soft
+        else:
+            terms = self.base.terms(logits, targets)
         seen, blend = terms, targets
         if share := self.distill.share:
             blend = (1 - share) * targets + share * soft

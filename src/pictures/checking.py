@@ -49,13 +49,20 @@ def choose_sizes(source: Source, images: ImageSettings, packed: bool) -> Sizes:
     return tuple(dict.fromkeys(images.size(split) for split in source.splits)) if packed else ()
 
 
-def check_source(source: Source, sizes: Sizes, fit: str, data: DataSettings, grey_range: GreyRange) -> Checks:
-    """Open every file of a source, and write the pixels to the pack of its split, or to SHARED.
+def check_source(
+    source: Source,
+    sizes: Sizes,
+    fit: str,
+    data: DataSettings,
+    grey_range: GreyRange,
+    pack: Path | None = None,
+) -> Checks:
+    """Open every file of a source, and write the pixels to `pack`, else that of its split, or to SHARED.
 
     `fit` says how a picture is brought to each of `sizes` (height, width).
     """
     number = len(source.files)
-    pack = pack_path(source.splits[0]) if len(source.splits) == 1 else SHARED
+    pack = pack or (pack_path(source.splits[0]) if len(source.splits) == 1 else SHARED)
     thumbnails = np.zeros((number, THUMBNAIL * THUMBNAIL * 3), np.uint8)
     checks = Checks(source, sizes, pack, [], [], [], [], np.zeros(number, np.uint64), thumbnails)
     with open_atomically(pack, "wb") as file:

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from src.ground.errors import UserError, list_some
-from src.ground.files import parse_csv, read_json, start_csv
+from src.ground.files import parse_csv, read_csv, read_json, start_csv
 
 COLUMNS = ["path", "class", "hash"]
 SPLITS = ("train", "val", "test")
@@ -70,6 +70,11 @@ def read_manifest(split: str) -> Manifest:
     if not paths:
         raise UserError(f"{path}: no pictures {REMEDY}")
     return Manifest(paths, np.array(labels, dtype=np.int64), names, hashlib.sha256(content).hexdigest())
+
+
+def read_digests(split: str) -> list[str]:
+    """The hashes of a split's pictures."""
+    return [row[2] for _, row in read_csv(manifest_path(split)) if row != COLUMNS]
 
 
 def read_classes() -> tuple[str, ...]:

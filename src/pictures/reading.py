@@ -103,10 +103,19 @@ def read_pictures(split: str, fit: str, dct_scaling: bool) -> "Pictures":
     the pictures' hashes are in the manifest.
     """
     pack = Pack(pack_path(split))
-    if len(pack):
-        return pack
+    return pack if len(pack) else read_files(pack, read_manifest(split).paths, fit, dct_scaling)
+
+
+def open_pictures(path: Path, paths: list[str], fit: str, dct_scaling: bool) -> "Pictures":
+    """The pictures of a pack, or if it is empty those of the files, relative to the root."""
+    pack = Pack(path)
+    return pack if len(pack) else read_files(pack, paths, fit, dct_scaling)
+
+
+def read_files(pack: Pack, paths: list[str], fit: str, dct_scaling: bool) -> FilePictures:
+    """The pictures of files, relative to the root, at the size of an empty pack."""
     _, height, width, _ = pack.shape
-    root, paths = Path(read(str, "data.root")), read_manifest(split).paths
+    root = Path(read(str, "data.root"))
     return FilePictures(root, paths, height, width, fit, dct_scaling, read_grey_range())
 
 
@@ -165,6 +174,27 @@ class ResizedPictures:
     def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
         larger = self.pictures[rows]
         return np.stack([resize(picture, *self.shape[1:3]) for picture in larger])
+
+
+class Joined:
+    """Several pictures of one size after another, uint8 (N, H, W, 3), read on access."""
+
+    def __init__(self, parts: "list[Pictures]"):
+        self.parts, self.ends = parts, np.cumsum([len(part) for part in parts])
+        self.shape = (int(self.ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
+        numbers = np.arange(len(self))[rows]
+        places = np.searchsorted(self.ends, numbers, side="right")
+        pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+        for place in np.unique(places).tolist():
+            own = places == place
+            start = self.ends[place - 1] if place else 0
+            pictures[own] = self.parts[place][numbers[own] - start]
+        return pictures
 
 
 class Part:

@@ -12,6 +12,14 @@ from src.pictures.grey import GreySetting
 
 FOLDER = Rule(minLength=1, rule="must be the folder that contains train, val and test")
 PART = Rule(minLength=1, rule="must be a folder relative to data.root")
+UNLABELLED = Rule(uniqueItems=True, rule="must be a list of distinct folders in data.root, or []")
+FolderName = Annotated[
+    str,
+    Rule(  # of a stage too, so that DVC can watch it
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$(?!\n)",
+        rule="must be the name of a folder in data.root: letters, digits, _ or -",
+    ),
+]
 OWN_SHARE = within("(0, 1)")
 Part = Annotated[str, PART]
 NearDistance = Annotated[
@@ -39,6 +47,7 @@ class DataSettings(Settings):
     val: Part  # its folder for validation; the same as train's: split off
     test: Part  # its folder for the test; the same as train's: split off
     list: Annotated[str, Rule(minLength=1)]  # none, or a CSV in the root: path,label[,split]
+    unlabelled: Annotated[tuple[FolderName, ...], UNLABELLED]  # folders in the root without labels
     split: SplitSettings
     near_distance: NearDistance  # bits of 64 that near duplicates' hashes may differ in; or none
     on_bad: Literal["stop", "skip"]  # whether a bad picture stops the stage or is left out

@@ -29,7 +29,10 @@ class CurriculumSettings(Settings):
 
 
 def find_truth_probs(knowledge: Sequence[AnyKnowledge], labels: np.ndarray) -> np.ndarray:
-    """The mean probability (N,), over teachers and views, of each picture's label (N,); 1 if no teacher."""
+    """The mean probability (N,), over teachers and views, of each picture's label (N,); 1 if no teacher.
+
+    Of a picture without label, -1, it is the largest of its probabilities.
+    """
     if not knowledge:
         return np.ones(len(labels))
     sums = np.zeros(len(labels))
@@ -37,7 +40,8 @@ def find_truth_probs(knowledge: Sequence[AnyKnowledge], labels: np.ndarray) -> n
         for view in range(one.views):
             for rows in list_chunks(*one.shape):
                 probs = one.take(view, rows)
-                sums[rows] += probs[np.arange(len(probs)), labels[rows]] / one.views
+                own = np.where(labels[rows] < 0, probs.argmax(axis=1), labels[rows])
+                sums[rows] += probs[np.arange(len(probs)), own] / one.views
     return sums / len(knowledge)
 
 

@@ -31,6 +31,8 @@ class LabelSettings(Settings):
 class LabelTargets:
     """Behaves like targets, float32 (N, C), but computes rows on access: a picture takes one number, not C.
 
+    The row of a picture without label, -1, is 0.
+
     With `smoothing`, that share of each label is spread evenly over all classes: C. Szegedy et al.,
     Rethinking the Inception Architecture, 2015, arXiv:1512.00567.
     """
@@ -48,6 +50,7 @@ class LabelTargets:
         labels = self.labels[rows]
         targets = np.full((len(labels), self.shape[1]), self.false, np.float32)
         targets[np.arange(len(labels)), labels] = self.true
+        targets[labels < 0] = 0
         return targets
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -86,6 +89,15 @@ def build_lesson(
     weights = weigh_classes(settings.class_weights, train.labels, rows, train.classes, key)
     targets = LabelTargets(train.labels, len(train.classes), settings.label_smoothing)
     return Lesson(targets, [targets], weights, rows)
+
+
+def add_unlabelled(lesson: Lesson, smoothing: float, count: int, weight: float) -> Lesson:
+    """A lesson of labels with `count` further pictures that have none, all of them used, each of a weight."""
+    assert isinstance(lesson.targets, LabelTargets)
+    labels, known = lesson.targets.labels, len(lesson.targets)
+    longer = LabelTargets(np.append(labels, np.full(count, -1)), lesson.targets.shape[1], smoothing)
+    rows = np.append(lesson.rows, np.arange(known, known + count))
+    return Lesson(longer, [longer], np.append(lesson.weights, np.full(count, weight)), rows)
 
 
 def weigh_classes(
