@@ -124,7 +124,7 @@ def test_at_high_temperatures_distillation_matches_logits(taught):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("recipe", ["softmax", "bce", "softmax+ohm+ghm", "bce+threshold"])
 def test_of_a_picture_without_label_the_teachers_part_alone_counts(taught, recipe, temperature):
-    """Of the others all is as without it; with its teacher's word as a label and share 1, its own part is too."""
+    """Of the others all is as without it; its own part is that of a student of teachers alone."""
     logits, targets, teacher = taught
     soft = teacher.softmax(1)
     some, without = targets.clone(), torch.arange(8) >= 5

@@ -132,6 +132,30 @@ def test_stored_views_are_dumped_again_for_another_augmentation_only(copy):
     assert run("distill.view=live") == ["plan_views", *knowledge]
 
 
+def test_pictures_without_labels_are_heard_of_from_the_teacher(copy):
+    """Without their folder all is as before, to the bit."""
+    before = copy.results()
+    more = draw_tiny_images(copy.folder.parent / "more", 12, ("train",)) / "train"
+    (copy.pictures / "web").mkdir()
+    try:
+        for name in ("red", "green", "blue"):
+            for number in (8, 9, 10, 11):
+                shutil.copy(more / name / f"{number}.png", copy.pictures / "web" / f"{name}{number}.png")
+        overrides = ["data.unlabelled=[web]", "student.curriculum=true", "augment.mixup=0.2"]
+        output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
+    finally:
+        shutil.rmtree(copy.pictures / "web")
+    stages = ["check_images", "check_unlabelled@web", "dump_knowledge", "make_curriculum", *STUDENT]
+    assert [stage for stage in list_stages(output) if stage != "plan_views"] == stages
+    assert "web: 12 files: 12 taken" in output
+    rows = (copy.folder / "data/distill/distill_big.txt").read_text().splitlines()[2:]
+    assert len(rows) == 24 + 12 and rows[-1].startswith("web/")
+    assert len((copy.folder / "data/curriculum.txt").read_text().splitlines()) == 1 + 24 + 12
+    copy.run("git", "checkout", "-q", "params.yaml")
+    copy.run("dvc", "repro")
+    assert copy.results() == before
+
+
 @pytest.mark.parametrize(
     "arch, side",
     [("resnest50_fast_1s4x24d", 32), ("mobilenetv3_small", 32), ("densenet121", 32), ("timm/test_vit", 160)],
