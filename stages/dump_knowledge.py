@@ -38,8 +38,8 @@ from src.pictures.manifest import Manifest
 from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
 from src.pictures.unlabelled import join_pictures, read_unlabelled
 from src.teaching.knowledge_array import describe_making, write_arrays
-from src.teaching.knowledge_file import PATTERN, read_knowledge, write_knowledge, write_probs
-from src.teaching.knowledge_folder import FOREIGN, name_arrays, name_text
+from src.teaching.knowledge_file import PATTERN, write_probs
+from src.teaching.knowledge_folder import name_arrays, name_text, take_over
 from src.teaching.labels import LabelTargets
 from src.teaching.teachers import check_teacher, find_dropped, find_dropped_figures
 from src.teaching.views import describe, read_views
@@ -95,8 +95,7 @@ def main() -> None:
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")
     if is_main():
         for path in sorted(EXTERNAL.glob(PATTERN)):
-            knowledge = read_knowledge(path, paths, train.classes)
-            write_knowledge(DISTILL / f"{FOREIGN}{path.name}", knowledge, paths, train.classes)
+            take_over(path, DISTILL, paths, train.classes, top)
         if not any(DISTILL.iterdir()):
             NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
         truth = LabelTargets(train.labels, len(train.classes))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from src.teaching.knowledge_array import (
     write_arrays,
 )
 from src.teaching.knowledge_file import write_knowledge
-from src.teaching.knowledge_folder import read_folder
+from src.teaching.knowledge_folder import read_folder, take_over
 from src.teaching.targets import build_soft
 from src.teaching.views import check_views, describe, plan_views, read_views, write_views
 
@@ -156,6 +157,26 @@ def test_the_word_on_a_view_is_the_mean_of_arrays_and_text(tmp_path):
     assert np.allclose(find_truth_probs(both, labels), truth, atol=1e-3)
     only = read_folder(tmp_path, PATHS, NAMES, without=["big"])
     assert [one.views for one in only] == [1]
+
+
+def test_text_of_many_classes_becomes_arrays_in_bounded_memory(tmp_path):
+    """1,500 x 400 probabilities would take 4.8 MB."""
+    names, paths = [f"c{number}" for number in range(400)], [f"{number}.png" for number in range(1500)]
+    probs = np.random.default_rng(0).dirichlet(np.full(400, 0.05), 1500)
+    write_knowledge(tmp_path / "distill_x.txt", Knowledge("softmax", probs[::-1]), paths[::-1], names)
+    tracemalloc.start()
+    take_over(tmp_path / "distill_x.txt", tmp_path / "taken", paths, names, top=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6
+    (found,) = read_folder(tmp_path / "taken", paths, names)
+    assert (found.base, found.shape, found.probs.shape) == ("softmax", (1500, 400), (1, 1500, 10))
+    taken = found.take(0, np.arange(1500))
+    assert (
+        np.array_equal(taken.argmax(1), probs.argmax(1)) and np.abs(taken.max(1) - probs.max(1)).max() < 2e-3
+    )
+    take_over(tmp_path / "distill_x.txt", tmp_path / "text", paths, names, top=400)
+    assert [path.name for path in (tmp_path / "text").iterdir()] == ["distill_external_distill_x.txt"]
 
 
 def test_a_batch_carries_the_word_on_the_view_that_it_shows(pack):

@@ -4,7 +4,7 @@ First line `# base=softmax` or `# base=bce`, then CSV `path,p_<class>,...`, one 
 with 9 significant digits, paths relative to the data root. N pictures, C classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,21 +34,37 @@ def write_probs(
 
 
 def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> Knowledge:
-    """The file's probabilities in the order of `paths` (N,) and `classes` (C,).
+    """The file's probabilities in the order of `paths` (N,) and `classes` (C,), after all checks."""
+    probs = np.empty((len(paths), len(classes)))
+    for number, values in iterate_rows(path, paths, classes):
+        probs[number] = values
+    return Knowledge(find_base(path, probs.sum(axis=1), paths), probs)
+
+
+def check_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> str:
+    """The base of a file after all checks, in memory that does not grow with the classes."""
+    sums = np.empty(len(paths))
+    for number, values in iterate_rows(path, paths, classes):
+        sums[number] = values.sum()
+    return find_base(path, sums, paths)
+
+
+def iterate_rows(
+    path: Path, paths: Sequence[str], classes: Sequence[str]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The place in `paths` (N,) and the probabilities (C,) of each row, in the order of the file.
 
     A UserError names file and line if the text is not UTF-8 or CSV, the header has other classes, a row is
-    broken, a probability is not in [0, 1], a softmax row does not sum to 1, or a picture is missing or listed
-    twice. Empty lines and a byte order mark are ignored; so are rows of pictures that are not in `paths`,
-    with a warning that counts them.
+    broken, a probability is not in [0, 1], or a picture is missing or listed twice. Empty lines and a byte
+    order mark are ignored; so are rows of pictures that are not in `paths`, with a warning that counts them.
     """
     rows = read_csv(path)
     line, header = next(rows, (1, []))
-    base = ""
     if header and header[0].startswith("#"):
-        base = parse_base(path, ",".join(header))
+        parse_base(path, ",".join(header))
         line, header = next(rows, (2, []))
     check_header(path, line, header, classes)
-    probs, given = np.empty((len(paths), len(classes))), np.zeros(len(paths), bool)
+    given = np.zeros(len(paths), bool)
     number_of, extra = {name: number for number, name in enumerate(paths)}, 0
     for line, row in rows:
         number = number_of.get(row[0])
@@ -57,7 +73,8 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
             continue
         if given[number]:
             raise UserError(f"{path}: line {line}: {row[0]} is listed twice (keep one of the rows)")
-        probs[number], given[number] = parse_row(path, line, row, len(classes)), True
+        given[number] = True
+        yield number, parse_row(path, line, row, len(classes))
     missing = [paths[number] for number in np.flatnonzero(~given)[:3]]
     if missing:
         raise UserError(
@@ -66,7 +83,26 @@ def read_knowledge(path: Path, paths: Sequence[str], classes: Sequence[str]) -> 
         )
     if extra:
         print(f"warning: {path}: ignored {extra} rows of pictures that are not in train")
-    return Knowledge(check_sums(path, base, probs, paths), probs)
+
+
+def find_base(path: Path, sums: np.ndarray, paths: Sequence[str]) -> str:
+    """The base that the file names or, if it names none, the base that the sums (N,) of its rows fit.
+
+    A UserError if it names softmax, but a row does not sum to 1.
+    """
+    _, header = next(read_csv(path))
+    base = parse_base(path, ",".join(header)) if header[0].startswith("#") else ""
+    errors = np.abs(sums - 1)
+    sound = bool((errors <= SUM_TOLERANCE).all())
+    if not base:
+        return next(name for name, one in SUMS_TO_ONE.items() if one == sound)
+    if SUMS_TO_ONE[base] and not sound:
+        worst = int(errors.argmax())
+        raise UserError(
+            f"{path}: {paths[worst]}: a {base} row must sum to 1 within {SUM_TOLERANCE}, "
+            f"got {sums[worst]:.6g} (write base=bce in line 1 if its values are independent)"
+        )
+    return base
 
 
 def parse_base(path: Path, line: str) -> str:
@@ -110,18 +146,3 @@ def parse_number(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-def check_sums(path: Path, base: str, probs: np.ndarray, paths: Sequence[str]) -> str:
-    """The base that the file names or, if it names none, the base that the sums of its rows fit."""
-    errors = np.abs(probs.sum(axis=1) - 1)
-    sound = bool((errors <= SUM_TOLERANCE).all())
-    if not base:
-        return next(name for name, one in SUMS_TO_ONE.items() if one == sound)
-    if SUMS_TO_ONE[base] and not sound:
-        worst = int(errors.argmax())
-        raise UserError(
-            f"{path}: {paths[worst]}: a {base} row must sum to 1 within {SUM_TOLERANCE}, "
-            f"got {probs[worst].sum():.6g} (write base=bce in line 1 if its values are independent)"
-        )
-    return base

@@ -3,12 +3,20 @@
 N pictures, C classes.
 """
 
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from src.teaching.knowledge_array import FACTS, read_arrays
-from src.teaching.knowledge_file import PATTERN, read_knowledge
+from src.teaching.knowledge_array import FACTS, read_arrays, write_arrays
+from src.teaching.knowledge_file import (
+    PATTERN,
+    check_knowledge,
+    iterate_rows,
+    read_knowledge,
+    write_knowledge,
+)
 from src.teaching.targets import AnyKnowledge
 
 FOREIGN = "distill_external_"  # begins the names of what is from elsewhere; no teacher is called so
@@ -22,6 +30,23 @@ def name_text(folder: Path, teacher: str) -> Path:
 def name_arrays(folder: Path, teacher: str) -> Path:
     """The folder of a teacher's knowledge as arrays."""
     return folder / f"distill_{teacher}"
+
+
+def take_over(source: Path, folder: Path, paths: Sequence[str], classes: Sequence[str], top: int) -> None:
+    """Write what a file from elsewhere says of `paths` (N,): as text or, of more classes than `top`, arrays.
+
+    Arrays are written row by row, so that no matrix of N x C is in memory.
+    """
+    if len(classes) <= top:
+        write_knowledge(
+            folder / f"{FOREIGN}{source.name}", read_knowledge(source, paths, classes), paths, classes
+        )
+        return
+    base, place = check_knowledge(source, paths, classes), folder / f"{FOREIGN}{source.stem}"
+    with write_arrays(place, base, paths, classes, views=1, top=top, made={}) as writer:
+        with redirect_stdout(io.StringIO()):  # its warnings have been printed
+            for number, probs in iterate_rows(source, paths, classes):
+                writer.write(0, slice(number, number + 1), probs[None])
 
 
 def read_folder(

@@ -23,7 +23,7 @@ from src.machine.launching import is_launched
 from src.machine.runtime import MachineSettings
 from src.networks.checks import check_trace
 from src.pictures.reading import LearningPictures
-from src.teaching.knowledge_file import PATTERN, read_knowledge
+from src.teaching.knowledge_file import PATTERN, check_knowledge
 from src.teaching.labels import Lesson
 from src.training.assembly import assemble
 from src.training.prepare import check_batch_norm, check_processes, prepare
@@ -47,7 +47,7 @@ def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -
     student, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     tries.append(partial(build, student, strategy, pictures, machine, "student"))
     paths, classes = pictures.train.paths, pictures.train.classes
-    tries += [partial(read_knowledge, path, paths, classes) for path in sorted(EXTERNAL.glob(PATTERN))]
+    tries += [partial(check_knowledge, path, paths, classes) for path in sorted(EXTERNAL.glob(PATTERN))]
     problems: dict[str, None] = {}  # several trainings may have the same one
     for once in tries:
         try:
