@@ -108,7 +108,7 @@ def write(models: Sequence[Measured], split: str, outputs: Outputs) -> None:
         print(
             f"{model.name}: accuracy {row['accuracy']:.4f} on {split} (95 % interval "
             f"{row['accuracy_low']:.4f} to {row['accuracy_high']:.4f}), macro F1 {row['macro_f1']:.4f}, "
-            f"log loss {row['log_loss']:.4f}"
+            f"log loss {row['log_loss']:.4f}, calibration error {row['ece']:.4f}"
         )
 
 

@@ -33,7 +33,14 @@ from src.results.lettering import (
     letter_names,
     list_upright,
 )
-from src.results.metrics import count_confusions, measure_classes, pair_labels, pick_charted, summarize
+from src.results.metrics import (
+    count_confusions,
+    find_calibration_error,
+    measure_classes,
+    pair_labels,
+    pick_charted,
+    summarize,
+)
 from src.results.predictions import Measured, Predictions, read_predictions, write_predictions
 
 CLASSES = ("a", "b,c", "d")
@@ -47,6 +54,26 @@ def test_summary_by_hand():
     assert figures["log_loss"] == pytest.approx(-math.log(0.7 * 0.4 * 0.8 * 0.3) / 4, abs=1e-9)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 0.5) / 2, abs=1e-9)  # a: 1 and 1/2, b: 1/2 and 1/2
     assert "top5" not in figures
+
+
+def test_calibration_error_by_hand():
+    """Of four pictures each is a bin: they are off by .3, .5, .2 and .4 (.7 and .8 are right)."""
+    assert summarize(HAND)["ece"] == pytest.approx((0.3 + 0.5 + 0.2 + 0.4) / 4, abs=1e-9)
+
+
+def test_calibration_error_of_bins_of_equal_numbers():
+    """Confidences that are right as often as they say are off by chance alone; others by the rest."""
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.5, 1, 30_000)
+    right = generator.random(30_000) < sure
+    assert find_calibration_error(sure, right) < 0.01
+    assert find_calibration_error(sure, right & (np.arange(30_000) % 2 == 0)) == pytest.approx(
+        0.375, abs=0.01
+    )
+    for bins in np.array_split(np.argsort(sure), 15):
+        assert len(bins) == 2000
+    by_hand = [abs(sure[one].mean() - right[one].mean()) for one in np.array_split(np.argsort(sure), 15)]
+    assert find_calibration_error(sure, right) == pytest.approx(np.mean(by_hand))
 
 
 def test_the_interval_is_the_wilson_interval():
