@@ -34,7 +34,7 @@ from src.teaching.knowledge_array import describe_making
 from src.teaching.knowledge_folder import read_folder
 from src.teaching.labels import add_unlabelled, build_lesson, draw_fraction
 from src.teaching.targets import build_soft
-from src.teaching.views import check_views, describe, read_views
+from src.teaching.views import check_views, read_views
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.listening import Listening, load_teachers
@@ -76,11 +76,10 @@ def build_job(machine: MachineSettings) -> Job:
     live = names if distill.share and distill.view == "live" else ()
     views = read_views()
     check_views(views, distill.view, read(dict[str, Value], "augment"))
-    made = {
-        name: describe_making(TEACHERS / f"{name}.safetensors", pictures.size, describe(views))
-        for name in names
-    }
-    knowledge = read_folder(DISTILL, paths, train.classes, made, without=live)
+    size = pictures.size
+    knowledge = read_folder(
+        DISTILL, paths, train.classes, lambda name: describe_making(TEACHERS, name, size, views), without=live
+    )
     curriculum = choose_weights(read_weights(CURRICULUM, paths), settings.curriculum)
     if distill.share and not (knowledge or live):
         print("no teacher: the student learns from the labels only, distill.share has no effect")

@@ -4,7 +4,7 @@ N pictures, C classes.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,18 @@ from src.teaching.knowledge_file import (
 )
 from src.teaching.targets import AnyKnowledge
 
-FOREIGN = "distill_external_"  # begins the names of what is from elsewhere; no teacher is called so
+PREFIX = "distill_"
+FOREIGN = f"{PREFIX}external_"  # begins the names of what is from elsewhere; no teacher is called so
 
 
 def name_text(folder: Path, teacher: str) -> Path:
     """The file of a teacher's knowledge as text."""
-    return folder / f"distill_{teacher}.txt"
+    return folder / f"{PREFIX}{teacher}.txt"
 
 
 def name_arrays(folder: Path, teacher: str) -> Path:
     """The folder of a teacher's knowledge as arrays."""
-    return folder / f"distill_{teacher}"
+    return folder / f"{PREFIX}{teacher}"
 
 
 def take_over(source: Path, folder: Path, paths: Sequence[str], classes: Sequence[str], top: int) -> None:
@@ -53,12 +54,12 @@ def read_folder(
     folder: Path,
     paths: Sequence[str],
     classes: Sequence[str],
-    made: Mapping[str, Mapping[str, Any]] | None = None,
+    made: Callable[[str], Mapping[str, Any]] | None = None,
     without: Sequence[str] = (),
 ) -> list[AnyKnowledge]:
     """The knowledge of all teachers but those `without`, sorted by name, for `paths` (N,) and `classes` (C,).
 
-    `made` says how arrays of each teacher must have been made; None: in any way.
+    `made` says how arrays of a teacher must have been made; None: in any way.
     """
     left_out = [name(folder, teacher) for teacher in without for name in (name_text, name_arrays)]
     texts = [path for path in folder.glob(PATTERN) if path not in left_out]
@@ -68,6 +69,7 @@ def read_folder(
         if path in texts:
             found.append(read_knowledge(path, paths, classes))
         else:
-            asked = {name_arrays(folder, name): how for name, how in (made or {}).items()}
-            found.append(read_arrays(path, paths, classes, asked.get(path)))
+            own = not path.name.startswith(FOREIGN)
+            asked = made(path.name.removeprefix(PREFIX)) if made and own else None
+            found.append(read_arrays(path, paths, classes, asked))
     return found
