@@ -42,7 +42,7 @@ from src.teaching.knowledge_file import PATTERN, write_probs
 from src.teaching.knowledge_folder import name_arrays, name_text, take_over
 from src.teaching.labels import LabelTargets
 from src.teaching.teachers import check_teacher, find_dropped, find_dropped_figures
-from src.teaching.views import describe, read_views
+from src.teaching.views import read_views
 
 Parts = Iterator[tuple[slice, np.ndarray]]  # probabilities (n, C) of some rows
 
@@ -89,7 +89,7 @@ def main() -> None:
         if views is None and len(train.classes) <= top:
             on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train, paths)
         else:
-            made = describe_making(weights, size, describe(views))
+            made = describe_making(TEACHERS, name, size, views)
             folder = name_arrays(DISTILL, name)
             on_train = write_as_arrays(folder, facts.base, parts, train, paths, top, made)
         print(f"teacher {name}: accuracy {accuracy:.4f} on val, {on_train:.4f} on train")

@@ -28,7 +28,7 @@ from src.teaching.knowledge_array import (
 from src.teaching.knowledge_file import write_knowledge
 from src.teaching.knowledge_folder import read_folder, take_over
 from src.teaching.targets import build_soft
-from src.teaching.views import check_views, describe, plan_views, read_views, write_views
+from src.teaching.views import check_views, plan_views, read_views, write_views
 
 NAMES = tuple(f"class {number}" for number in range(20))
 PATHS = [f"{number}.png" for number in range(50)]
@@ -146,7 +146,7 @@ def test_the_word_on_a_view_is_the_mean_of_arrays_and_text(tmp_path):
     probs, text = draw(), Knowledge("softmax", draw(1, seed=1)[0])
     write(tmp_path / "distill_big", probs, top=20)
     write_knowledge(tmp_path / "distill_external_x.txt", text, PATHS, NAMES)
-    both = read_folder(tmp_path, PATHS, NAMES, {"big": MADE})
+    both = read_folder(tmp_path, PATHS, NAMES, {"big": MADE}.get)
     words = build_soft(both, "softmax")
     assert [len(word) for word in words] == [50] * 3
     for view, word in enumerate(words):
@@ -214,10 +214,10 @@ def test_the_plan_knows_only_what_single_pictures_see(place):
 
 
 def test_making_is_described_by_the_weights_not_their_name(tmp_path, place):
-    (tmp_path / "a").write_bytes(b"weights")
-    shutil.copy(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "a.safetensors").write_bytes(b"weights")
+    shutil.copy(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     plan = plan_views("stored", 4, 0, read_params()["augment"])
-    one, other = (describe_making(tmp_path / name, (32, 48), describe(plan)) for name in "ab")
+    one, other = (describe_making(tmp_path, name, (32, 48), plan) for name in "ab")
     assert one == other and json.loads(json.dumps(one)) == one
 
 

@@ -23,6 +23,7 @@ from src.ground.chunks import list_chunks
 from src.ground.errors import UserError, list_some
 from src.ground.files import read_json, sha256, sha256_of, write_json
 from src.teaching.knowledge import SUMS_TO_ONE
+from src.teaching.views import Views, describe
 
 FACTS, PROBS, CLASSES, REST = "facts.json", "probs.npy", "classes.npy", "rest.npy"
 FORMAT = 1
@@ -128,9 +129,13 @@ def write_arrays(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def describe_making(weights: Path, size: tuple[int, int], views: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What `Facts.made` is: H and W in pixels, and how the pictures were augmented; None: not at all."""
-    return {"teacher": sha256(weights), "size": list(size), "views": views and dict(views)}
+def describe_making(teachers: Path, name: str, size: tuple[int, int], views: Views | None) -> dict[str, Any]:
+    """What `Facts.made` is of a teacher whose weights are in the folder `teachers`; H and W in pixels."""
+    return {
+        "teacher": sha256(teachers / f"{name}.safetensors"),
+        "size": list(size),
+        "views": describe(views),
+    }
 
 
 def read_arrays(
