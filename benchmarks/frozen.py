@@ -10,12 +10,12 @@ run     python -m benchmarks.frozen DATA WEIGHTS [--arch NAME --size 96 --epochs
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.students import (
-    Change,
     check_pictures,
     format_values,
     list_overrides,
@@ -34,6 +34,8 @@ from src.training.fit import fit
 from src.training.state import State
 from stages.train_student import build_job
 from tools.ablation.overrides import override_params
+
+Change = Callable[[TrainingSet], TrainingSet]
 
 LIGHT, PLAIN = ["augment.policy=light", "augment.flip=0.5"], ["augment.policy=none"]
 FROZEN, ALL = ["student.freeze=backbone", "student.lr=0.003"], ["student.lr=0.001"]

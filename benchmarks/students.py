@@ -6,7 +6,7 @@ import os
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.batches.data import TrainingSet
 from src.ground.errors import Parser
 from src.ground.params import read, read_top
 from src.ground.weights import FOLDER as PRETRAINED
@@ -30,12 +29,10 @@ from stages import check_images
 from stages.train_student import CURRICULUM, DISTILL, build_job
 from tools.ablation.overrides import override_params
 
-Change = Callable[[TrainingSet], TrainingSet]
 
-
-def measure_accuracy(overrides: Sequence[str], change: Change = lambda data: data) -> float:
+def measure_accuracy(overrides: Sequence[str]) -> float:
     """Accuracy on test, in [0, 1], of a student trained with these overrides, as by `dvc exp run -S`."""
-    return measure_split(train_student(overrides, State(), change), "test")
+    return measure_split(train_student(overrides, State()), "test")
 
 
 def measure_split(model: nn.Module, split: str) -> float:
@@ -51,11 +48,10 @@ def find_accuracy(model: nn.Module, pictures: Pictures, labels: np.ndarray) -> f
     return float((logits.argmax(dim=1).numpy() == labels).mean())
 
 
-def train_student(overrides: Sequence[str], state: State, change: Change = lambda data: data) -> nn.Module:
-    """The student, trained with these overrides on its data after `change`."""
+def train_student(overrides: Sequence[str], state: State) -> nn.Module:
+    """The student, trained with these overrides."""
     with override_params(overrides), mute_stdout(), tempfile.TemporaryDirectory() as folder:
         job = build_job(replace(read_top(MachineSettings), device="cpu", processes=1))
-        job = replace(job, data=change(job.data))
         with Curves(Path(folder) / "curves.csv", "benchmark") as curves:
             fit(job, curves, state)
     return job.network

@@ -29,8 +29,9 @@ from benchmarks import (
     pack_margin,
     peers,
     saving,
-    teacher_in_the_loop,
+    tenth,
     training,
+    views,
 )
 from benchmarks.contestants import with_fastai, with_timm
 from benchmarks.contestants.comparing import Task, compare, fit_epochs, print_summary
@@ -172,17 +173,13 @@ def test_fit(monkeypatch, capsys, place, tiny_images):
     assert len(find(r"^stretch - crop, test: \+?NUMBER", text, 1)) == 1
 
 
-def test_teacher_in_the_loop(monkeypatch, capsys, ready):
-    for kind in ("manifest/val.csv", "packed/val.npy"):
-        shutil.copy(ready / "data" / kind, ready / "data" / kind.replace("val", "test"))
-    rows = [f"train/{number}.png,0.5,0.25,0.25" for number in range(30)]
-    knowledge = "\n".join(["# base=softmax", "path,p_blue,p_green,p_red", *rows, ""])
-    (ready / "data/distill/distill_big.txt").write_text(knowledge)
+def test_views(monkeypatch, capsys, ready):
     facts = Facts(ARCH, "softmax", ("blue", "green", "red"), 32, 32, *[(0.5,) * 3] * 2, "", "", "", "cpu")
-    save_weights(ready / teacher_in_the_loop.TEACHER, build_model(ARCH, 3, "x"), facts)
-    arguments = ("--seeds", 1, "student.epochs=1", "student.warmup=0")
-    text = measure(monkeypatch, capsys, teacher_in_the_loop, arguments, VIEWS=2)
-    assert all(0 <= accuracy <= 1 for accuracy in find(r"(?:light|none) +NUMBER sd", text, 8))
+    save_weights(ready / "data/models/teachers/big.safetensors", build_model(ARCH, 3, "x"), facts)
+    arguments = ("--rounds", 1, "--epochs", 1, "knowledge.min_accuracy=0")
+    dumps, students = measure(monkeypatch, capsys, views, arguments).split("student, 1 epochs")
+    check_table(dumps, 3, "plain")
+    check_table(students, 5, "plain")
 
 
 @pytest.mark.slow
@@ -376,3 +373,16 @@ def test_peers(monkeypatch, capsys, tiny_images, tmp_path):
         text = measure(monkeypatch, capsys, peers, [*words, "--rows", name, "--seconds", 1, "--set", *quick])
         assert 0 <= find(r"^seed 1, .* test NUMBER, ", text, 1)[0] <= 1, text
         assert 0 < find(r" took NUMBER s, ", text, 1)[0]
+
+
+def test_tenth(monkeypatch, capsys, tiny_images):
+    target = tiny_images.parent / "tenth"
+    text = measure(monkeypatch, capsys, tenth, (tiny_images, target, "--share", 0.5))
+    count = len(list((tiny_images / "train").glob("*/*")))
+    assert find("NUMBER pictures of train with labels, ", text, 1) == [count / 2]
+    assert find(r"labels, NUMBER without", text, 1) == [count / 2]
+    for split in ("val", "test"):
+        names = sorted(path.relative_to(tiny_images) for path in (tiny_images / split).glob("*/*"))
+        assert sorted(path.relative_to(target) for path in (target / split).glob("*/*")) == names
+    with pytest.raises(UserError, match="is there already"):
+        tenth.main()
