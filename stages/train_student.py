@@ -17,7 +17,9 @@ writes  data/models/student.safetensors      the weights of the best epoch on va
 run     python -m stages.train_student
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from src.ground.errors import run
@@ -27,14 +29,14 @@ from src.losses.bases import BASES
 from src.losses.loss import LABELS_ONLY, DistillSettings
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checks import check_trace
-from src.pictures.reading import read_learning_pictures
+from src.pictures.reading import LearningPictures, read_learning_pictures
 from src.pictures.unlabelled import join_pictures, read_unlabelled
 from src.teaching.curriculum_file import check_weights, choose_weights, read_weights
 from src.teaching.knowledge_array import describe_making
 from src.teaching.knowledge_folder import read_folder
 from src.teaching.labels import add_unlabelled, build_lesson, draw_fraction
-from src.teaching.targets import build_soft
-from src.teaching.views import check_views, read_views
+from src.teaching.targets import AnyKnowledge, build_soft
+from src.teaching.views import Views, check_views, read_views
 from src.training.assembly import Outputs, assemble, run_training
 from src.training.job import Job
 from src.training.listening import Listening, load_teachers
@@ -72,14 +74,7 @@ def build_job(machine: MachineSettings) -> Job:
     lesson = build_lesson(train, settings, "student", rows)
     others = read_unlabelled(read(tuple[str, ...], "data.unlabelled"), fit, dct_scaling)
     paths = [*train.paths, *others.paths]
-    names = read(tuple[str, ...], "knowledge.teachers")
-    live = names if distill.share and distill.view == "live" else ()
-    views = read_views()
-    check_views(views, distill.view, read(dict[str, Value], "augment"))
-    size = pictures.size
-    knowledge = read_folder(
-        DISTILL, paths, train.classes, lambda name: describe_making(TEACHERS, name, size, views), without=live
-    )
+    knowledge, live, views = hear_teachers(distill, pictures, paths)
     curriculum = choose_weights(read_weights(CURRICULUM, paths), settings.curriculum)
     if distill.share and not (knowledge or live):
         print("no teacher: the student learns from the labels only, distill.share has no effect")
@@ -100,6 +95,18 @@ def build_job(machine: MachineSettings) -> Job:
         job = replace(job, data=replace(job.data, listen=[listening]))
     check_trace(job.network, pictures.size, "student")
     return job
+
+
+def hear_teachers(
+    distill: DistillSettings, pictures: LearningPictures, paths: list[str]
+) -> tuple[list[AnyKnowledge], Sequence[str], Views | None]:
+    """What files say of the pictures in `paths` (N,), the teachers that look at batches, the stored views."""
+    names = read(tuple[str, ...], "knowledge.teachers")
+    live = names if distill.share and distill.view == "live" else ()
+    views, size = read_views(), pictures.size
+    check_views(views, distill.view, read(dict[str, Value], "augment"))
+    made = partial(describe_making, TEACHERS, size=size, views=views)
+    return read_folder(DISTILL, paths, pictures.train.classes, made, without=live), live, views
 
 
 if __name__ == "__main__":

@@ -312,8 +312,8 @@ def test_dojo_checks_once_and_trains_with_each_seed(tmp_path, monkeypatch):
         return Usage(1, 2, 3)
 
     monkeypatch.setattr(dojo, "run_stage", run_stage)
-    assert dojo.train(0, 1, tmp_path) == dojo.train(0, 3, tmp_path) == Usage(5, 10, 3)
-    last = ["dump_knowledge", "make_curriculum", "train_student"]
+    assert dojo.train(0, 1, tmp_path) == dojo.train(0, 3, tmp_path) == Usage(6, 12, 3)
+    last = ["plan_views", "dump_knowledge", "make_curriculum", "train_student"]
     first = [("check_images", 5, 2), ("train_teacher", "big", 5, 2), *((stage, 5, 2) for stage in last)]
     assert ran == [*first, ("train_teacher", "big", 7, 4), *((stage, 7, 4) for stage in last)]
     dojo.overrides = ["student.epoch=2"]

@@ -118,8 +118,8 @@ def test_a_forecast_by_hand():
     packing = 3 * 32 * 32 / recipes.PACKING
     assert own["check_images"] == pytest.approx(recipes.MAKE + 14 * (2.0 / 4 + packing))
     assert list(seconds) == [
-        "check_images", "train_teacher", "dump_knowledge", "make_curriculum", "train_student", "evaluate",
-        "export_jit",
+        "check_images", "train_teacher", "plan_views", "dump_knowledge", "make_curriculum", "train_student",
+        "evaluate", "export_jit",
     ]  # fmt: skip
     beside = forecast(replace(plan, workers=4), facts, costs)  # augmented while the network learns
     assert beside["train_teacher"] - recipes.DVC == pytest.approx(3 * (10 * 1 + 2 + recipes.EPOCH))

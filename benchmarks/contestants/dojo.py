@@ -55,7 +55,7 @@ class Dojo:
             [
                 self.checked,
                 *(self.run_stage("train_teacher", name) for name in teachers),
-                *map(self.run_stage, ("dump_knowledge", "make_curriculum", "train_student")),
+                *map(self.run_stage, ("plan_views", "dump_knowledge", "make_curriculum", "train_student")),
             ]
         )
 

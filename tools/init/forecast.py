@@ -20,6 +20,7 @@ def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
     work = {
         "check_images": MAKE + everything * (costs.check / costs.cores + 3 * side * side / PACKING),
         "train_teacher": estimate_training(plan.teacher, plan, facts, costs, read),
+        "plan_views": 0.0,
         "dump_knowledge": (train + val) * teacher + probabilities * WRITING,
         "make_curriculum": probabilities * READING,
         "train_student": estimate_training(plan.student, plan, facts, costs, read) + probabilities * READING,

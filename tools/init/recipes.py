@@ -185,6 +185,7 @@ LESSER = {LITE2: (LITE2, LITE1, LITE0), LITE0: (LITE0, LITE1, LITE2)}  # instead
 STARTS = {  # in starts of a training: the import of torch and timm
     "check_images": 0.15,
     "train_teacher": 1.7,  # it builds both networks and tries them before it trains
+    "plan_views": 0.05,
     "dump_knowledge": 0.95,
     "make_curriculum": 0.05,
     "train_student": 1.35,
