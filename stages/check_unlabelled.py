@@ -7,7 +7,7 @@ reads   ${data.root}/NAME                <picture>, at any depth
         data/manifest/{train,val,test}.csv
         data/packed/train.npy
 writes  data/unlabelled/NAME.csv         path, hash
-        data/unlabelled/NAME_files.csv   path, verdict, reason of every file found
+        data/unlabelled/NAME.files.csv   path, verdict, reason of every file found
         data/unlabelled/NAME.npy         uint8 (N, H, W, 3), as train's are packed
 run     python -m stages.check_unlabelled NAME
 """

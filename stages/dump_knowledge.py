@@ -36,7 +36,7 @@ from src.networks.checkpoint import check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_parts, predict_probs
 from src.pictures.manifest import Manifest
 from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
-from src.pictures.unlabelled import join_pictures, read_unlabelled
+from src.pictures.unlabelled import find_dropped_lists, join_pictures, read_unlabelled
 from src.teaching.knowledge_array import describe_making, write_arrays
 from src.teaching.knowledge_file import PATTERN, write_probs
 from src.teaching.knowledge_folder import name_arrays, name_text, take_over
@@ -60,13 +60,14 @@ def main() -> None:
     device = start_machine(read_top(MachineSettings), seed=0)
     pictures, views = read_learning_pictures(fit, read(bool, "images.dct_scaling")), read_views()
     train, val, size = pictures.train, pictures.val, pictures.size
-    others = read_unlabelled(read(tuple[str, ...], "data.unlabelled"), fit, read(bool, "images.dct_scaling"))
+    folders = read(tuple[str, ...], "data.unlabelled")
+    others = read_unlabelled(folders, fit, read(bool, "images.dct_scaling"))
     learned = join_pictures(pictures.train_pictures, others)
     paths = [*train.paths, *others.paths]
     batch_size = choose_batch_size(wanted, *size)
     DISTILL.mkdir(parents=True, exist_ok=True)
-    for path in find_dropped(TEACHERS, names):
-        print(f"warning: {path}: not in knowledge.teachers, but recorded in dvc.lock (make repro removes it)")
+    warn_of_dropped(find_dropped(TEACHERS, names), "knowledge.teachers")
+    warn_of_dropped(find_dropped_lists(folders), "data.unlabelled")
     if is_main():
         for path in find_dropped_figures(names):
             path.unlink()
@@ -100,6 +101,11 @@ def main() -> None:
             NO_TEACHER.write_text("knowledge.teachers is empty, and so is data/external\n", encoding="utf-8")
         truth = LabelTargets(train.labels, len(train.classes))
         write_probs(LABELS, "softmax", truth, train.paths, train.classes)
+
+
+def warn_of_dropped(paths: Sequence[Path], key: str) -> None:
+    for path in paths:
+        print(f"warning: {path}: not in {key}, but recorded in dvc.lock (make repro removes it)")
 
 
 def write_as_text(path: Path, base: str, parts: Parts, train: Manifest, paths: Sequence[str]) -> float:

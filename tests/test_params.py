@@ -121,13 +121,14 @@ LISTS = list(list_keys(load_yaml(ROOT / "params.yaml")))
 @pytest.mark.parametrize("value", ["[]", "[1]", "[1,2,3,4,5]"])
 @pytest.mark.parametrize("key", LISTS)
 def test_every_list_can_be_overridden(place, key, value):
-    """A comment on the line of a list's key makes DVC write a broken file for `-S key=[]`."""
+    """A comment beside a key of a list makes DVC write a broken file for `-S key=[]`, or the next time."""
     expected = load_yaml("params.yaml")
     section = expected
     for word in key.split(".")[:-1]:
         section = section[word]
     section[key.split(".")[-1]] = json.loads(value)
-    apply_overrides(place / "params.yaml", [f"{key}={value}"])
+    for text in ("[x]", value):
+        apply_overrides(place / "params.yaml", [f"{key}={text}"])
     assert load_yaml("params.yaml") == expected
 
 

@@ -12,11 +12,12 @@ from src.ground.errors import UserError
 from src.ground.params import read_params
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import Joined, read_pictures
-from src.pictures.unlabelled import join_pictures, read_unlabelled
+from src.pictures.unlabelled import FOLDER, join_pictures, read_unlabelled
 from src.teaching.curriculum import find_truth_probs
 from src.teaching.knowledge import Knowledge
 from src.teaching.labels import LabelTargets, Lesson, add_unlabelled
 from stages import check_images, check_unlabelled
+from tools import tidy
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def check():
 
 
 def read_ledger():
-    with open("data/unlabelled/web_files.csv", encoding="utf-8", newline="") as file:
+    with open("data/unlabelled/web.files.csv", encoding="utf-8", newline="") as file:
         return {row["path"]: (row["verdict"], row["reason"]) for row in csv.DictReader(file)}
 
 
@@ -67,7 +68,7 @@ def test_pictures_at_any_depth_follow_those_of_train(extra, place, packed, capsy
 def test_pictures_of_val_and_test_are_refused(extra, place, tiny_images):
     shutil.copy(tiny_images / "test/red/3.png", extra / "known.png")
     with pytest.raises(
-        UserError, match=r"web_files.csv: 1 refused, first .*/web/known.png: in test: the netw"
+        UserError, match=r"web.files.csv: 1 refused, first .*/web/known.png: in test: the netw"
     ):
         check()
     edit_params(place, data__on_bad="skip")
@@ -133,3 +134,17 @@ def test_the_curriculum_of_a_picture_without_label_is_its_largest_probability():
 def test_manifests_are_those_without_them(extra):
     check()
     assert len(read_manifest("train").paths) == 24
+
+
+def test_what_is_left_of_a_folder_that_is_no_longer_listed_is_removed(extra, place, capsys):
+    """Of the others it stays, of one whose name begins alike too."""
+    check()
+    for name in ("web-2.csv", "web-2.npy", "web-2.files.csv"):
+        shutil.copy("data/unlabelled/web.csv", f"data/unlabelled/{name}")
+    tidy.main()
+    kept = ["classes.json", "web.csv", "web.files.csv", "web.npy"]
+    assert sorted(path.name for path in FOLDER.iterdir()) == kept
+    edit_params(place, data__unlabelled=[])
+    assert "data/unlabelled/web-2.npy: removed, it is not in data.unlabelled" in capsys.readouterr().out
+    tidy.main()
+    assert [path.name for path in FOLDER.iterdir()] == ["classes.json"]

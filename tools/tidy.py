@@ -1,17 +1,19 @@
-"""Remove what is left of teachers that were dropped from knowledge.teachers; DVC keeps weights in its cache.
+"""Remove what is left of dropped teachers and folders without labels; DVC keeps it in its cache.
 
-DVC does not delete the outputs of a stage that no longer exists. They would stay in the folder that
-dump_knowledge and evaluate depend on, and dvc.lock would then be valid in this copy only.
+DVC does not delete the outputs of a stage that no longer exists. They would stay in the folders that other
+stages depend on, and dvc.lock would then be valid in this copy only.
 
-params  knowledge.teachers
-writes  data/models/teachers, metrics/teacher, plots/teacher
+params  knowledge.teachers, data.unlabelled
+writes  data/models/teachers, metrics/teacher, plots/teacher, data/unlabelled
 run     python -m tools.tidy
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.params import read
+from src.pictures.unlabelled import find_dropped_lists
 from src.teaching.teachers import find_dropped, find_dropped_figures
 
 TEACHERS = Path("data/models/teachers")
@@ -19,9 +21,14 @@ TEACHERS = Path("data/models/teachers")
 
 def main() -> None:
     teachers = read(tuple[str, ...], "knowledge.teachers")
-    for path in (*find_dropped(TEACHERS, teachers), *find_dropped_figures(teachers)):
+    remove([*find_dropped(TEACHERS, teachers), *find_dropped_figures(teachers)], "knowledge.teachers")
+    remove(find_dropped_lists(read(tuple[str, ...], "data.unlabelled")), "data.unlabelled")
+
+
+def remove(paths: Sequence[Path], key: str) -> None:
+    for path in paths:
         path.unlink()
-        print(f"{path}: removed, it is not in knowledge.teachers")
+        print(f"{path}: removed, it is not in {key}")
 
 
 if __name__ == "__main__":

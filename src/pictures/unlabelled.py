@@ -14,7 +14,7 @@ from src.ground.files import open_atomically, parse_csv, start_csv
 from src.pictures.checking import Checks
 from src.pictures.folders import Source, explain_name, list_folders, walk
 from src.pictures.ledger import PASSED, REFUSED, TAKEN
-from src.pictures.manifest import SPLITS, read_digests
+from src.pictures.manifest import CLASSES, SPLITS, read_digests
 from src.pictures.reading import Joined, Pictures, open_pictures
 
 FOLDER = Path("data/unlabelled")
@@ -92,11 +92,18 @@ def list_path(name: str) -> Path:
 
 
 def files_path(name: str) -> Path:
-    return FOLDER / f"{name}_files.csv"
+    return FOLDER / f"{name}.files.csv"
 
 
 def pack_path(name: str) -> Path:
     return FOLDER / f"{name}.npy"
+
+
+def find_dropped_lists(names: Sequence[str]) -> list[Path]:
+    """What was written of folders that are no longer listed; it is still part of the hash of FOLDER."""
+    kinds = (list_path, files_path, pack_path)
+    kept = [FOLDER / CLASSES.name, *(kind(name) for name in names for kind in kinds)]
+    return [path for path in sorted(FOLDER.glob("*")) if path not in kept]
 
 
 def write_list(name: str, rows: Sequence[tuple[str, str]]) -> None:
