@@ -371,6 +371,7 @@ def test_folders_beside_those_of_the_splits_are_named(tiny_images):
     )
     (warning,) = scan(tiny_images)[2]
     assert warning.startswith(expected)
+    assert not scan(tiny_images, unlabelled=("holdout", "purple"))[2]
     tiny_images.rename(tiny_images.parent / "images")
     tiny_images.mkdir()
     (tiny_images.parent / "images").rename(tiny_images / "images")

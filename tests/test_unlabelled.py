@@ -114,6 +114,10 @@ def test_a_name_that_dvc_cannot_watch_is_refused(place, name):
 
 def test_a_folder_of_a_split_is_refused(place):
     edit_params(place, data__unlabelled=["val"])
+    edit_params(place, data__train=".")
+    with pytest.raises(UserError, match="data.unlabelled: .* lies among the class folders of data.root"):
+        read_params()
+    edit_params(place, data__train="train")
     with pytest.raises(UserError, match=r"^params.yaml: data.unlabelled: must not be a folder of labelled"):
         read_params()
 

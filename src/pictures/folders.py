@@ -77,7 +77,8 @@ def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
     warnings = check_classes(root, data.train, named, classes)
     sources = [scan_folder(root, folder, splits[folder], named[folder], deeper) for folder in splits]
     warnings += [warning for source in sources for warning in warn_of_hidden(root, source)]
-    warnings += [*warn_of_unread(root, parts), *warn_of_links(root, sources)]
+    read = {**parts, **{name: name for name in data.unlabelled}}
+    warnings += [*warn_of_unread(root, read), *warn_of_links(root, sources)]
     empty = [source for source in sources if not source.files]
     if empty:
         raise UserError(*(explain_empty(root, source) for source in empty))

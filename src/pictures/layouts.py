@@ -188,7 +188,7 @@ def find_others(root: Path) -> list[str]:
 
 
 def warn_of_unread(root: Path, parts: Mapping[str, str]) -> Iterator[str]:
-    """A warning of folders with pictures beside those of the splits."""
+    """A warning of folders with pictures beside those in `parts`."""
     used = {Path(part) for part in parts.values()}
     used |= {parent for part in used for parent in part.parents}
     for place in sorted({part.parent for part in map(Path, parts.values()) if part != Path(HERE)}):
