@@ -112,14 +112,26 @@ def test_a_name_that_dvc_cannot_watch_is_refused(place, name):
         read_params()
 
 
-def test_a_folder_of_a_split_is_refused(place):
-    edit_params(place, data__unlabelled=["val"])
-    edit_params(place, data__train=".")
-    with pytest.raises(UserError, match="data.unlabelled: .* lies among the class folders of data.root"):
-        read_params()
-    edit_params(place, data__train="train")
+@pytest.mark.parametrize("train", ["val", "val/photos"])
+def test_a_folder_of_a_split_is_refused(place, train):
+    edit_params(place, data__unlabelled=["val"], data__train=train, data__val="other")
     with pytest.raises(UserError, match=r"^params.yaml: data.unlabelled: must not be a folder of labelled"):
         read_params()
+
+
+def test_a_folder_may_lie_among_class_folders_in_the_root(extra, place, tiny_images, capsys):
+    root = tiny_images.parent / "poured"
+    shutil.copytree(tiny_images / "train", root)
+    here = dict.fromkeys(("data__train", "data__val", "data__test"), ".")
+    edit_params(place, data__root=str(root), data__unlabelled=[], **here)
+    check_images.main()
+    alone, counts = read_manifest("train"), (place / "data/counts.csv").read_text()
+    extra.rename(root / "web")
+    edit_params(place, data__unlabelled=["web"])
+    assert len(check().paths) == 6
+    assert read_manifest("train").paths == alone.paths and (place / "data/counts.csv").read_text() == counts
+    assert "web/" not in (place / "data/files.csv").read_text()
+    assert "not read" not in capsys.readouterr().out
 
 
 def test_a_lesson_is_made_longer():

@@ -98,18 +98,9 @@ def find_data_conflicts(params: Params) -> Iterator[str]:
         yield f"data: max_pixels must be at least min_side x min_side, {side * side}, got {most}"
     parts = {name: data[name] for name in ("train", "val", "test")}
     yield from find_folder_conflicts(parts, data["list"])
-    same = [name for name in data["unlabelled"] if PurePosixPath(name) in map(PurePosixPath, parts.values())]
-    if same:
-        yield f"data.unlabelled: must not be a folder of labelled pictures, got {same[0]!r}"
-    if (
-        data["unlabelled"]
-        and data["list"] == "none"
-        and PurePosixPath(".") in map(PurePosixPath, parts.values())
-    ):
-        among = (
-            f"{data['unlabelled'][0]!r} lies among the class folders of data.root, as if it were one of them"
-        )
-        yield f"data.unlabelled: {among} (move these into a folder, and set data.train, val and test to it)"
+    for name in data["unlabelled"]:
+        if any(PurePosixPath(part).is_relative_to(name) for part in parts.values()):
+            yield f"data.unlabelled: must not be a folder of labelled pictures, got {name!r}"
     val, test, group = (data["split"][name] for name in ("val", "test", "group"))
     if val + test >= 1:
         yield f"data.split: val and test must leave a share for train, got {val} and {test}"

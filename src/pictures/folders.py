@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,17 +68,17 @@ def scan(data: DataSettings) -> tuple[list[Source], tuple[str, ...], list[str]]:
         folder: tuple(split for split in SPLITS if Path(parts[split]) == path)
         for path, folder in folders.items()
     }
-    inside = {folder: list_folders(root / folder) for folder in splits}
+    without = [root / name for name in data.unlabelled]
+    inside = {folder: list_folders(root / folder, without) for folder in splits}
     classes = tuple(inside[folders[Path(data.train)]])
     if len(classes) < 2:
         raise UserError(count_classes(root / data.train, classes))
     check_forms(root / data.train, classes)
     named = {folder: name_classes(inside[folder], classes) for folder in splits}
     warnings = check_classes(root, data.train, named, classes)
-    sources = [scan_folder(root, folder, splits[folder], named[folder], deeper) for folder in splits]
+    sources = [scan_folder(root, folder, splits[folder], named[folder], deeper, without) for folder in splits]
     warnings += [warning for source in sources for warning in warn_of_hidden(root, source)]
-    read = {**parts, **{name: name for name in data.unlabelled}}
-    warnings += [*warn_of_unread(root, read), *warn_of_links(root, sources)]
+    warnings += [*warn_of_unread(root, parts, data.unlabelled), *warn_of_links(root, sources)]
     empty = [source for source in sources if not source.files]
     if empty:
         raise UserError(*(explain_empty(root, source) for source in empty))
@@ -114,9 +114,13 @@ def check_few(counts: Mapping[str, int], classes: Sequence[str], place: str) -> 
         )
 
 
-def list_folders(split: Path) -> list[str]:
-    """The names of a split's class folders, sorted."""
-    return [entry.name for entry in list_entries(split) if is_folder(entry) and not explain_name(entry.name)]
+def list_folders(split: Path, without: Collection[Path] = ()) -> list[str]:
+    """The names of a split's class folders, sorted; those `without` labels are none."""
+    return [
+        entry.name
+        for entry in list_entries(split)
+        if is_folder(entry) and not explain_name(entry.name) and split / entry.name not in without
+    ]
 
 
 def list_entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -238,16 +242,24 @@ def suggest_class(folder: str, classes: tuple[str, ...]) -> str:
 
 
 def scan_folder(
-    root: Path, folder: str, splits: tuple[str, ...], named: list[tuple[str, str]], deeper: bool
+    root: Path,
+    folder: str,
+    splits: tuple[str, ...],
+    named: list[tuple[str, str]],
+    deeper: bool,
+    without: Collection[Path],
 ) -> Source:
     """Every file of a folder of class folders; whether it is a picture is checked on opening.
 
-    With `deeper`, files in a folder inside a class folder are taken, and so is that folder's name.
+    With `deeper`, files in a folder inside a class folder are taken, and so is that folder's name. Folders
+    `without` labels are left out.
     """
     source, classes = Source(splits, folder, [], []), dict(named)
     start = "" if Path(folder) == Path() else f"{Path(folder)}/"
     for entry in list_entries(root / folder):
         path, reason = f"{start}{entry.name}", explain_name(entry.name)
+        if root / path in without:
+            continue
         if not is_folder(entry):
             source.passed.append((path, reason or LOOSE))
         elif entry.name not in classes:

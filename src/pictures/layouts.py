@@ -187,9 +187,9 @@ def find_others(root: Path) -> list[str]:
     return [folder.name for folder in folders if holds_pictures(folder, depth=1)]
 
 
-def warn_of_unread(root: Path, parts: Mapping[str, str]) -> Iterator[str]:
-    """A warning of folders with pictures beside those in `parts`."""
-    used = {Path(part) for part in parts.values()}
+def warn_of_unread(root: Path, parts: Mapping[str, str], unlabelled: Sequence[str]) -> Iterator[str]:
+    """A warning of folders with pictures beside those in `parts` and those without labels."""
+    used = {Path(part) for part in (*parts.values(), *unlabelled)}
     used |= {parent for part in used for parent in part.parents}
     for place in sorted({part.parent for part in map(Path, parts.values()) if part != Path(HERE)}):
         unread = [
