@@ -20,6 +20,7 @@ from benchmarks import (
     ablation,
     digits,
     dividing,
+    external,
     fit,
     instructions,
     loading,
@@ -141,6 +142,12 @@ def test_dividing(monkeypatch, capsys, place):
     assert min(find(r"^checking a photo of 64 x 48: NUMBER ms of CPU", text, 1)) > 0
     assert find(r"to find NUMBER near duplicates$", text, 1)[0] in range(25, 31)
     assert min(find(r"pixels: NUMBER ms of CPU a picture", text, 1)) > 0
+
+
+def test_external(monkeypatch, capsys, place):
+    text = measure(monkeypatch, capsys, external, ("--classes", 150, "--pictures", 300))
+    made, labels, taken, read = find(r"^(?:made|label|taken|curr)\D* [\d.]+ +\d+ +NUMBER$", text, 4)
+    assert 0 < made < labels < taken == read
 
 
 def test_near_duplicates(monkeypatch, capsys, place, tmp_path):
