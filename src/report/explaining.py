@@ -11,14 +11,22 @@ import numpy as np
 import torch
 
 from src.batches.batch import scale_to_unit
+from src.ground.errors import UserError
 from src.networks.checkpoint import load_model
 from src.networks.last_map import find_cut
-from src.pictures.reading import Pictures
+from src.pictures.reading import Pictures, resize_pictures
+from src.report.picks import PICKS, pick_disagreements, pick_unsure
 from src.report.thumbnails import Thumbnails
 from src.results.heatmaps import METHODS
 from src.results.predictions import Predictions
 
 AT_ONCE = 16  # pictures
+CHOSEN = {
+    "wrong": "the surest mistakes of the student",
+    "unsure": "those of which the student is least sure",
+    "disagree": "those on which student and teacher differ",
+    "random": "drawn at random",
+}
 
 
 class Model(NamedTuple):
@@ -39,6 +47,13 @@ class Map(NamedTuple):
     number: int | None  # of the thumbnail
 
 
+def choose_rows(pick: str, models: Sequence[Model]) -> list[int]:
+    """The rows to draw: those that are wished for, then those of which the student is least sure."""
+    student, last = models[0].predictions, models[-1].predictions
+    wished = pick_disagreements(student, last) if pick == "disagree" else PICKS[pick](student)
+    return list(dict.fromkeys([*wished.tolist(), *pick_unsure(student).tolist()]))
+
+
 def explain(
     models: Sequence[Model],
     rows: Sequence[int],
@@ -46,16 +61,21 @@ def explain(
     pictures: Pictures,
     methods: Sequence[str],
     thumbnails: Thumbnails,
-) -> Iterator[tuple[int, list[Map]]]:
-    """For each of the rows its maps: of every model and method, for the predicted class and the true one.
+) -> tuple[dict[int, list[Map]], list[str]]:
+    """The maps of each of the rows, and why some are missing, if so.
 
-    `pictures` (N, H, W, 3) uint8 are the networks' inputs, `paths` (N,) the files that are drawn on.
+    `pictures` (N, H, W, 3) uint8 are fitted to the input, `paths` (N,) the files that are drawn on.
     """
-    found: dict[int, list[Map]] = {row: [] for row in rows}
+    maps: dict[int, list[Map]] = {row: [] for row in rows}
+    problems = []
     for model in models:
-        for row, maps in explain_model(model, rows, paths, pictures, methods, thumbnails):
-            found[row] += maps
-    yield from found.items()
+        for method in methods:
+            try:
+                for row, found in explain_model(model, rows, paths, pictures, method, thumbnails):
+                    maps[row].append(found)
+            except UserError as error:
+                problems.append(f"{model.name}: {error}")
+    return maps, problems
 
 
 def explain_model(
@@ -63,27 +83,22 @@ def explain_model(
     rows: Sequence[int],
     paths: Sequence[str],
     pictures: Pictures,
-    methods: Sequence[str],
+    method: str,
     thumbnails: Thumbnails,
-) -> Iterator[tuple[int, list[Map]]]:
-    """The maps of one model."""
+) -> Iterator[tuple[int, Map]]:
+    """Each row's maps of one model: for the predicted class and, where it differs, the true one."""
     network, facts = load_model(model.weights)
-    size = (facts.height, facts.width)
-    cut = find_cut(network, size, f"{model.name}: {facts.arch}")
-    told = model.predictions
+    size, told = (facts.height, facts.width), model.predictions
+    cut, fitted = find_cut(network, size, facts.arch), resize_pictures(pictures, *size)
     wanted = [
         (row, label) for row in rows for label in dict.fromkeys((told.predicted[row], told.labels[row]))
     ]
-    maps: dict[int, list[Map]] = {row: [] for row in rows}
     for start in range(0, len(wanted), AT_ONCE):
         part = wanted[start : start + AT_ONCE]
-        images = np.stack([np.asarray(pictures[[row]])[0] for row, _ in part])
+        images = np.stack([np.asarray(fitted[[row]])[0] for row, _ in part])
         seen = cut(scale_to_unit(torch.from_numpy(images).permute(0, 3, 1, 2)))
         classes = torch.tensor([int(label) for _, label in part])
-        for method in methods:
-            heats = METHODS[method](cut, seen, classes).detach().clamp(min=0).numpy()
-            for (row, label), heat in zip(part, heats, strict=True):
-                number = thumbnails.add_over(paths[row], heat, size, facts.fit)
-                prob = float(told.probs[row, label])
-                maps[row].append(Map(model.name, method, told.classes[label], prob, number))
-    yield from maps.items()
+        heats = METHODS[method](cut, seen, classes).detach().clamp(min=0).numpy()
+        for (row, label), heat in zip(part, heats, strict=True):
+            number = thumbnails.add_over(paths[row], heat, size, facts.fit)
+            yield row, Map(model.name, method, told.classes[label], float(told.probs[row, label]), number)

@@ -1,6 +1,6 @@
 """All values of the page, from the files that the stages before wrote."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +14,9 @@ from src.ground.strict_yaml import parse_yaml
 from src.losses.bases import BASES
 from src.networks.checkpoint import load_model
 from src.pictures.manifest import Manifest, read_manifest
-from src.pictures.reading import Pictures, read_pictures, resize_pictures
-from src.report.explaining import Map, Model, explain_model
+from src.pictures.reading import Pictures, read_pictures
+from src.report.explaining import CHOSEN, Model, choose_rows, explain
 from src.report.findings import list_confused, measure_naive, rank_classes
-from src.report.picks import pick_disagreements, pick_mistakes, pick_random, pick_unsure
 from src.report.sections import (
     IN_CELL,
     MOST_CLASSES,
@@ -97,7 +96,7 @@ def gather(
     calibration = read_calibration(files.calibration)
     few = len(test.classes) <= MOST_CLASSES
     worst = [test.classes.index(row["class"]) for row in rank_classes(rows, MOST_CLASSES)]
-    heat = gather_heat(files, [STUDENT, *teachers], settings.heatmaps, thumbnails, fit, dct_scaling)
+    heat = gather_heat(files, student, others, settings.heatmaps, thumbnails, fit, dct_scaling)
     values = {
         "sections": [one for one in SECTIONS if one[0] != "heat" or heat["heat"] is not None],
         "classes": test.classes,
@@ -240,60 +239,33 @@ def gather_run(files: Files, metrics: Mapping[str, Any], test: Manifest) -> dict
 
 def gather_heat(
     files: Files,
-    names: Sequence[str],
+    student: Predictions,
+    teachers: Sequence[Measured],
     settings: HeatmapSettings,
     thumbnails: Thumbnails,
     fit: str,
     dct_scaling: bool,
 ) -> dict[str, Any]:
-    """The section of heat maps; one network that has none is told of, and the others' are drawn."""
+    """The section of heat maps; a network or a method without one is told of, and the others are drawn."""
     if not settings.methods or not settings.pictures:
         return {"heat": None, "heat_errors": [], "heat_caption": ""}
-    split, manifest = settings.split, read_manifest(settings.split)
-    weights = [files.student, *(files.teachers / f"{name}.safetensors" for name in names[1:])]
-    device = torch.device("cpu")
-    if split == "test":
-        sources = [files.predictions, *(files.teacher_predictions / f"{name}.csv" for name in names[1:])]
-        told = [read_checked(path, manifest) for path in sources]
-    else:
-        told = [score(path, split, "auto", fit, dct_scaling, device).predict() for path in weights]
-    rows = choose(settings, told)[: settings.pictures]
-    pictures = read_pictures(split, fit, dct_scaling)
-    maps: dict[int, list[Map]] = {row: [] for row in rows}
-    errors = []
-    for name, path, own in zip(names, weights, told, strict=True):
-        _, facts = load_model(path)
-        fitted = resize_pictures(pictures, facts.height, facts.width)
-        try:
-            model = Model(name, path, own)
-            for row, found in explain_model(
-                model, rows, manifest.paths, fitted, settings.methods, thumbnails
-            ):
-                maps[row] += found
-        except UserError as error:
-            errors.append(str(error))
-    heat = [{**show(told[0], row, manifest.paths, thumbnails)._asdict(), "maps": maps[row]} for row in rows]
-    what = {
-        "wrong": "the surest mistakes of the student",
-        "unsure": "those of which the student is the least sure",
-        "disagree": "those on which student and teacher differ",
-        "random": "drawn at random",
-    }[settings.pick]
+    models = [Model(STUDENT, files.student, student)]
+    models += [
+        Model(one.name, files.teachers / f"{one.name}.safetensors", one.predictions) for one in teachers
+    ]
+    split, cpu = settings.split, torch.device("cpu")
+    if split != "test":
+        models = [
+            model._replace(predictions=score(model.weights, split, "auto", fit, dct_scaling, cpu).predict())
+            for model in models
+        ]
+    rows = choose_rows(settings.pick, models)[: settings.pictures]
+    pictures, paths = read_pictures(split, fit, dct_scaling), read_manifest(split).paths
+    maps, errors = explain(models, rows, paths, pictures, settings.methods, thumbnails)
+    told = models[0].predictions
     return {
-        "heat": heat,
+        "heat": [{**show(told, row, paths, thumbnails)._asdict(), "maps": maps[row]} for row in rows],
         "heat_errors": errors,
-        "heat_caption": f"Pictures of {split}, {what}; for the predicted class and, where it differs, the "
-        "true one.",
+        "heat_caption": f"Pictures of {split}, {CHOSEN[settings.pick]}; for the predicted class and, where "
+        "it differs, the true one.",
     }
-
-
-def choose(settings: HeatmapSettings, told: Sequence[Predictions]) -> list[int]:
-    """The rows to draw, best first: those that are wished for, then the least sure."""
-    student = told[0]
-    wished: Iterable[int] = {
-        "wrong": lambda: pick_mistakes(student),
-        "unsure": lambda: pick_unsure(student),
-        "disagree": lambda: pick_disagreements(student, told[-1]),
-        "random": lambda: pick_random(len(student.labels)),
-    }[settings.pick]()
-    return list(dict.fromkeys([*map(int, wished), *pick_unsure(student).tolist()]))

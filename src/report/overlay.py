@@ -11,13 +11,15 @@ from src.pictures.fitting import FITS, centre
 # from cold to hot; a ramp whose lightness rises too, so that it is read without colours
 RAMP = np.array([[13, 8, 135], [126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]], float)
 OPACITY = 0.65  # of the hottest cell
+SIDE = 160  # pixels of the longer side of a picture under a map, also of a smaller one
 
 
 def overlay(image: Image.Image, heat: np.ndarray, size: tuple[int, int], fit: str) -> Image.Image:
     """The RGB picture under its heat map (h, w), not negative; what the network did not see stays as it is.
 
-    `size` is H and W, `fit` one of FITS. The map is scaled to its maximum.
+    `size` is H and W, `fit` one of FITS. The map is scaled to its maximum, the picture to SIDE.
     """
+    image = image.resize([max(1, SIDE * side // max(image.size)) for side in image.size])
     strength = spread(heat / (heat.max() or 1), size, fit, image.size)[..., None]
     places = strength[..., 0] * (len(RAMP) - 1)
     colours = np.stack([np.interp(places, range(len(RAMP)), RAMP[:, band]) for band in range(3)], axis=2)

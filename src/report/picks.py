@@ -30,6 +30,9 @@ def pick_of_class(predictions: Predictions, number: int) -> np.ndarray:
     return own[np.argsort(-find_truth(predictions).of_truth[own], kind="stable")]
 
 
-def pick_random(count: int, seed: int = 0) -> np.ndarray:
-    """All rows in an order that `seed` decides."""
-    return np.random.default_rng(seed).permutation(count)
+def pick_random(predictions: Predictions) -> np.ndarray:
+    """All rows in an order of chance, always the same."""
+    return np.random.default_rng(0).permutation(len(predictions.labels))
+
+
+PICKS = {"wrong": pick_mistakes, "unsure": pick_unsure, "random": pick_random}

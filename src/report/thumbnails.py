@@ -10,10 +10,9 @@ from PIL import Image
 
 from src.pictures.decode import BadPicture, decode
 from src.pictures.grey import GreyRange
-from src.report.overlay import overlay
+from src.report.overlay import SIDE, overlay
 
 LOSSLESS = 48  # pixels: smaller pictures are PNG
-HEAT_SIDE = 160  # pixels of a picture under a heat map, also of a smaller one
 QUALITY = 80  # of JPEG
 MOST_BYTES = 12_000_000  # of all pictures of a page
 
@@ -57,9 +56,7 @@ class Thumbnails:
         image = self.open(path)
         if image is None:
             return None
-        image.thumbnail((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BILINEAR)
-        larger = image.resize([max(1, HEAT_SIDE * side // max(image.size)) for side in image.size])
-        return self.add(overlay(larger, heat, size, fit), HEAT_SIDE)
+        return self.add(overlay(image, heat, size, fit), SIDE)
 
     def list_gone(self) -> list[str]:
         """The paths that could not be shown although there was room, if any."""
