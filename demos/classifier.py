@@ -69,7 +69,8 @@ def classify(network, facts, path):
 
 def is_unsure(facts, probs):
     """Whether the probabilities are less certain than those that were as often right as wanted."""
-    return max(probs) < facts["calibration"]["threshold"] * sum(probs)
+    threshold = facts.get("calibration", {}).get("threshold", 0)  # which older files lack
+    return max(probs) < threshold * sum(probs)
 
 
 def read(path, facts):

@@ -14,8 +14,7 @@ writes  metrics/test.json
         data/predictions.csv              the student's: path, label, prediction, a probability per class
         data/teacher_predictions          NAME.csv: the same of every teacher
         data/calibration.json             the student's temperature; below which confidence it is unsure
-        data/classes.csv                  name, model, class, pictures, precision, recall, f1, specificity,
-                                          roc_auc, average_precision
+        data/classes.csv                  a row per model and class: pictures, precision, recall, f1 and more
         plots/test/confusion.csv          the student's: label, prediction
         plots/test/per_class.csv          as data/classes.csv
         plots/test/confusion.png

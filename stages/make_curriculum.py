@@ -5,7 +5,8 @@ reads   data/distill              distill_NAME: a probability per picture and cl
         data/manifest/classes.json
         data/manifest/train.csv
         data/unlabelled           NAME.csv
-writes  data/curriculum.txt       path, weight; all 1 without teachers
+writes  data/suspects.csv         path, label, believed, confidence: labels that the teachers deny
+        data/curriculum.txt       path, weight; all 1 without teachers
 run     python -m stages.make_curriculum
 """
 

@@ -112,6 +112,7 @@ def test_a_picture_is_unsure_below_the_threshold_of_the_sum():
     assert [is_unsure(facts, probs) for probs in ([0.4, 0.6], [0.35, 0.35, 0.3], [0.3, 0.2, 0.0])] == [
         False, True, False
     ]  # fmt: skip
+    assert not is_unsure({}, [0.5, 0.5])
 
 
 def test_demo_needs_only_torch_and_pillow_and_works_in_any_terminal(shipped, tmp_path):

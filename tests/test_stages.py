@@ -19,7 +19,7 @@ from src.networks.libraries import build_model
 
 pytestmark = pytest.mark.slow
 
-STUDENT = ["train_student", "evaluate", "export_jit"]
+STUDENT = ["train_student", "evaluate", "export_jit", "report"]
 KNOWLEDGE = ["plan_views", "dump_knowledge", "make_curriculum"]
 CHAIN = ["make_demo", "check_images", "train_teacher@big", *KNOWLEDGE, *STUDENT]
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -216,6 +216,7 @@ def test_training_without_a_teacher(copy):
         "train_student",
         "evaluate",
         "export_jit",
+        "report",
     ]
     assert "learns from the labels only" in output
     assert [path.name for path in (copy.folder / "data/distill").iterdir()] == ["no_teacher.txt"]
@@ -229,7 +230,7 @@ def test_training_without_a_teacher(copy):
     assert "teacher" not in read_metrics(copy)[1]["test"]
     repeated = copy.run("make", "-o", "install", "repro")  # as a fresh clone does, which never had the file
     assert "big.safetensors: removed" in repeated and not stale.exists()
-    assert list_stages(repeated) == ["dump_knowledge", "train_student", "evaluate"]
+    assert list_stages(repeated) == ["dump_knowledge", "train_student", "evaluate", "report"]
     assert UP_TO_DATE in copy.run("make", "-o", "install", "repro").splitlines()
 
 
@@ -357,7 +358,7 @@ def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
     edit_params(copy.folder, data__root=str(pictures))
     copy.run("dvc", "repro")
     Image.new("RGB", (40, 24), (9, 200, 9)).save(pictures / "test/green/0.png")
-    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit", "report"]
 
 
 def test_a_changed_test_picture_retrains_nothing_in_divided_folders(copy, tmp_path):
@@ -371,7 +372,7 @@ def test_a_changed_test_picture_retrains_nothing_in_divided_folders(copy, tmp_pa
     image = Image.open(path)
     image.putpixel((9, 9), tuple(level ^ 1 for level in image.getpixel((9, 9))))
     image.save(path)
-    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit", "report"]
     (copy.folder / "data/Training").mkdir()
     for name in ("blue", "green", "red"):
         shutil.copytree(pictures / name, copy.folder / "data/Training" / name)
@@ -424,8 +425,10 @@ def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     folder = copy.folder / ".scratch/evaluate/big-val"
     assert {path.name for path in folder.iterdir()} == {
         "test.json",
+        "calibration.json",
         "classes.csv",
         "predictions.csv",
+        "teacher_predictions",
         "confusion.csv",
         "per_class.csv",
         "confusion.png",
