@@ -229,6 +229,7 @@ class Project:
             "params.schema.json",
             "libraries.yaml",
             ".dvc/config",
+            ".dvc/plots.html",
             ".dvc/.gitignore",
             "Makefile",
         ):
