@@ -49,8 +49,18 @@ def test_repro_runs_every_stage_once_and_git_is_clean(project):
     assert project.run("git", "status", "--porcelain") == ""
     student, test, export = read_metrics(project)
     assert set(student["student"]["val"]) == {"accuracy", "loss"}
-    names = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}
-    assert set(test["test"]) == names | {"teacher"} and set(test["test"]["teacher"]["big"]) == names
+    names = {
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "balanced_accuracy",
+        "macro_f1",
+        "log_loss",
+        "brier",
+    }
+    names |= {"ece"}
+    assert set(test["test"]) == names | {"calibrated", "teacher"}
+    assert set(test["test"]["teacher"]["big"]) == names
     assert 0 <= export["export"]["max_difference"] <= 1e-5
 
 
