@@ -1,7 +1,7 @@
 """How many of the demo's wrong labels stand first among the suspects, with and without folds.
 
-A share of the demo's train labels is made wrong; each row runs the stages up to data/suspects.csv in a clone of
-the last commit. Counted are the wrong labels among as many first suspects as there are wrong labels.
+A share of the demo's train labels is made wrong; each row runs the stages up to data/suspects.csv in a clone
+of the last commit. Counted are the wrong labels among as many first suspects as there are wrong labels.
 
 run     python -m benchmarks.suspects [--noise 0.2 --folds 5] [KEY=VALUE ...]
 """

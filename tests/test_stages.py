@@ -124,6 +124,18 @@ def test_teachers_in_the_loop_rerun_only_the_student(copy):
     assert read_metrics(copy) != first
 
 
+def test_teachers_of_folds_tell_of_what_they_have_not_seen(copy):
+    """A picture under a wrong label, of which the teacher that has learned it is told to be sure."""
+    plain = (copy.folder / "data/distill/distill_big.txt").read_text()
+    output = copy.run("dvc", "exp", "run", "-S", "knowledge.folds=[1,2]")
+    assert sorted(list_stages(output)) == sorted(["train_fold@1", "train_fold@2", *KNOWLEDGE[1:], *STUDENT])
+    folds = (copy.folder / "data/distill/distill_big.txt").read_text()
+    assert folds != plain and len(folds.splitlines()) == len(plain.splitlines())
+    copy.run("git", "checkout", "params.yaml", "dvc.lock", "metrics", "plots")
+    assert "folds/2/big.safetensors: removed" in copy.run("make", "-o", "install", "repro")
+    assert (copy.folder / "data/distill/distill_big.txt").read_text() == plain
+
+
 def test_stored_views_are_dumped_again_for_another_augmentation_only(copy):
     """Not for another loss or mixing; and of plain pictures nothing is dumped for another augmentation."""
 
