@@ -12,7 +12,7 @@ from src.ground.files import read_csv, read_json, sha256
 from src.ground.params import flatten, read_params
 from src.ground.strict_yaml import parse_yaml
 from src.losses.bases import BASES
-from src.networks.checkpoint import load_model
+from src.networks.checkpoint import Facts, load_model
 from src.pictures.manifest import Manifest, read_manifest
 from src.pictures.reading import Pictures, read_pictures
 from src.report.explaining import CHOSEN, Model, choose_rows, explain
@@ -93,7 +93,7 @@ def gather(
     ]
     metrics = read_json(files.metrics / "test.json")["test"]
     rows = measure_classes(student)
-    calibration = read_calibration(files.calibration)
+    _, facts = load_model(files.student)
     few = len(test.classes) <= MOST_CLASSES
     worst = [test.classes.index(row["class"]) for row in rank_classes(rows, MOST_CLASSES)]
     heat = gather_heat(files, student, others, settings.heatmaps, thumbnails, fit, dct_scaling)
@@ -112,10 +112,10 @@ def gather(
         "pairs": list_confused(student, MOST_PAIRS),
         "class_rows": rows if few else rank_classes(rows, MOST_ROWS),
         "by_class": list_best_and_worst(student, test.paths, thumbnails, sorted(worst), PER_CLASS),
-        **gather_confidence(files, student, calibration, metrics),
+        **gather_confidence(student, facts, read_calibration(files.calibration), metrics),
         **gather_suspects(files.suspects, thumbnails, settings.gallery),
         **gather_data(files),
-        **gather_run(files, metrics, test),
+        **gather_run(files, facts, metrics),
         "curves": draw_curves(
             {STUDENT: files.curve, **{name: files.teacher_curves / f"{name}.csv" for name in teachers}}
         ),
@@ -145,10 +145,11 @@ def open_both(fit: str, dct_scaling: bool) -> tuple[Pictures, Pictures]:
 
 
 def gather_confidence(
-    files: Files, student: Predictions, calibration: Calibration, metrics: Mapping[str, Any]
+    student: Predictions, facts: Facts, calibration: Calibration, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The section on confidence."""
-    calibrated = temper(files, student, calibration.temperature)
+    probs = BASES[facts.base].soften(torch.from_numpy(student.probs), calibration.temperature).numpy()
+    calibrated = Predictions(student.classes, student.labels, probs)
     return {
         "calibration": calibration,
         "calibrated": metrics["calibrated"],
@@ -156,13 +157,6 @@ def gather_confidence(
         "reliability": draw_reliability(student, calibrated),
         "coverage": draw_coverage(calibrated, calibration),
     }
-
-
-def temper(files: Files, predictions: Predictions, temperature: float) -> Predictions:
-    """Predictions at another temperature."""
-    _, facts = load_model(files.student)
-    probs = BASES[facts.base].soften(torch.from_numpy(predictions.probs), temperature).numpy()
-    return Predictions(predictions.classes, predictions.labels, probs)
 
 
 def gather_suspects(path: Path, thumbnails: Thumbnails, most: int) -> dict[str, Any]:
@@ -191,7 +185,7 @@ def gather_data(files: Files) -> dict[str, Any]:
     }
 
 
-def gather_run(files: Files, metrics: Mapping[str, Any], test: Manifest) -> dict[str, Any]:
+def gather_run(files: Files, facts: Facts, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Title, headline, facts of the exported file, and the settings."""
     params = read_params()
     own, shipped = dict(flatten(params)), dict(flatten(parse_yaml(SHIPPED.read_bytes(), str(SHIPPED))))
@@ -199,13 +193,12 @@ def gather_run(files: Files, metrics: Mapping[str, Any], test: Manifest) -> dict
         read_json(files.metrics / "student.json")[STUDENT],
         read_json(files.metrics / "data.json")["data"],
     )
-    network, facts = load_model(files.student)
     difference = read_json(files.metrics / "export.json")["export"]["max_difference"]
     exported = sorted(files.export.iterdir())
     root = Path(params["data"]["root"])
     return {
         "title": f"{root.name}: {facts.arch}, {metrics['accuracy']:.1%} right",
-        "subtitle": f"{len(test.classes)} classes, {data['train']:,} pictures to learn from, "
+        "subtitle": f"{len(facts.classes)} classes, {data['train']:,} pictures to learn from, "
         f"{data['val']:,} to choose by, {data['test']:,} to measure by",
         "headline": [
             (f"{metrics['accuracy']:.1%}", "of the test pictures are right"),
