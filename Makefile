@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ elpv: install  ## write photos of solar cells from PyPI into data/elpv, CC BY-NC
 
 preview: install  ## draw what the student sees: augmented pictures and a mixed batch, plots/preview.png
 	@python -m tools.preview
+
+heatmaps: install  ## draw where a network looks: make heatmaps WEIGHTS=... SPLIT=train|val|test METHOD=grad-cam PICK=wrong AUGMENTED=1
+	@python -m tools.heatmaps --weights $(WEIGHTS) --split $(SPLIT) $(if $(METHOD),--method $(METHOD)) $(if $(PICK),--pick $(PICK)) $(if $(AUGMENTED),--augmented)
 
 lr-range: install  ## plot the loss against the learning rate, plots/lr_range.png, and suggest a rate
 	@python -m tools.lr_range

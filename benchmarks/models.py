@@ -67,7 +67,7 @@ def main() -> None:
 def build_inference(arch: str, settings: ModelsSettings) -> Contestants:
     """The network in both modes, on one thread and on all, for one picture and a batch."""
     height, width = settings.height, settings.width
-    eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"]).eval()
+    eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"], temperature=1.0).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         script = trace(eager, height, width)

@@ -18,13 +18,14 @@ from typing import Any
 from benchmarks.timing import run_program
 
 STAGES = ("make_demo", "check_images", "train_teacher", "plan_views", "dump_knowledge", "make_curriculum",
-          "train_student", "evaluate", "export_jit")  # fmt: skip
+          "train_student", "evaluate", "export_jit", "report")  # fmt: skip
 INSIDE = {
     "train_teacher": ["big"],
     "dump_knowledge": [],
     "train_student": [],
     "evaluate": [],
     "export_jit": [],
+    "report": [],
 }
 ROUNDS = 5
 

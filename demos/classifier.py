@@ -1,6 +1,6 @@
 """Classify pictures with an exported network. Needs torch and Pillow; everything else is in the file.
 
-    python demos/classifier.py data/export/student.pt PICTURE...         class and probability of each
+    python demos/classifier.py data/export/student.pt PICTURE...         class and probability, or unsure
     python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
     find FOLDER -name '*.jpg' | python demos/classifier.py data/export/student.pt -     any number of pictures
 
@@ -65,6 +65,12 @@ def load(path):
 def classify(network, facts, path):
     """The probability of each class of `facts["classes"]` for a picture file, as a list of floats."""
     return network(read(path, facts)[None])[0].tolist()
+
+
+def is_unsure(facts, probs):
+    """Whether the probabilities are less certain than those that were as often right as wanted."""
+    threshold = facts.get("calibration", {}).get("threshold", 0)  # which older files lack
+    return max(probs) < threshold * sum(probs)
 
 
 def read(path, facts):
@@ -416,7 +422,9 @@ def main():
                 json.dumps({"path": path, "probabilities": dict(zip(facts["classes"], probs, strict=True))})
             )
         else:
-            print(f"{path}: {facts['classes'][best]} {probs[best]:.4f}")
+            unsure = is_unsure(facts, probs)
+            answer = f"{facts['classes'][best]} {probs[best]:.4f}"
+            print(f"{path}: unsure, perhaps {answer}" if unsure else f"{path}: {answer}")
     sys.exit(1 if failed else 0)
 
 

@@ -12,6 +12,7 @@ writes  data/manifest/classes.json               the classes of train, sorted
         data/files.csv                           path, verdict, reason of every file found
         data/counts.csv                          class, train, val, test, refused: numbers of pictures
         data/models/teachers/classes.json        the same classes, beside every teacher
+        data/models/folds/classes.json           beside those trained without a fold
         data/unlabelled/classes.json             and beside every folder without labels
         metrics/data.json
 removes what dvc.lock records of other stages' figures for the pictures of another data.root
@@ -52,6 +53,7 @@ BAD = Path("data/bad_images.csv")
 FILES = Path("data/files.csv")
 COUNTS = Path("data/counts.csv")
 TEACHER_CLASSES = Path("data/models/teachers/classes.json")
+FOLD_CLASSES = Path("data/models/folds/classes.json")
 UNLABELLED_CLASSES = Path("data/unlabelled/classes.json")
 METRICS = Path("metrics/data.json")
 OWN = Path("data/train")  # where users put their own pictures inside the project
@@ -78,6 +80,7 @@ def main() -> None:
     SHARED.unlink(missing_ok=True)
     write_json(CLASSES, classes)
     write_json(TEACHER_CLASSES, classes)
+    write_json(FOLD_CLASSES, classes)
     write_json(UNLABELLED_CLASSES, classes)
     grey = GreyUse(choose_grey_range(images.grey_range, data, sources, keys))
     write_grey_range(grey.range)

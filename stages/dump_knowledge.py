@@ -1,8 +1,9 @@
 """Write every teacher's predictions for the training pictures: plain ones, or stored augmented views of them.
 
-params  knowledge.teachers, knowledge.min_accuracy, knowledge.batch_size, knowledge.top, data.unlabelled,
-        device, threads, cpu_isa, tf32, processes, images.fit, images.dct_scaling
+params  knowledge.teachers, knowledge.folds, knowledge.min_accuracy, knowledge.batch_size, knowledge.top,
+        data.unlabelled, device, threads, cpu_isa, tf32, processes, images.fit, images.dct_scaling
 reads   data/models/teachers      NAME.safetensors for each of knowledge.teachers
+        data/models/folds         the same, trained without each of knowledge.folds
         data/external             distill*.txt: knowledge from outside the pipeline
         data/manifest/classes.json
         data/manifest/grey_range.json
@@ -26,17 +27,19 @@ from typing import Any
 import numpy as np
 
 from src.batches.views import list_views
-from src.ground.errors import run
+from src.ground.errors import UserError, run
 from src.ground.kinds import BatchSize
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start_machine
-from src.networks.checkpoint import check_facts, load_model
-from src.networks.predict import choose_batch_size, predict_parts, predict_probs
+from src.networks.checkpoint import Facts, check_facts, load_model
+from src.networks.network import Network
+from src.networks.predict import choose_batch_size, predict_each, predict_probs
 from src.pictures.manifest import Manifest
 from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
 from src.pictures.unlabelled import find_dropped_lists, join_pictures, read_unlabelled
+from src.teaching.folds import assign_folds, find_dropped_folds, name_weights
 from src.teaching.knowledge_array import describe_making, write_arrays
 from src.teaching.knowledge_file import PATTERN, write_probs
 from src.teaching.knowledge_folder import name_arrays, name_text, take_over
@@ -57,6 +60,7 @@ def main() -> None:
     names, fit = read(tuple[str, ...], "knowledge.teachers"), read(str, "images.fit")
     least, top = read(float, "knowledge.min_accuracy"), read(int, "knowledge.top")
     wanted: int | str = read(BatchSize, "knowledge.batch_size")  # type: ignore[arg-type]  # of a union
+    folds = read(tuple[int, ...], "knowledge.folds")
     device = start_machine(read_top(MachineSettings), seed=0)
     pictures, views = read_learning_pictures(fit, read(bool, "images.dct_scaling")), read_views()
     train, val, size = pictures.train, pictures.val, pictures.size
@@ -67,6 +71,7 @@ def main() -> None:
     batch_size = choose_batch_size(wanted, *size)
     DISTILL.mkdir(parents=True, exist_ok=True)
     warn_of_dropped(find_dropped(TEACHERS, names), "knowledge.teachers")
+    warn_of_dropped(find_dropped_folds(folds, names), "knowledge.folds")
     warn_of_dropped(find_dropped_lists(folders), "data.unlabelled")
     if is_main():
         for path in find_dropped_figures(names):
@@ -78,6 +83,11 @@ def main() -> None:
         seen = list_views(learned, views.augment, views.seed, views.count, size)
     else:
         seen = [resize_pictures(learned, *size)]
+    asked = np.zeros(
+        len(paths), int
+    )  # who tells of each picture: its fold's network, 0 is the teacher itself
+    if folds:
+        asked[: len(train.labels)] = assign_folds(train.labels, len(folds))
     for name in names:
         weights = TEACHERS / f"{name}.safetensors"
         model, facts = load_model(weights)
@@ -86,7 +96,10 @@ def main() -> None:
         base = BASES[facts.base]
         on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
         accuracy = check_teacher(name, on_val, val.labels, least)
-        parts = [predict_parts(model, one, base, batch_size, device, len(train.classes)) for one in seen]
+        models = [model, *(load_fold(fold, name, facts).to(device) for fold in folds)]
+        parts = [
+            predict_each(models, asked, one, base, batch_size, device, len(train.classes)) for one in seen
+        ]
         if views is None and len(train.classes) <= top:
             on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train, paths)
         else:
@@ -106,6 +119,15 @@ def main() -> None:
 def warn_of_dropped(paths: Sequence[Path], key: str) -> None:
     for path in paths:
         print(f"warning: {path}: not in {key}, but recorded in dvc.lock (make repro removes it)")
+
+
+def load_fold(fold: int, name: str, facts: Facts) -> Network:
+    """A teacher that has not learned from a fold; a UserError if it is another network than the teacher."""
+    path = name_weights(fold, name)
+    model, own = load_model(path)
+    if (own.arch, own.classes, own.base) != (facts.arch, facts.classes, facts.base):
+        raise UserError(f"{path}: another network or other classes than teacher {name}'s (run dvc repro)")
+    return model
 
 
 def write_as_text(path: Path, base: str, parts: Parts, train: Manifest, paths: Sequence[str]) -> float:

@@ -1,16 +1,20 @@
 """Evaluate the student and every teacher on the test pictures.
 
-params  evaluate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.fit,
+params  evaluate, export.calibrate, knowledge.teachers, device, threads, cpu_isa, tf32, processes, images.fit,
         images.dct_scaling
 reads   data/models/student.safetensors
         data/models/teachers              NAME.safetensors
         data/manifest/classes.json
         data/manifest/grey_range.json
         data/manifest/test.csv
+        data/manifest/val.csv
         data/packed/test.npy
+        data/packed/val.npy
 writes  metrics/test.json
         data/predictions.csv              the student's: path, label, prediction, a probability per class
-        data/classes.csv                  name, model, class, pictures, precision, recall, f1
+        data/teacher_predictions          NAME.csv: the same of every teacher
+        data/calibration.json             the student's temperature; below which confidence it is unsure
+        data/classes.csv                  a row per model and class: pictures, precision, recall, f1 and more
         plots/test/confusion.csv          the student's: label, prediction
         plots/test/per_class.csv          as data/classes.csv
         plots/test/confusion.png
@@ -19,6 +23,7 @@ run     python -m stages.evaluate
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +32,10 @@ from src.ground.files import write_json
 from src.ground.params import read, read_top
 from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start_machine
-from src.pictures.manifest import SPLITS, read_manifest
+from src.pictures.manifest import SPLITS, Manifest, read_manifest
+from src.results.calibration import calibrate, measure_calibrated
 from src.results.drawing import draw_confusion
-from src.results.measuring import EvaluateSettings, measure
+from src.results.measuring import EvaluateSettings, score
 from src.results.metrics import count_confusions, pair_labels, pick_charted, summarize, tabulate_classes
 from src.results.predictions import Measured, write_predictions, write_table
 
@@ -43,6 +49,8 @@ class Outputs(NamedTuple):
 
     metrics: Path
     predictions: Path
+    teachers: Path
+    calibration: Path
     classes: Path
     confusion: Path
     per_class: Path
@@ -52,6 +60,8 @@ class Outputs(NamedTuple):
 PIPELINE = Outputs(
     metrics=Path("metrics/test.json"),
     predictions=Path("data/predictions.csv"),
+    teachers=Path("data/teacher_predictions"),
+    calibration=Path("data/calibration.json"),
     classes=Path("data/classes.csv"),
     confusion=Path("plots/test/confusion.csv"),
     per_class=Path("plots/test/per_class.csv"),
@@ -78,38 +88,60 @@ def main() -> None:
         weights = [arguments.weights or STUDENT]
         folder = SCRATCH / f"{weights[0].stem}-{split}"
         outputs = Outputs(*(folder / path.name for path in PIPELINE))
-    models = [
-        Measured(path.stem, measure(path, split, settings.batch_size, fit, dct_scaling, device))
-        for path in weights
-    ]
+    scores = [score(path, split, settings.batch_size, fit, dct_scaling, device) for path in weights]
+    on_val = score(weights[0], "val", settings.batch_size, fit, dct_scaling, device)
     if is_main():
-        write(models, split, outputs)
+        calibration = calibrate(on_val, read(bool, "export.calibrate"), settings.wanted_accuracy)
+        models = [Measured(path.stem, one.predict()) for path, one in zip(weights, scores, strict=True)]
+        figures = [summarize(model.predictions) for model in models]
+        calibrated = measure_calibrated(scores[0].predict(calibration.temperature), calibration)
+        write_metrics(models, figures, calibrated, split, outputs.metrics)
+        write_json(outputs.calibration, asdict(calibration))
+        write_tables(models, read_manifest(split), outputs)
         if outputs is not PIPELINE:
             print(f"written to {folder}")
 
 
-def write(models: Sequence[Measured], split: str, outputs: Outputs) -> None:
-    """Write the results of the first model, usually the student, and the metrics of its teachers."""
-    first = models[0]
-    manifest = read_manifest(split)
-    figures = [summarize(model.predictions) for model in models]
+def write_metrics(
+    models: Sequence[Measured],
+    figures: Sequence[dict[str, float]],
+    calibrated: dict[str, float],
+    split: str,
+    path: Path,
+) -> None:
+    """Write and print the figures of the first model, usually the student, and those of its teachers."""
     teachers = {model.name: own for model, own in zip(models[1:], figures[1:], strict=True)}
-    write_predictions(outputs.predictions, first.predictions, manifest.paths)
-    write_json(outputs.metrics, {split: figures[0] | ({"teacher": teachers} if teachers else {})})
-    charted = pick_charted(first.predictions)
-    write_table(outputs.confusion, ("label", "prediction"), pair_labels(first.predictions, charted))
-    columns = ("name", "model", "class", "pictures", "precision", "recall", "f1")
-    rows, names = tabulate_classes(models), {manifest.classes[number] for number in charted}
-    write_table(outputs.classes, columns, rows)
-    write_table(outputs.per_class, columns, [row for row in rows if row[2] in names])
-    counts = [(model.name, count_confusions(model.predictions)) for model in models]
-    draw_confusion(outputs.picture, counts, manifest.classes)
+    own = figures[0] | {"calibrated": calibrated} | ({"teacher": teachers} if teachers else {})
+    write_json(path, {split: own})
     for model, row in zip(models, figures, strict=True):
         print(
             f"{model.name}: accuracy {row['accuracy']:.4f} on {split} (95 % interval "
             f"{row['accuracy_low']:.4f} to {row['accuracy_high']:.4f}), macro F1 {row['macro_f1']:.4f}, "
             f"log loss {row['log_loss']:.4f}, calibration error {row['ece']:.4f}"
         )
+    print(
+        f"{models[0].name} at temperature {calibrated['temperature']:g}, fitted on val: log loss "
+        f"{calibrated['log_loss']:.4f}, calibration error {calibrated['ece']:.4f}; from confidence "
+        f"{calibrated['threshold']:.3f} on up {calibrated['coverage']:.1%} of {split} answered, accuracy "
+        f"{calibrated['accuracy']:.4f}"
+    )
+
+
+def write_tables(models: Sequence[Measured], manifest: Manifest, outputs: Outputs) -> None:
+    """Write the predictions of all models, and what is counted from them."""
+    first, *teachers = models
+    write_predictions(outputs.predictions, first.predictions, manifest.paths)
+    outputs.teachers.mkdir(parents=True, exist_ok=True)
+    for teacher in teachers:
+        write_predictions(outputs.teachers / f"{teacher.name}.csv", teacher.predictions, manifest.paths)
+    charted = pick_charted(first.predictions)
+    write_table(outputs.confusion, ("label", "prediction"), pair_labels(first.predictions, charted))
+    columns, rows = tabulate_classes(models)
+    names = {manifest.classes[number] for number in charted}
+    write_table(outputs.classes, columns, rows)
+    write_table(outputs.per_class, columns, [row for row in rows if row[2] in names])
+    counts = [(model.name, count_confusions(model.predictions)) for model in models]
+    draw_confusion(outputs.picture, counts, manifest.classes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ reads   data/distill              distill_NAME: a probability per picture and cl
         data/manifest/classes.json
         data/manifest/train.csv
         data/unlabelled           NAME.csv
-writes  data/curriculum.txt       path, weight; all 1 without teachers
+writes  data/suspects.csv         path, label, believed, confidence: labels that the teachers deny
+        data/curriculum.txt       path, weight; all 1 without teachers
 run     python -m stages.make_curriculum
 """
 
@@ -20,9 +21,11 @@ from src.pictures.unlabelled import read_list
 from src.teaching.curriculum import CurriculumSettings, assign_weights, find_truth_probs
 from src.teaching.curriculum_file import write_weights
 from src.teaching.knowledge_folder import read_folder
+from src.teaching.suspects import find_suspects, write_suspects
 
 DISTILL = Path("data/distill")
 CURRICULUM = Path("data/curriculum.txt")
+SUSPECTS = Path("data/suspects.csv")
 
 
 def main() -> None:
@@ -33,6 +36,8 @@ def main() -> None:
     knowledge = read_folder(DISTILL, paths, train.classes)
     weights = assign_weights(find_truth_probs(knowledge, labels), settings)
     write_weights(CURRICULUM, paths, weights)
+    suspects = find_suspects(knowledge, train.paths, train.labels, train.classes)
+    write_suspects(SUSPECTS, suspects)
     values, counts = np.unique(weights, return_counts=True)
     print(
         f"{CURRICULUM}: "

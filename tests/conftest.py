@@ -229,6 +229,7 @@ class Project:
             "params.schema.json",
             "libraries.yaml",
             ".dvc/config",
+            ".dvc/plots.html",
             ".dvc/.gitignore",
             "Makefile",
         ):
@@ -278,7 +279,7 @@ class Project:
         files = [
             self.folder / "dvc.lock",
             *self.folder.glob("metrics/**/*.json"),
-            *self.folder.glob("plots/**/*.*"),
+            *(path for path in self.folder.glob("plots/**/*.*") if path.name != "latency.js"),
         ]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 

@@ -29,6 +29,7 @@ from benchmarks import (
     near_duplicates,
     pack_margin,
     peers,
+    report,
     saving,
     tenth,
     training,
@@ -393,3 +394,11 @@ def test_tenth(monkeypatch, capsys, tiny_images):
         assert sorted(path.relative_to(target) for path in (target / split).glob("*/*")) == names
     with pytest.raises(UserError, match="is there already"):
         tenth.main()
+
+
+def test_report(monkeypatch, capsys, place):
+    arguments = ("--pictures", 60, "--classes", 6, "--arch", "resnet18", "--heatmaps", 1)
+    shutil.copy(ROOT / "libraries.yaml", place)
+    text = measure(monkeypatch, capsys, report, arguments)
+    assert all(seconds >= 0 for seconds in find(r"^(?:made|evaluate|report|1 heat).* NUMBER s", text, 4))
+    assert find(r"^page NUMBER MB", text, 1)[0] < 1

@@ -15,17 +15,20 @@ from PIL import Image
 
 import src.results.export
 from src.ground.errors import LONGEST, UserError
+from src.ground.files import write_json
 from src.losses.bases import BASES
 from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
-from src.networks.predict import predict_probs
+from src.networks.predict import predict_logits
 from src.pictures.decode import FORMATS
+from src.results.calibration import Calibration
 from src.results.export import PictureRule, compare, pick_rows, run_classifier, write_torchscript
-from src.results.measuring import measure
+from src.results.measuring import score
 from stages import check_images, export_jit
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
+CALIBRATION = Calibration(temperature=2.5, threshold=0.341, wanted_accuracy=0.9)
 RULE = PictureRule(FORMATS, 8, 64_000_000, "file")
 
 
@@ -37,12 +40,13 @@ def shipped(request, tmp_path_factory):
     model = build_model("timm/test_resnet", 3, "x").eval()
     none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
     facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
-    write_torchscript(folder / "student.pt", model, base, facts, RULE)
+    write_torchscript(folder / "student.pt", model, base, facts, RULE, CALIBRATION)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 33, 48, 3), dtype=np.uint8)
     pictures = [folder / f"{number}.png" for number in range(5)]
     for path, rows in zip(pictures, pixels, strict=True):
         Image.fromarray(rows).save(path)
-    return folder / "student.pt", pictures, predict_probs(model, pixels, base, 5, torch.device("cpu"))
+    logits = predict_logits(model, pixels, 5, torch.device("cpu")).double()
+    return folder / "student.pt", pictures, base.probs(logits / 2.5).numpy()
 
 
 def test_a_fresh_process_agrees_with_the_model(shipped):
@@ -93,9 +97,22 @@ def call_demo(capsys, monkeypatch, *arguments):
 def test_demo_prints_class_and_probability_of_each_picture(shipped, capsys, monkeypatch):
     network, pictures, probs = shipped
     lines, errors, code = call_demo(capsys, monkeypatch, network, *pictures)
-    expected = zip(pictures, probs, strict=True)
-    assert lines == [f"{path}: {CLASSES[row.argmax()]} {row.max():.4f}" for path, row in expected]
+    answers = [f"{CLASSES[row.argmax()]} {row.max():.4f}" for row in probs]
+    unsure = [row.max() / row.sum() < CALIBRATION.threshold for row in probs]
+    assert lines == [
+        f"{path}: unsure, perhaps {answer}" if doubt else f"{path}: {answer}"
+        for path, answer, doubt in zip(pictures, answers, unsure, strict=True)
+    ]
     assert not errors and code == 0
+
+
+def test_a_picture_is_unsure_below_the_threshold_of_the_sum():
+    facts = {"calibration": {"threshold": 0.4}}
+    is_unsure = load_demo().is_unsure
+    assert [is_unsure(facts, probs) for probs in ([0.4, 0.6], [0.35, 0.35, 0.3], [0.3, 0.2, 0.0])] == [
+        False, True, False
+    ]  # fmt: skip
+    assert not is_unsure({}, [0.5, 0.5])
 
 
 def test_demo_needs_only_torch_and_pillow_and_works_in_any_terminal(shipped, tmp_path):
@@ -135,6 +152,7 @@ def test_facts_are_stored_in_the_file(shipped):
     facts = json.loads(extra["facts.json"])
     assert (facts["classes"], facts["height"], facts["width"]) == (list(CLASSES), 33, 48)
     assert "bilinear" in facts["letterbox"]
+    assert facts["calibration"] == asdict(CALIBRATION)
     assert facts["pictures"] == asdict(RULE) | {"formats": list(FORMATS)}
 
 
@@ -175,6 +193,7 @@ def cropped(place, tiny_images, monkeypatch):
     colours = (0.5,) * 3, (0.5,) * 3
     facts = Facts("timm/test_resnet", "softmax", tuple(COLOURS), 32, 32, *colours, "", "", "", "cpu", "crop")
     save_weights(export_jit.STUDENT, model, facts)
+    write_json(export_jit.CALIBRATION, asdict(CALIBRATION))
     return place
 
 
@@ -210,4 +229,4 @@ def test_a_student_of_cropped_pictures_is_not_measured_on_others(cropped):
     ):
         export_jit.main()
     with pytest.raises(UserError, match="trained on pictures fitted by crop"):
-        measure(export_jit.STUDENT, "test", 8, "letterbox", False, torch.device("cpu"))
+        score(export_jit.STUDENT, "test", 8, "letterbox", False, torch.device("cpu"))

@@ -27,7 +27,7 @@ from tools.init import __main__ as command
 from tools.init import memory, recipes, sampling, timing, weights, write
 from tools.init.choose import choose, choose_fit
 from tools.init.facts import Costs, Facts
-from tools.init.forecast import at_side, forecast, spell_time, total
+from tools.init.forecast import HEATMAPS, SHOWN, at_side, forecast, spell_time, total
 from tools.init.look import find_place, look
 from tools.init.planning import (
     Wish,
@@ -114,12 +114,13 @@ def test_a_forecast_by_hand():
     assert own["train_student"] == pytest.approx(2 * (10 * 1.5 + 2 + recipes.EPOCH) + file)
     assert own["dump_knowledge"] == pytest.approx(12 + 20 * recipes.WRITING)
     assert own["make_curriculum"] == pytest.approx(file) and own["export_jit"] == pytest.approx(2 * 3)
-    assert own["evaluate"] == pytest.approx(2 * 2 + 4 * recipes.DRAWING)
+    assert own["evaluate"] == pytest.approx(2 * 2 + 2 + 4 * recipes.DRAWING)
+    assert own["report"] == pytest.approx(SHOWN * 2.0 + HEATMAPS * 2 * 2)
     packing = 3 * 32 * 32 / recipes.PACKING
     assert own["check_images"] == pytest.approx(recipes.MAKE + 14 * (2.0 / 4 + packing))
     assert list(seconds) == [
         "check_images", "train_teacher", "plan_views", "dump_knowledge", "make_curriculum", "train_student",
-        "evaluate", "export_jit",
+        "evaluate", "export_jit", "report",
     ]  # fmt: skip
     beside = forecast(replace(plan, workers=4), facts, costs)  # augmented while the network learns
     assert beside["train_teacher"] - recipes.DVC == pytest.approx(3 * (10 * 1 + 2 + recipes.EPOCH))

@@ -18,7 +18,17 @@ from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from PIL import Image
 from scipy.sparse import coo_array
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 import stages.evaluate
 from src.ground.digits import round_digits
@@ -97,8 +107,12 @@ def test_per_class_by_hand():
         "precision": 1.0,
         "recall": 0.5,
         "f1": pytest.approx(2 / 3),
+        "specificity": 1.0,
+        "roc_auc": 1.0,
+        "average_precision": 1.0,
     }
-    assert rows["d"] == {"class": "d", "pictures": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+    undefined = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "roc_auc": "", "average_precision": ""}
+    assert rows["d"] == {"class": "d", "pictures": 0, "specificity": 0.75, **undefined}
 
 
 def test_many_classes_have_top5_and_match_scikit_learn():
@@ -127,6 +141,17 @@ def test_metrics_are_those_of_scikit_learn(kind):
     assert figures["log_loss"] == round(log_loss(predictions.labels, scaled, labels=classes), 9)
     top5 = top_k_accuracy_score(predictions.labels, probs, k=5, labels=classes)
     assert figures["top5"] == round(float(top5), 9)
+    assert figures["brier"] == pytest.approx(brier_score_loss(predictions.labels, scaled, labels=classes))
+    assert figures["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(predictions.labels, predictions.predicted), abs=1e-9
+    )
+    report = classification_report(
+        predictions.labels, predictions.predicted, output_dict=True, zero_division=0
+    )
+    rows = measure_classes(predictions)
+    assert [row["recall"] for row in rows] == [report[str(number)]["recall"] for number in classes]
+    others = [recall_score(predictions.labels != n, predictions.predicted != n) for n in classes]
+    assert [row["specificity"] for row in rows] == pytest.approx(others)
     reference = confusion_matrix(predictions.labels, predictions.predicted, labels=classes)
     assert np.array_equal(count_confusions(predictions).toarray(), reference)
 
@@ -308,11 +333,12 @@ def test_a_teacher_called_like_the_student_stays_apart(tmp_path, monkeypatch):
     """The schema refuses the name, but the figures must not depend on that."""
     monkeypatch.chdir(tmp_path)
     paths = [f"test/a/{number}.png" for number in range(4)]
-    monkeypatch.setattr(stages.evaluate, "read_manifest", lambda _: Manifest(paths, HAND.labels, CLASSES, ""))
     better = Predictions(CLASSES, HAND.labels, np.eye(3)[HAND.labels])
-    stages.evaluate.write(
-        [Measured("student", HAND), Measured("student", better)], "test", stages.evaluate.PIPELINE
-    )
+    models = [Measured("student", HAND), Measured("student", better)]
+    figures = [summarize(model.predictions) for model in models]
+    calibrated = dict.fromkeys(("temperature", "log_loss", "ece", "threshold", "coverage", "accuracy"), 1.0)
+    stages.evaluate.write_metrics(models, figures, calibrated, "test", stages.evaluate.PIPELINE.metrics)
+    stages.evaluate.write_tables(models, Manifest(paths, HAND.labels, CLASSES, ""), stages.evaluate.PIPELINE)
     test = json.loads(Path("metrics/test.json").read_text())["test"]
     assert test["accuracy"] == 0.5 and test["teacher"]["student"]["accuracy"] == 1.0
     assert len(Path("plots/test/per_class.csv").read_text().splitlines()) == 1 + 2 * 3

@@ -19,7 +19,7 @@ from src.networks.libraries import build_model
 
 pytestmark = pytest.mark.slow
 
-STUDENT = ["train_student", "evaluate", "export_jit"]
+STUDENT = ["train_student", "evaluate", "export_jit", "report"]
 KNOWLEDGE = ["plan_views", "dump_knowledge", "make_curriculum"]
 CHAIN = ["make_demo", "check_images", "train_teacher@big", *KNOWLEDGE, *STUDENT]
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -49,8 +49,18 @@ def test_repro_runs_every_stage_once_and_git_is_clean(project):
     assert project.run("git", "status", "--porcelain") == ""
     student, test, export = read_metrics(project)
     assert set(student["student"]["val"]) == {"accuracy", "loss"}
-    names = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}
-    assert set(test["test"]) == names | {"teacher"} and set(test["test"]["teacher"]["big"]) == names
+    names = {
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "balanced_accuracy",
+        "macro_f1",
+        "log_loss",
+        "brier",
+    }
+    names |= {"ece"}
+    assert set(test["test"]) == names | {"calibrated", "teacher"}
+    assert set(test["test"]["teacher"]["big"]) == names
     assert 0 <= export["export"]["max_difference"] <= 1e-5
 
 
@@ -112,6 +122,18 @@ def test_teachers_in_the_loop_rerun_only_the_student(copy):
     shutil.copy(copy.folder / "data/label.txt", copy.folder / "data/external/distill_label.txt")
     assert list_stages(copy.run("dvc", "repro")) == ["dump_knowledge", "make_curriculum", *STUDENT]
     assert read_metrics(copy) != first
+
+
+def test_teachers_of_folds_tell_of_what_they_have_not_seen(copy):
+    """A picture under a wrong label, of which the teacher that has learned it is told to be sure."""
+    plain = (copy.folder / "data/distill/distill_big.txt").read_text()
+    output = copy.run("dvc", "exp", "run", "-S", "knowledge.folds=[1,2]")
+    assert sorted(list_stages(output)) == sorted(["train_fold@1", "train_fold@2", *KNOWLEDGE[1:], *STUDENT])
+    folds = (copy.folder / "data/distill/distill_big.txt").read_text()
+    assert folds != plain and len(folds.splitlines()) == len(plain.splitlines())
+    copy.run("git", "checkout", "params.yaml", "dvc.lock", "metrics", "plots")
+    assert "folds/2/big.safetensors: removed" in copy.run("make", "-o", "install", "repro")
+    assert (copy.folder / "data/distill/distill_big.txt").read_text() == plain
 
 
 def test_stored_views_are_dumped_again_for_another_augmentation_only(copy):
@@ -216,6 +238,7 @@ def test_training_without_a_teacher(copy):
         "train_student",
         "evaluate",
         "export_jit",
+        "report",
     ]
     assert "learns from the labels only" in output
     assert [path.name for path in (copy.folder / "data/distill").iterdir()] == ["no_teacher.txt"]
@@ -229,7 +252,7 @@ def test_training_without_a_teacher(copy):
     assert "teacher" not in read_metrics(copy)[1]["test"]
     repeated = copy.run("make", "-o", "install", "repro")  # as a fresh clone does, which never had the file
     assert "big.safetensors: removed" in repeated and not stale.exists()
-    assert list_stages(repeated) == ["dump_knowledge", "train_student", "evaluate"]
+    assert list_stages(repeated) == ["dump_knowledge", "train_student", "evaluate", "report"]
     assert UP_TO_DATE in copy.run("make", "-o", "install", "repro").splitlines()
 
 
@@ -357,7 +380,7 @@ def test_a_changed_test_picture_retrains_nothing(copy, tmp_path):
     edit_params(copy.folder, data__root=str(pictures))
     copy.run("dvc", "repro")
     Image.new("RGB", (40, 24), (9, 200, 9)).save(pictures / "test/green/0.png")
-    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit", "report"]
 
 
 def test_a_changed_test_picture_retrains_nothing_in_divided_folders(copy, tmp_path):
@@ -371,7 +394,7 @@ def test_a_changed_test_picture_retrains_nothing_in_divided_folders(copy, tmp_pa
     image = Image.open(path)
     image.putpixel((9, 9), tuple(level ^ 1 for level in image.getpixel((9, 9))))
     image.save(path)
-    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit"]
+    assert list_stages(copy.run("dvc", "repro")) == ["check_images", "evaluate", "export_jit", "report"]
     (copy.folder / "data/Training").mkdir()
     for name in ("blue", "green", "red"):
         shutil.copytree(pictures / name, copy.folder / "data/Training" / name)
@@ -424,8 +447,10 @@ def test_evaluating_other_weights_leaves_the_pipeline_unchanged(copy):
     folder = copy.folder / ".scratch/evaluate/big-val"
     assert {path.name for path in folder.iterdir()} == {
         "test.json",
+        "calibration.json",
         "classes.csv",
         "predictions.csv",
+        "teacher_predictions",
         "confusion.csv",
         "per_class.csv",
         "confusion.png",

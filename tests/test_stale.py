@@ -15,7 +15,8 @@ from tools import tidy
 
 TEACHER = ["metrics/teacher/big.json", "plots/teacher/big.csv"]
 STUDENT = ["metrics/student.json", "plots/student.csv"]
-TEST = ["metrics/test.json", "plots/test/confusion.png", "data/predictions.csv", "data/classes.csv"]
+TEST = ["metrics/test.json", "plots/test/confusion.png", "data/predictions.csv", "data/classes.csv",
+        "data/suspects.csv"]  # fmt: skip
 EXPORT = ["metrics/export.json"]
 LEARNING, TESTING = ["data/manifest/train.csv", "data/manifest/val.csv"], ["data/manifest/test.csv"]
 OTHERS = ["metrics/ablation/x.csv", "metrics/models.csv", "plots/models.png"]  # of no stage

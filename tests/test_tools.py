@@ -1,5 +1,6 @@
 """Commands outside the pipeline, by hand; slow tests elsewhere run them on a project."""
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import dvc_render.vega
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ import tools.libraries
 import tools.preview
 from src.ground.errors import UserError
 from src.ground.libraries import check_libraries
-from tools import preflight
+from tools import plots_page, preflight
 from tools.lr_range import count_steps, smooth
 from tools.preview import describe_target, pick_rows
 
@@ -160,3 +162,16 @@ def test_the_preview_shows_the_views_that_the_epochs_see(ready, monkeypatch):
     monkeypatch.setattr("tools.preview.augment_each", record)
     tools.preview.main()
     assert seen == [1, 2] * (tools.preview.VIEWS // 2)
+
+
+def test_plots_are_drawn_without_a_network():
+    """The page that DVC fills holds the very scripts of npm, and loads none."""
+    text = (ROOT / plots_page.PAGE).read_text(encoding="utf-8")
+    assert text.count("{plot_divs}") == text.count("{refresh_tag}") == 1 and "{scripts}" not in text
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", text.partition("<script>")[0])
+    bodies = re.findall(r"<script>/\*!.*?\*/\n(.*?)</script>", text, re.DOTALL)
+    assert [hashlib.sha256(body.encode()).hexdigest() for body in bodies] == [*plots_page.SCRIPTS.values()]
+    config = (ROOT / ".dvc/config").read_text()
+    assert f"html_template = {plots_page.PAGE.name}" in config
+    asked = (Path(dvc_render.vega.__file__)).read_text()
+    assert all(package in asked for package in plots_page.SCRIPTS)

@@ -19,6 +19,7 @@ from tools.sources import find_closure, find_imports
 
 GRAPH = Path("dvc.yaml")
 SCRIPTS = ("stages/", "src/")
+PARTS = (".css", ".html", ".js", ".yaml")
 A_STATE = "an uninterrupted run reads no state, and a resumed one restores exactly the bits that were saved"
 INERT = {  # sources that cannot change a result, and why; tests/test_inert.py trains without them
     "src/training/display.py": "shows epochs and passes batches on unchanged",
@@ -44,14 +45,25 @@ def main() -> None:
 
 def list_libraries(stage: str) -> list[str]:
     """The packages that a stage's sources import and that can change its result, sorted."""
-    modules = {name.partition(".")[0] for path in list_sources(stage) for name in find_imports(path)}
+    modules = {
+        name.partition(".")[0]
+        for path in list_sources(stage)
+        if path.endswith(".py")
+        for name in find_imports(path)
+    }
     return sorted(LIBRARIES[module] for module in modules & LIBRARIES.keys())
 
 
 def list_sources(stage: str) -> list[str]:
-    """A stage's script, followed by the sources that can change its result, sorted."""
+    """A stage's script, followed by the sources that can change its result, sorted.
+
+    The files of a room that are no Python, as the parts of a page, belong to whoever imports the room.
+    """
     script = f"stages/{stage}.py"
-    return [script, *sorted(find_closure(script, without=INERT) - {script})]
+    found = find_closure(script, without=INERT)
+    rooms = {Path(path).parent for path in found if path.startswith("src/")}
+    parts = {str(path) for room in rooms for path in room.iterdir() if path.suffix in PARTS}
+    return [script, *sorted((found | parts) - {script})]
 
 
 if __name__ == "__main__":

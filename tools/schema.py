@@ -27,6 +27,7 @@ from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
 from src.pictures.demo import DemoSettings
 from src.pictures.settings import DataSettings, ImageSettings
+from src.report.settings import ReportSettings
 from src.results.export import ExportSettings
 from src.results.measuring import EvaluateSettings
 from src.teaching.curriculum import CurriculumSettings
@@ -67,6 +68,7 @@ class Params(MachineSettings, StrategySettings):
     student: StudentSettings
     evaluate: EvaluateSettings
     export: ExportSettings
+    report: ReportSettings
     models: ModelsSettings
 
 

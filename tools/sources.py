@@ -9,7 +9,18 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-ROOMS = ("ground", "machine", "pictures", "teaching", "losses", "batches", "networks", "training", "results")
+ROOMS = (
+    "ground",
+    "machine",
+    "pictures",
+    "teaching",
+    "losses",
+    "batches",
+    "networks",
+    "training",
+    "results",
+    "report",
+)
 PACKAGE = "stages/__init__.py"  # runs before each of its scripts
 OURS = ("src", "stages", "tools", "demos", "benchmarks", "tests")
 

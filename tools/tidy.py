@@ -3,8 +3,8 @@
 DVC does not delete the outputs of a stage that no longer exists. They would stay in the folders that other
 stages depend on, and dvc.lock would then be valid in this copy only.
 
-params  knowledge.teachers, data.unlabelled
-writes  data/models/teachers, metrics/teacher, plots/teacher, data/unlabelled
+params  knowledge.teachers, knowledge.folds, data.unlabelled
+writes  data/models/teachers, data/models/folds, metrics/teacher, plots/teacher, data/unlabelled
 run     python -m tools.tidy
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from src.ground.errors import run
 from src.ground.params import read
 from src.pictures.unlabelled import find_dropped_lists
+from src.teaching.folds import find_dropped_folds
 from src.teaching.teachers import find_dropped, find_dropped_figures
 
 TEACHERS = Path("data/models/teachers")
@@ -22,6 +23,8 @@ TEACHERS = Path("data/models/teachers")
 def main() -> None:
     teachers = read(tuple[str, ...], "knowledge.teachers")
     remove([*find_dropped(TEACHERS, teachers), *find_dropped_figures(teachers)], "knowledge.teachers")
+    folds = read(tuple[int, ...], "knowledge.folds")
+    remove(find_dropped_folds(folds, teachers), "knowledge.folds")
     remove(find_dropped_lists(read(tuple[str, ...], "data.unlabelled")), "data.unlabelled")
 
 

@@ -15,7 +15,9 @@ from src.ground.errors import UserError
 FILE = Path("libraries.yaml")
 LIBRARIES = {  # module -> package
     "PIL": "pillow",
+    "jinja2": "jinja2",
     "kornia": "kornia",
+    "markupsafe": "markupsafe",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "safetensors": "safetensors",

@@ -140,6 +140,9 @@ def find_image_conflicts(params: Params) -> Iterator[str]:
 def find_distill_conflicts(params: Params) -> Iterator[str]:
     distill = params["distill"]
     view, knowledge = distill["view"], params["knowledge"]
+    folds = knowledge["folds"]
+    if folds and (folds != [*range(1, len(folds) + 1)] or len(folds) < 2):
+        yield f"knowledge.folds: must be [] or count from 1 on, at least [1, 2], got {folds}"
     if view != "plain" and distill["share"] and not knowledge["teachers"]:
         yield f"distill.view: {view} needs a teacher in knowledge.teachers, got none (name one, or set plain)"
     if distill["loss"] != "kl" and distill["share"] and "softmax" not in params["loss"].split("+"):

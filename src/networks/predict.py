@@ -3,7 +3,7 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,15 +55,28 @@ def predict_logits(
     return all_sum(logits)
 
 
-def predict_parts(
-    model: nn.Module, pictures: Pictures, base: Base, batch_size: int, device: torch.device, classes: int
+def predict_each(
+    models: Sequence[nn.Module],
+    asked: np.ndarray,
+    pictures: Pictures,
+    base: Base,
+    batch_size: int,
+    device: torch.device,
+    classes: int,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """The same as predict_probs, part by part, in bounded memory: rows and their probabilities (n, C)."""
+    """What predict_probs says, of each picture by the model whose number is in `asked` (N,).
+
+    Part by part, in bounded memory: rows and their probabilities (n, C).
+    """
     together = world() * batch_size  # a part ends where batches do, so that these are the same
     step = together * max(1, MOST_PROBABILITIES // (together * classes))
     for start in range(0, len(pictures), step):
         rows = slice(start, min(start + step, len(pictures)))
-        yield rows, predict_probs(model, Part(pictures, rows), base, batch_size, device)
+        probs = np.empty((rows.stop - start, classes))
+        for number in np.unique(asked[rows]).tolist():
+            own = np.flatnonzero(asked[rows] == number)
+            probs[own] = predict_probs(models[number], Part(pictures, own + start), base, batch_size, device)
+        yield rows, probs
 
 
 def predict_probs(

@@ -198,9 +198,9 @@ class Joined:
 
 
 class Part:
-    """The pictures of a slice, uint8 (N, H, W, 3), read on access."""
+    """The pictures of a slice or of indices (n,), uint8 (n, H, W, 3), read on access."""
 
-    def __init__(self, pictures: "Pictures", rows: slice):
+    def __init__(self, pictures: "Pictures", rows: slice | np.ndarray):
         self.pictures, self.numbers = pictures, np.arange(len(pictures))[rows]
         self.shape = (len(self.numbers), *pictures.shape[1:])
 

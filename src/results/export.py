@@ -29,14 +29,16 @@ from src.losses.bases import Base
 from src.networks.checkpoint import Facts
 from src.networks.network import Network
 from src.pictures.fitting import FITS
+from src.results.calibration import Calibration
 
 CLASSIFIER = Path("demos/classifier.py")
 
 
 @dataclass(frozen=True)
 class ExportSettings(Settings):
-    """The comparison that an exported file must pass to ship."""
+    """What is exported, and the comparison that a file must pass to ship."""
 
+    calibrate: bool  # whether the probabilities are at the temperature fitted on val
     tolerance: Share  # largest difference of a probability between the file and the model
     pictures: Count  # number of test pictures that are compared
 
@@ -52,26 +54,31 @@ class PictureRule:
 
 
 class Deployed(nn.Module):
-    """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), including the normalisation layer."""
+    """uint8 RGB images (N, 3, H, W) -> probabilities (N, C), with normalisation and temperature."""
 
-    def __init__(self, model: Network, base: Base):
+    def __init__(self, model: Network, base: Base, temperature: float):
         super().__init__()
         self.model = nn.Sequential(model.normalize, model.net)  # the file would name our own class
         self.base = base
+        self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.base.probs(self.model(scale_to_unit(images)))
+        logits = self.model(scale_to_unit(images))
+        return self.base.probs(logits if self.temperature == 1 else logits / self.temperature)
 
 
 Deployed.__module__ = "src.export"  # is written into the file: moving the class must not change its bytes
 
 
-def write_torchscript(path: Path, model: Network, base: Base, facts: Facts, rule: PictureRule) -> None:
+def write_torchscript(
+    path: Path, model: Network, base: Base, facts: Facts, rule: PictureRule, calibration: Calibration
+) -> None:
     """Trace and freeze the model into a TorchScript file that also contains `facts.json`.
 
     facts.json: classes in the order of the probabilities, height and width of the input in pixels, how a
     picture fills it (by the name of the fit, the rule in words), the picture rule, how logits become
-    probabilities (softmax or bce), and the architecture.
+    probabilities (softmax or bce), the temperature that they are at, the confidence (the largest
+    probability over the sum of all) below which the network is unsure, and the architecture.
     """
     about = {
         "classes": facts.classes,
@@ -80,11 +87,14 @@ def write_torchscript(path: Path, model: Network, base: Base, facts: Facts, rule
         facts.fit: FITS[facts.fit].rule,
         "pictures": asdict(rule),
         "base": facts.base,
+        "calibration": asdict(calibration),
         "arch": facts.arch,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated but still complete in torch 2.14
-        network = trace(Deployed(model.cpu().eval(), base), facts.height, facts.width)
+        network = trace(
+            Deployed(model.cpu().eval(), base, calibration.temperature), facts.height, facts.width
+        )
         buffer = BytesIO()
         torch.jit.save(network, buffer, _extra_files={"facts.json": json.dumps(about, ensure_ascii=False)})
     with open_atomically(path, "wb") as file:
@@ -143,7 +153,7 @@ class Format(NamedTuple):
     """A file format in which the student is shipped."""
 
     file: str  # name in data/export
-    write: Callable[[Path, Network, Base, Facts, PictureRule], None]
+    write: Callable[[Path, Network, Base, Facts, PictureRule, Calibration], None]
     run: Callable[[Path, Sequence[Path], tuple[str, ...]], np.ndarray]  # file, pictures, classes -> (N, C)
 
 

@@ -14,6 +14,7 @@ from src.ground.params import Settings, read_params
 TEACHERS = Rule(
     keysOf="teacher", uniqueItems=True, rule="must be a list of distinct entries of teacher, or []"
 )
+FOLDS = Rule(uniqueItems=True, rule="must be [], or the numbers from 1 on, at least [1, 2]")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class KnowledgeSettings(Settings):
     """Which teachers' knowledge is written."""
 
     teachers: Annotated[tuple[EntryName, ...], TEACHERS]  # entries of teacher; [] = labels only
+    folds: Annotated[tuple[Count, ...], FOLDS]  # [1, ..., K]: teachers tell of pictures not learned from
     min_accuracy: Share  # on val; a teacher below it is refused
     batch_size: BatchSize  # pictures at once, auto: by their size; affects at most the last digits
     views: CountOrZero  # augmented views of a picture that are stored, with distill.view stored

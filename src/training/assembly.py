@@ -1,6 +1,7 @@
 """From settings and pictures to a Job, and from a Job to a stage's files, for teachers and students alike."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from src.networks.initial import build_initial
 from src.pictures.reading import LearningPictures
 from src.teaching.labels import LabelTargets, Lesson
 from src.teaching.views import Views
-from src.training.curves import Curves
+from src.training.curves import Curves, NoCurves
 from src.training.fit import fit
 from src.training.job import Job
 from src.training.resume import open_state
@@ -32,8 +33,8 @@ class Outputs(NamedTuple):
     """The files that a training writes."""
 
     weights: Path
-    metrics: Path
-    curves: Path
+    metrics: Path | None = None
+    curves: Path | None = None
 
 
 def assemble(
@@ -89,17 +90,24 @@ def assemble(
     )
 
 
-def run_training(job: Job, outputs: Outputs, params: Any, more_metrics: Mapping[str, Any]) -> None:
+def run_training(
+    job: Job,
+    outputs: Outputs,
+    params: Any,
+    more_metrics: Mapping[str, Any],
+    stage: tuple[str, str] | None = None,
+) -> None:
     """Train to the end, resuming an interrupted run, and write the files of the stage.
 
     `params` are all settings that determine the weights, as a JSON value; `more_metrics` go into the metrics
-    file beside those of the best epoch.
+    file beside those of the best epoch. `stage` is DVC's name of it and its item, if job.key does not tell.
     """
     kind, _, name = job.key.partition(".")  # student, or teacher and its name: as the stages are called
-    with open_state(f"train_{kind}", name, job.device) as state:
-        with Curves(outputs.curves, job.key) as curves:
+    with open_state(*(stage or (f"train_{kind}", name)), job.device) as state:
+        with Curves(outputs.curves, job.key) if outputs.curves else nullcontext(NoCurves()) as curves:
             best = fit(job, curves, state)
         if is_main():
             save_weights(outputs.weights, job.network, job.facts(params))
             metrics = best.metrics() | dict(more_metrics)
-            write_json(outputs.metrics, {kind: {name: metrics} if name else metrics})
+            if outputs.metrics:
+                write_json(outputs.metrics, {kind: {name: metrics} if name else metrics})

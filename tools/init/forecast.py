@@ -7,6 +7,7 @@ from tools.init.facts import BySide, Costs, Facts, Plan, Training
 from tools.init.recipes import DRAWING, DVC, EPOCH, MAKE, PACKING, READING, STARTS, WRITING
 
 EXPORTED = 100  # pictures that export_jit compares, as params.yaml has it
+SHOWN, HEATMAPS = 600, 12  # pictures in the report, and those under heat maps, for two classes each
 PACK_LIMIT = 32  # GiB, as params.yaml has it: more pictures are read from their files each time
 
 
@@ -24,8 +25,9 @@ def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
         "dump_knowledge": (train + val) * teacher + probabilities * WRITING,
         "make_curriculum": probabilities * READING,
         "train_student": estimate_training(plan.student, plan, facts, costs, read) + probabilities * READING,
-        "evaluate": test * (teacher + student) + len(facts.train) ** 2 * DRAWING,
+        "evaluate": test * (teacher + student) + val * student + len(facts.train) ** 2 * DRAWING,
         "export_jit": min(test, EXPORTED) * 3 * student,  # by the model, and twice by the demo's process
+        "report": SHOWN * costs.check + HEATMAPS * 2 * (teacher + student),
     }
     if not plan.taught:
         del work["train_teacher"]

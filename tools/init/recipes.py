@@ -191,6 +191,7 @@ STARTS = {  # in starts of a training: the import of torch and timm
     "train_student": 1.35,
     "evaluate": 1.35,
     "export_jit": 1.6,  # the demo's process starts as well
+    "report": 1.2,
 }
 EPOCH = 0.03  # seconds of each beside its pictures, to save and show: .01 and .025 on 24 pictures
 MAKE, DVC = 4.0, 0.7  # seconds of make repro before the first stage, and of DVC for each

@@ -1,0 +1,84 @@
+"""Write the page of results: what the student gets wrong, why, and how sure it is.
+
+params  report, data.root, data.max_pixels, images.fit, images.dct_scaling, knowledge.teachers, device,
+        threads, cpu_isa, tf32, processes
+reads   params.yaml                      is shown
+        metrics/data.json
+        metrics/export.json
+        metrics/student.json
+        metrics/test.json
+        plots/student.csv
+        plots/teacher                    NAME.csv
+        data/bad_images.csv
+        data/calibration.json
+        data/counts.csv
+        data/export
+        data/manifest/classes.json
+        data/manifest/grey_range.json
+        data/manifest/test.csv
+        data/manifest/train.csv
+        data/manifest/val.csv
+        data/models/student.safetensors
+        data/models/teachers             NAME.safetensors
+        data/packed/test.npy
+        data/packed/train.npy
+        data/packed/val.npy
+        data/predictions.csv
+        data/suspects.csv
+        data/teacher_predictions         NAME.csv
+        ${data.root}/${data.test}        the picture files
+        ${data.root}/${data.train}
+        ${data.root}/${data.val}
+writes  plots/report.html
+run     python -m stages.report
+"""
+
+from pathlib import Path
+
+from src.ground.errors import run
+from src.ground.files import open_atomically
+from src.ground.params import read, read_top
+from src.machine.collectives import is_main
+from src.machine.runtime import MachineSettings, start_machine
+from src.pictures.grey import read_grey_range
+from src.report.gathering import Files, gather
+from src.report.page import render
+from src.report.settings import ReportSettings
+from src.report.speed import write_latency
+from src.report.thumbnails import MOST_BYTES, Thumbnails
+
+FILES = Files(
+    student=Path("data/models/student.safetensors"),
+    teachers=Path("data/models/teachers"),
+    predictions=Path("data/predictions.csv"),
+    teacher_predictions=Path("data/teacher_predictions"),
+    calibration=Path("data/calibration.json"),
+    suspects=Path("data/suspects.csv"),
+    counts=Path("data/counts.csv"),
+    refused=Path("data/bad_images.csv"),
+    export=Path("data/export"),
+    metrics=Path("metrics"),
+    curve=Path("plots/student.csv"),
+    teacher_curves=Path("plots/teacher"),
+)
+PAGE = Path("plots/report.html")
+LATENCY = Path("plots/latency.js")  # of this machine: no out, so that it is in no hash
+
+
+def main() -> None:
+    settings, root = read(ReportSettings, "report"), Path(read(str, "data.root"))
+    fit, dct_scaling = read(str, "images.fit"), read(bool, "images.dct_scaling")
+    teachers, max_pixels = read(tuple[str, ...], "knowledge.teachers"), read(int, "data.max_pixels")
+    start_machine(read_top(MachineSettings), seed=0)
+    if not is_main():
+        return
+    thumbnails = Thumbnails(root, max_pixels, read_grey_range(), settings.thumbnail, MOST_BYTES)
+    values = gather(FILES, teachers, settings, thumbnails, fit, dct_scaling)
+    with open_atomically(PAGE) as file:
+        file.write(render(values))
+    write_latency(LATENCY, FILES.export)
+    print(f"{PAGE}: {PAGE.stat().st_size / 1e6:.1f} MB, {len(thumbnails.sources)} pictures")
+
+
+if __name__ == "__main__":
+    run(main, arguments=[])

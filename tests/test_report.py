@@ -1,0 +1,347 @@
+"""The page of results: what is counted and drawn for it by hand, and the page itself in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, draw_tiny_images, edit_params
+from PIL import Image
+
+import src.results.export
+from src.ground.errors import UserError
+from src.ground.files import write_json
+from src.networks.checkpoint import Facts, save_weights
+from src.networks.libraries import build_model
+from src.pictures.manifest import Manifest, read_manifest
+from src.report.charts import HEIGHT, WIDTH, Axis, draw_lines
+from src.report.findings import compare_models, list_confused, measure_naive, rank_classes
+from src.report.overlay import SIDE, overlay, spread
+from src.report.picks import pick_disagreements, pick_mistakes, pick_of_class, pick_random, pick_unsure
+from src.report.sections import fill_matrix
+from src.report.thumbnails import Thumbnails
+from src.results.predictions import Predictions
+from src.teaching.knowledge import Knowledge
+from src.teaching.knowledge_file import write_knowledge
+from stages import check_images, evaluate, export_jit, make_curriculum, report
+
+NAMES = ("a", "b", "c")
+STUDENT = Predictions(
+    NAMES,
+    np.array([0, 0, 1, 1, 2]),
+    np.array([[0.9, 0.1, 0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.95, 0.05, 0], [0.1, 0.1, 0.8]]),
+)
+TEACHER = Predictions(
+    NAMES,
+    STUDENT.labels,
+    np.array([[0.8, 0.1, 0.1], [0.6, 0.4, 0], [0.1, 0.1, 0.8], [0.3, 0.7, 0], [0.1, 0, 0.9]]),
+)
+
+
+def test_pictures_are_picked_by_how_sure_the_student_is():
+    assert pick_mistakes(STUDENT).tolist() == [3, 1]
+    assert pick_unsure(STUDENT).tolist() == [2, 1, 4, 0, 3]
+    assert pick_of_class(STUDENT, 0).tolist() == [0, 1] and pick_of_class(STUDENT, 1).tolist() == [2, 3]
+    assert pick_disagreements(STUDENT, TEACHER).tolist() == [3, 1, 2]  # sure by .7, .6, .4
+    assert sorted(pick_random(STUDENT)) == list(range(5))
+
+
+def test_agreement_by_hand():
+    """The student alone is right on picture 2, the teacher alone on 1 and 3: p = 2 (1 + 3) / 2^3 at most."""
+    found = compare_models(STUDENT, TEACHER)
+    assert (found.same, found.student_alone, found.teacher_alone, found.p) == (0.4, 1, 2, 1.0)
+    labels = np.zeros(12, int)
+    right, wrong = np.eye(2)[labels], np.eye(2)[labels + 1]
+    one = Predictions(("a", "b"), labels, np.where(np.arange(12)[:, None] < 10, right, wrong))
+    other = Predictions(("a", "b"), labels, np.where(np.arange(12)[:, None] < 1, right, wrong))
+    assert compare_models(one, other).p == pytest.approx(2 / 2**9)  # 9 to 0
+    assert compare_models(one, one).p == 1.0
+
+
+def test_confused_pairs_and_worst_classes():
+    assert list_confused(STUDENT, 5) == [("a", "b", 1, 0.5), ("b", "a", 1, 0.5)]
+    assert list_confused(STUDENT, 1)[0].label == "a"
+    rows = [{"class": n, "pictures": p, "f1": f} for n, p, f in (("a", 3, 0.9), ("b", 0, 0), ("c", 2, 0.1))]
+    assert [row["class"] for row in rank_classes(rows, 5)] == ["c", "a"]
+
+
+def test_naive_answers_by_hand():
+    """Two greys: train has more dark ones; of test three are dark, one of them under the other class."""
+
+    def make(labels):
+        return Manifest(
+            [str(number) for number in range(len(labels))], np.array(labels), ("dark", "light"), ""
+        )
+
+    def paint(values):
+        return np.stack([np.full((4, 6, 3), value, np.uint8) for value in values])
+
+    train, test = make([0, 0, 0, 1]), make([0, 0, 1, 1, 1])
+    naive = measure_naive(train, test, paint([10, 20, 30, 200]), paint([15, 40, 25, 180, 250]))
+    assert naive == (0.4, "dark", 0.8)
+
+
+@pytest.mark.parametrize("low, high", [(0, 1), (0.6, 1), (1, 20), (0, 0.0137), (-3, 3), (2, 2)])
+def test_ticks_are_round_and_within_the_axis(low, high):
+    ticks = Axis("x", low, high).ticks()
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks) and len(ticks) <= 11
+    assert all(len(f"{tick:g}") <= 6 for tick in ticks) and (low == high or len(ticks) >= 3)
+
+
+def test_lines_stay_on_the_chart_and_texts_are_escaped():
+    points = [(x / 1000, (x / 1000) ** 2) for x in range(1001)]
+    chart = str(draw_lines(Axis("<x>", 0, 1), Axis("y", 0, 1), {"<b>": points, "two": points[:2]}))
+    assert "<b>" not in chart and "&lt;b&gt;" in chart and "<x>" not in chart
+    places = [
+        tuple(map(float, pair.split(","))) for pair in re.search(r'c0" points="(.*?)"', chart)[1].split()
+    ]
+    assert len(places) <= 401 and all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in places)
+    assert places[0][0] < places[-1][0] and places[0][1] > places[-1][1]
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "crop", "stretch"])
+def test_a_map_lies_on_what_the_network_saw(fit):
+    """A picture twice as wide as high, its input square; the upper left quarter of the input is warm."""
+    heat = np.zeros((8, 8))
+    heat[:4, :4] = 1
+    warm = spread(heat, (64, 64), fit, (200, 100)) > 0.5
+    rows, columns = (np.flatnonzero(warm.any(axis=axis)) for axis in (1, 0))
+    expected = {"letterbox": (0, 50, 0, 100), "crop": (0, 50, 50, 100), "stretch": (0, 50, 0, 100)}[fit]
+    found = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    assert np.abs(np.subtract(found, expected)).max() <= 4
+
+
+def test_what_the_network_did_not_see_stays_as_it_is():
+    picture = Image.new("RGB", (320, 160), (10, 200, 30))
+    drawn = np.asarray(overlay(picture, np.ones((4, 4)), (64, 64), "crop"))
+    assert drawn.shape == (SIDE // 2, SIDE, 3)
+    assert (drawn[:, : SIDE // 4 - 1] == (10, 200, 30)).all() and (drawn[:, SIDE // 2] != (10, 200, 30)).all()
+    cold = np.asarray(overlay(picture, np.zeros((4, 4)), (64, 64), "stretch"))
+    assert (cold == (10, 200, 30)).all()
+
+
+def test_each_picture_is_in_the_page_once_and_what_is_gone_is_told(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (300, 100), (number * 80, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    found = Thumbnails(tmp_path, 10**6, None, 96, 10**6)
+    assert [found.find(name) for name in ("0.png", "1.png", "0.png", "none.png", "bad.png")] == [
+        0,
+        1,
+        0,
+        None,
+        None,
+    ]
+    assert len(found.sources) == 2 and found.left_out == 0
+    small = Thumbnails(tmp_path, 10**6, None, 96, len(found.sources[0]) + 10)
+    assert [small.find(name) for name in ("0.png", "1.png", "2.png")] == [0, None, None]
+    assert small.left_out == 2
+
+
+def test_cells_hold_the_surest_pictures(tmp_path):
+    matrix = fill_matrix(
+        STUDENT, [f"{number}.png" for number in range(5)], Thumbnails(tmp_path, 1, None, 96, 1)
+    )
+    assert matrix.counts == [[1, 1, 0], [1, 1, 0], [0, 0, 1]] and matrix.shares[0] == [0.5, 0.5, 0]
+    assert matrix.cells["1-0"] == [(None, "3.png", "b, taken for a: 95%")]
+    assert set(matrix.cells) == {"0-0", "0-1", "1-0", "1-1", "2-2"}
+
+
+ODD = "r<b>\"&'</script>"  # a class name
+
+
+def save_untrained(path, classes):
+    colours = (0.5, 0.5, 0.5)
+    facts = Facts("timm/test_resnet", "softmax", classes, 32, 32, colours, colours, "", "", "", "cpu")
+    save_weights(path, build_model(facts.arch, len(classes), "x").eval(), facts)
+
+
+@pytest.fixture
+def finished(place, tmp_path, monkeypatch):
+    """All files that report reads: of tiny pictures, an untrained student, and a teacher."""
+    root = draw_tiny_images(tmp_path / "pictures", 8)
+    edit_params(place, data__root=str(root), export__pictures=3, report__heatmaps__pictures=2)
+    monkeypatch.setattr(src.results.export, "CLASSIFIER", ROOT / "demos/classifier.py")
+    check_images.main()
+    train = read_manifest("train")
+    for path in (evaluate.STUDENT, evaluate.TEACHERS / "big.safetensors"):
+        save_untrained(path, train.classes)
+    probs = np.full((24, 3), 0.1) + 0.7 * np.eye(3)[train.labels]
+    probs[5] = [0.05, 0.9, 0.05]
+    write_knowledge(
+        Path("data/distill/distill_big.txt"), Knowledge("softmax", probs), train.paths, train.classes
+    )
+    make_curriculum.main()
+    monkeypatch.setattr("sys.argv", ["evaluate"])
+    evaluate.main()
+    export_jit.main()
+    write_json(Path("metrics/student.json"), {"student": {"best_epoch": 2, "parameters": 1234}})
+    for path in (Path("plots/student.csv"), Path("plots/teacher/big.csv")):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("epoch,lr,train_loss,val_loss,val_accuracy\n1,1,2,1.5,0.3\n2,1,1,1.2,0.5\n")
+    return place
+
+
+class Reader(HTMLParser):
+    """The ids, links, numbered pictures and external sources of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.numbers, self.sources = set(), set(), [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.ids |= {named["id"]} if "id" in named else set()
+        self.links |= {named["href"]} if tag == "a" else set()
+        self.numbers += [int(named["data-number"])] if "data-number" in named else []
+        self.sources += [named[key] for key in ("src", "href") if key in named and tag != "a"]
+
+
+def read_page():
+    text = Path("plots/report.html").read_text(encoding="utf-8")
+    data = re.search(r'<script id="page-data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    return text, Reader(text), json.loads(data[1])
+
+
+def test_the_page_is_complete_in_itself(finished):
+    report.main()
+    text, page, data = read_page()
+    assert (
+        page.links == {f"#{name}" for name in page.ids if f"#{name}" in page.links} and len(page.links) == 10
+    )
+    assert page.sources == ["latency.js"] and "http" not in re.sub(r"data:[^\"]*", "", text)
+    assert page.numbers and max(page.numbers) < len(data["pictures"])
+    assert all(
+        picture.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
+        for picture in data["pictures"]
+    )
+    assert sum(len(cell) for cell in data["cells"].values()) == 24
+    assert "green, believed " in text or "blue, believed green" in text
+    assert re.match(r'window.latency = ".* ms on this machine', Path("plots/latency.js").read_text())
+    first = Path("plots/report.html").read_bytes()
+    report.main()
+    assert Path("plots/report.html").read_bytes() == first
+
+
+def test_a_picture_that_has_gone_is_told_of_and_the_rest_is_drawn(finished, capsys):
+    root = Path(str(finished)).parent / "pictures"
+    for path in (root / "test/red").iterdir():
+        path.unlink()
+    report.main()
+    text, page, data = read_page()
+    assert "gone or unreadable" in text and page.numbers and len(data["pictures"]) > 8
+
+
+def test_odd_names_are_escaped(finished, tmp_path, monkeypatch):
+    root = tmp_path / "pictures"
+    for split in ("train", "val", "test"):
+        (root / split / "red").rename(root / split / ODD.replace("/", "\u2215"))
+    name = ODD.replace("/", "\u2215")
+    check_images.main()
+    for path in (evaluate.STUDENT, evaluate.TEACHERS / "big.safetensors"):
+        save_untrained(path, read_manifest("test").classes)
+    evaluate.main()
+    report.main()
+    text, _, data = read_page()
+    assert (
+        name not in text
+        and "<b>" not in text
+        and any(name in item[2] for cell in data["cells"].values() for item in cell)
+    )
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda: Path("data/predictions.csv").unlink(), "data/predictions.csv: no such file"),
+        (
+            lambda: shutil.copy("data/predictions.csv", "data/teacher_predictions/big.csv"),
+            None,
+        ),
+        (
+            lambda: Path("data/predictions.csv").write_text(
+                Path("data/predictions.csv").read_text().replace("p_red", "p_pink").replace(",red", ",pink")
+            ),
+            "data/predictions.csv: predictions of other classes or pictures than test's (run dvc repro)",
+        ),
+    ],
+)
+def test_predictions_of_other_pictures_are_refused(finished, damage, message):
+    damage()
+    if message is None:
+        report.main()
+        return
+    with pytest.raises(UserError) as error:
+        report.main()
+    assert str(error.value).startswith(message)
+
+
+def test_a_network_without_a_map_is_told_of(finished):
+    edit_params(finished, report__heatmaps__methods=["cam", "grad-cam++"], report__heatmaps__split="val")
+    report.main()
+    text = read_page()[0]
+    assert "big: cam: needs a network" in text and "big, grad-cam++" in text
+    edit_params(finished, report__heatmaps__methods=[])
+    report.main()
+    assert "heat" not in read_page()[1].ids
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PROBE = """<script>
+addEventListener("load", () => setTimeout(() => {
+  const images = [...document.images], root = document.documentElement;
+  const table = document.querySelector("#classes table"), button = table.querySelectorAll("th button")[4];
+  const read = () => [...table.tBodies[0].rows].map((row) => row.cells[4].textContent);
+  button.click(); const rising = read(); button.click(); const falling = read();
+  document.querySelector(".matrix button").click();
+  const cell = [...document.querySelectorAll("#cell img")];
+  const isBroken = (one) => !one.complete || !one.naturalWidth;
+  setTimeout(() => parent.postMessage(JSON.stringify({
+    width: root.clientWidth, scroll: root.scrollWidth, images: images.length, rising, falling,
+    cell: cell.length, broken: [...images, ...cell].filter(isBroken).length,
+    background: getComputedStyle(document.body).backgroundColor,
+    latency: document.getElementById("latency").textContent,
+  }), "*"), 300);
+}, 200));
+</script>"""
+FRAME = """<!DOCTYPE html>
+<iframe src="probed.html" style="width:WIDTHpx;height:900px"></iframe><pre id="told"></pre>
+<script>
+addEventListener("message", (event) => document.getElementById("told").textContent = event.data);
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)")
+@pytest.mark.parametrize("width, dark", [(390, False), (390, True), (1400, False)])
+def test_in_a_browser(finished, width, dark):
+    """No error, no horizontal scroll, every picture loads, tables sort, cells show their pictures."""
+    report.main()
+    text = Path("plots/report.html").read_text(encoding="utf-8")
+    Path("plots/probed.html").write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    frame = Path("plots/frame.html")
+    frame.write_text(FRAME.replace("WIDTH", str(width)))
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+               f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=10000",
+               "--window-size=1500,1000", "--dump-dom", frame.absolute().as_uri()]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    told = json.loads(
+        re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)[1].replace("&amp;", "&")
+    )
+    assert told["width"] == told["scroll"] and 0 <= width - told["width"] <= 20  # a scroll bar at the side
+    assert told["images"] > 20 and told["broken"] == 0 and told["cell"] > 0
+    assert told["rising"] == told["falling"][::-1] == sorted(told["rising"])
+    assert (told["background"] == "rgb(13, 17, 23)") == dark and "ms on this machine" in told["latency"]
+
+
+def test_the_shipped_settings_are_those_of_params():
+    """If this fails after a change of a default: cp params.yaml src/report/shipped.yaml"""
+    text = (ROOT / "params.yaml").read_text()
+    if "root: data/demo" not in text:
+        pytest.skip("params.yaml is of own pictures")
+    assert (ROOT / "src/report/shipped.yaml").read_text() == text
