@@ -70,7 +70,7 @@ def classify(network, facts, path):
 def is_unsure(facts, probs):
     """Whether the probabilities are less certain than those that were as often right as wanted."""
     threshold = facts.get("calibration", {}).get("threshold", 0)  # which older files lack
-    return max(probs) < threshold * sum(probs)
+    return threshold > 0 and not max(probs) >= threshold * sum(probs) > 0
 
 
 def read(path, facts):

@@ -89,12 +89,15 @@ def main() -> None:
         folder = SCRATCH / f"{weights[0].stem}-{split}"
         outputs = Outputs(*(folder / path.name for path in PIPELINE))
     scores = [score(path, split, settings.batch_size, fit, dct_scaling, device) for path in weights]
-    on_val = score(weights[0], "val", settings.batch_size, fit, dct_scaling, device)
+    first = scores[0]
+    on_val = (
+        first if split == "val" else score(weights[0], "val", settings.batch_size, fit, dct_scaling, device)
+    )
     if is_main():
         calibration = calibrate(on_val, read(bool, "export.calibrate"), settings.wanted_accuracy)
         models = [Measured(path.stem, one.predict()) for path, one in zip(weights, scores, strict=True)]
         figures = [summarize(model.predictions) for model in models]
-        calibrated = measure_calibrated(scores[0].predict(calibration.temperature), calibration)
+        calibrated = measure_calibrated(first.predict(calibration.temperature), calibration)
         write_metrics(models, figures, calibrated, split, outputs.metrics)
         write_json(outputs.calibration, asdict(calibration))
         write_tables(models, read_manifest(split), outputs)
@@ -120,7 +123,7 @@ def write_metrics(
             f"log loss {row['log_loss']:.4f}, calibration error {row['ece']:.4f}"
         )
     print(
-        f"{models[0].name} at temperature {calibrated['temperature']:g}, fitted on val: log loss "
+        f"{models[0].name} at temperature {calibrated['temperature']:g}: log loss "
         f"{calibrated['log_loss']:.4f}, calibration error {calibrated['ece']:.4f}; from confidence "
         f"{calibrated['threshold']:.3f} on up {calibrated['coverage']:.1%} of {split} answered, accuracy "
         f"{calibrated['accuracy']:.4f}"
@@ -132,6 +135,8 @@ def write_tables(models: Sequence[Measured], manifest: Manifest, outputs: Output
     first, *teachers = models
     write_predictions(outputs.predictions, first.predictions, manifest.paths)
     outputs.teachers.mkdir(parents=True, exist_ok=True)
+    if not teachers:  # DVC warns of an empty folder at each stage
+        (outputs.teachers / "no_teacher.txt").write_text("knowledge.teachers is empty\n", encoding="utf-8")
     for teacher in teachers:
         write_predictions(outputs.teachers / f"{teacher.name}.csv", teacher.predictions, manifest.paths)
     charted = pick_charted(first.predictions)

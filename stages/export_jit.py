@@ -49,11 +49,12 @@ def main() -> None:
     model, facts = load_model(STUDENT)
     sizes = read(int, "data.min_side"), read(int, "data.max_pixels")
     rule = PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file")
-    base, test, calibration = BASES[facts.base], read_manifest("test"), read_calibration(CALIBRATION)
+    base, test = BASES[facts.base], read_manifest("test")
     rows = pick_rows(len(test.paths), settings.pictures)
     pictures = read_pictures("test", fit, dct_scaling=False)  # decoded in full, as demos/classifier.py does
     check_count(pictures, test, "test")
     check_facts(STUDENT, facts, test.classes, pictures.shape[1:3], fit)
+    calibration = read_calibration(CALIBRATION)
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     logits = torch.cat([predict_logits(model, pictures[some], size, device) for some in batches]).double()

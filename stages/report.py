@@ -1,14 +1,13 @@
 """Write the page of results: what the student gets wrong, why, and how sure it is.
 
-params  report, data.root, data.max_pixels, images.fit, images.dct_scaling, knowledge.teachers, device,
-        threads, cpu_isa, tf32, processes
+params  report, data.root, data.max_pixels, images.fit, images.dct_scaling, knowledge.teachers, threads,
+        cpu_isa
 reads   params.yaml                      is shown
         metrics/data.json
         metrics/export.json
         metrics/student.json
         metrics/test.json
         plots/student.csv
-        plots/teacher                    NAME.csv
         data/bad_images.csv
         data/calibration.json
         data/counts.csv
@@ -30,6 +29,8 @@ reads   params.yaml                      is shown
         ${data.root}/${data.train}
         ${data.root}/${data.val}
 writes  plots/report.html
+beside  plots/teacher                    read as well; the teachers' weights stand for these curves
+        plots/latency.js                 written as well; in no hash, since it is of this machine
 run     python -m stages.report
 """
 
@@ -37,8 +38,7 @@ from pathlib import Path
 
 from src.ground.errors import run
 from src.ground.files import open_atomically
-from src.ground.params import read, read_top
-from src.machine.collectives import is_main
+from src.ground.params import read
 from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.grey import read_grey_range
 from src.report.gathering import Files, gather
@@ -69,9 +69,10 @@ def main() -> None:
     settings, root = read(ReportSettings, "report"), Path(read(str, "data.root"))
     fit, dct_scaling = read(str, "images.fit"), read(bool, "images.dct_scaling")
     teachers, max_pixels = read(tuple[str, ...], "knowledge.teachers"), read(int, "data.max_pixels")
-    start_machine(read_top(MachineSettings), seed=0)
-    if not is_main():
-        return
+    threads, cpu_isa = read(int, "threads"), read(str, "cpu_isa")
+    start_machine(
+        MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", tf32=False, processes=1), seed=0
+    )
     thumbnails = Thumbnails(root, max_pixels, read_grey_range(), settings.thumbnail, MOST_BYTES)
     values = gather(FILES, teachers, settings, thumbnails, fit, dct_scaling)
     with open_atomically(PAGE) as file:

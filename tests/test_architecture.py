@@ -52,6 +52,8 @@ def find_params(stage):
         name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
         if name == "read":
             keys |= {format_key(key) for key in [node.args[1], *(word.value for word in node.keywords)]}
+        if name == "read_teachers":
+            keys |= {"teacher", "teacher_common"}
         if name == "read_top":
             kind = getattr(importlib.import_module(homes[node.args[0].id]), node.args[0].id)
             keys |= {field.name for field in dataclasses.fields(kind)}

@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 
 from src.losses.bases import BASES
 from src.results.calibration import (
+    NEVER,
     Calibration,
     calibrate,
     choose_threshold,
@@ -79,8 +80,24 @@ def test_the_threshold_by_hand(wanted, threshold):
     assert choose_threshold(SURE, RIGHT, wanted) == threshold
 
 
-def test_without_an_accurate_answer_only_certainty_is_one():
-    assert choose_threshold(SURE, ~RIGHT, 0.9) == 1.0
+def test_without_an_accurate_answer_nothing_is_answered():
+    assert choose_threshold(SURE, ~RIGHT, 0.9) == NEVER
+    probs = np.array([[1.0, 0.0], [0.9, 0.1]])
+    predictions = Predictions(("a", "b"), np.array([1, 1]), probs)
+    assert measure_calibrated(predictions, Calibration(1.0, NEVER, 0.9))["coverage"] == 0
+
+
+def test_without_mistakes_or_where_predictions_would_change_the_temperature_is_one():
+    labels = np.arange(60) % 3
+    logits = torch.from_numpy(3.0 * np.eye(3)[labels])
+    for base in BASES.values():
+        assert fit_temperature(Scores(base, tuple("abc"), labels, logits)) == 1.0
+    logits = logits + torch.tensor([0.0, 8.0, 9.0])  # sigmoids of 80 and 90 are both 1
+    saturated = Scores(BASES["bce"], tuple("abc"), np.full(60, 2), logits)
+    found = fit_temperature(saturated)
+    assert np.array_equal(
+        saturated.find_probs(found).argmax(axis=1), saturated.find_probs(1.0).argmax(axis=1)
+    )
 
 
 def test_the_curve_has_a_point_per_confidence():

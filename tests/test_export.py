@@ -112,6 +112,7 @@ def test_a_picture_is_unsure_below_the_threshold_of_the_sum():
     assert [is_unsure(facts, probs) for probs in ([0.4, 0.6], [0.35, 0.35, 0.3], [0.3, 0.2, 0.0])] == [
         False, True, False
     ]  # fmt: skip
+    assert is_unsure(facts, [0.0, 0.0]) and is_unsure({"calibration": {"threshold": 2.0}}, [1.0, 0.0])
     assert not is_unsure({}, [0.5, 0.5])
 
 

@@ -23,7 +23,7 @@ from src.report.findings import compare_models, list_confused, measure_naive, ra
 from src.report.overlay import SIDE, overlay, spread
 from src.report.picks import pick_disagreements, pick_mistakes, pick_of_class, pick_random, pick_unsure
 from src.report.sections import fill_matrix
-from src.report.thumbnails import Thumbnails
+from src.report.thumbnails import FULL, Thumbnails
 from src.results.predictions import Predictions
 from src.teaching.knowledge import Knowledge
 from src.teaching.knowledge_file import write_knowledge
@@ -115,6 +115,13 @@ def test_a_map_lies_on_what_the_network_saw(fit):
     assert np.abs(np.subtract(found, expected)).max() <= 4
 
 
+@pytest.mark.parametrize("shape", [(900, 10), (1280, 8), (8, 1280), (1, 1)])
+@pytest.mark.parametrize("fit", ["letterbox", "crop", "stretch"])
+def test_pictures_of_any_shape_are_drawn(fit, shape):
+    drawn = overlay(Image.new("RGB", shape), np.ones((4, 4)), (64, 64), fit)
+    assert max(drawn.size) == SIDE and np.asarray(drawn).any()
+
+
 def test_what_the_network_did_not_see_stays_as_it_is():
     picture = Image.new("RGB", (320, 160), (10, 200, 30))
     drawn = np.asarray(overlay(picture, np.ones((4, 4)), (64, 64), "crop"))
@@ -138,7 +145,7 @@ def test_each_picture_is_in_the_page_once_and_what_is_gone_is_told(tmp_path):
     ]
     assert len(found.sources) == 2 and found.left_out == 0
     small = Thumbnails(tmp_path, 10**6, None, 96, len(found.sources[0]) + 10)
-    assert [small.find(name) for name in ("0.png", "1.png", "2.png")] == [0, None, None]
+    assert [small.find(name) for name in ("0.png", "1.png", "2.png")] == [0, FULL, FULL]
     assert small.left_out == 2
 
 
@@ -164,7 +171,7 @@ def save_untrained(path, classes):
 def finished(place, tmp_path, monkeypatch):
     """All files that report reads: of tiny pictures, an untrained student, and a teacher."""
     root = draw_tiny_images(tmp_path / "pictures", 8)
-    edit_params(place, data__root=str(root), export__pictures=3, report__heatmaps__pictures=2)
+    edit_params(place, data__root=str(root), export__pictures=3, report__heatmaps__pictures=2, threads=1)
     monkeypatch.setattr(src.results.export, "CLASSIFIER", ROOT / "demos/classifier.py")
     check_images.main()
     train = read_manifest("train")
@@ -289,6 +296,19 @@ def test_a_network_without_a_map_is_told_of(finished):
     edit_params(finished, report__heatmaps__methods=[])
     report.main()
     assert "heat" not in read_page()[1].ids
+
+
+def test_without_a_teacher_and_with_a_loss_that_was_infinite(finished):
+    edit_params(finished, knowledge__teachers=[], report__heatmaps__pick="disagree")
+    shutil.rmtree("data/teacher_predictions")
+    evaluate.main()
+    make_curriculum.main()
+    Path("plots/student.csv").write_text(
+        "epoch,lr,train_loss,val_loss,val_accuracy\n1,1,2,inf,0.3\n2,1,1,nan,0.5\n"
+    )
+    report.main()
+    text, page, _ = read_page()
+    assert "McNemar" not in text and page.numbers and "nan" not in re.sub(r"data:[^\"]*", "", text)
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

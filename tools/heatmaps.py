@@ -29,12 +29,12 @@ from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import load_model
 from src.networks.last_map import find_cut
-from src.pictures.decode import BadPicture, decode
 from src.pictures.grey import read_grey_range
 from src.pictures.manifest import SPLITS, read_manifest
 from src.pictures.reading import Pictures, read_pictures, resize_pictures
-from src.report.overlay import overlay
+from src.report.overlay import SIDE, overlay
 from src.report.picks import PICKS
+from src.report.thumbnails import Thumbnails
 from src.results.drawing import save_figure
 from src.results.heatmaps import METHODS
 from src.results.lettering import letter_names
@@ -61,6 +61,8 @@ def main() -> None:
     device = start_machine(machine, seed=0)
     told = score(given.weights, given.split, "auto", fit, dct_scaling, device).predict()
     rows = PICKS[given.pick](told)[: given.pictures].tolist()
+    if not rows:
+        raise UserError(f"--pick {given.pick}: there is none on {given.split} (pick unsure or random)")
     network, facts = load_model(given.weights)
     size, paths = (facts.height, facts.width), read_manifest(given.split).paths
     pictures: Pictures = resize_pictures(read_pictures(given.split, fit, dct_scaling), *size)
@@ -68,15 +70,17 @@ def main() -> None:
         pictures = list_views(pictures, pick_single(find_value("augment")), read(int, "seed"), 1, size)[0]
         fit = "stretch"  # what is drawn on is the network's input itself
     seen = np.asarray(pictures[rows])
-    shown = (
-        [Image.fromarray(one) for one in seen] if given.augmented else [open_file(paths[row]) for row in rows]
-    )
+    files = Thumbnails(Path(read(str, "data.root")), read(int, "data.max_pixels"), read_grey_range(), SIDE, 0)
+    if given.augmented:
+        shown = [Image.fromarray(one) for one in seen]
+    else:
+        shown = [open_file(files, paths[row]) for row in rows]
     cut = find_cut(network, size, f"{given.weights}: {facts.arch}")
     last = cut(scale_to_unit(torch.from_numpy(seen).permute(0, 3, 1, 2)))
     probs = BASES[facts.base].probs(last.logits.detach().double()).numpy()
     names, columns = (
         letter_names(facts.classes),
-        [list(zip(shown, (paths[row] for row in rows), strict=True))],
+        [[(one, paths[row]) for one, row in zip(shown, rows, strict=True)]],
     )
     for classes in (probs.argmax(axis=1), told.labels[rows]):
         heats = METHODS[given.method](cut, last, torch.from_numpy(classes)).detach().clamp(min=0).numpy()
@@ -91,13 +95,12 @@ def main() -> None:
     print(f"{path}: {len(rows)} pictures, the predicted class and the true one, cut at {cut.place}")
 
 
-def open_file(path: str) -> Image.Image:
+def open_file(pictures: Thumbnails, path: str) -> Image.Image:
     """The picture at a path below the root, upright RGB."""
-    full, most = Path(read(str, "data.root")) / path, read(int, "data.max_pixels")
-    try:
-        return decode(full.read_bytes(), 1, most).to_rgb(read_grey_range())
-    except (OSError, BadPicture):
-        raise UserError(f"{full}: gone or unreadable (run dvc repro, or draw others)") from None
+    image = pictures.open(path)
+    if image is None:
+        raise UserError(f"{pictures.root / path}: gone or unreadable (run dvc repro, or draw others)")
+    return image
 
 
 def draw(path: Path, columns: list[list[tuple[Image.Image, str]]]) -> None:
@@ -108,7 +111,7 @@ def draw(path: Path, columns: list[list[tuple[Image.Image, str]]]) -> None:
         for axis, (image, text) in zip(axes[:, number], column, strict=True):
             axis.imshow(image)
             axis.set_axis_off()
-            axis.set_title(text, fontsize=6)
+            axis.set_title(text.replace("$", r"\$"), fontsize=6)
     save_figure(path, figure)
 
 

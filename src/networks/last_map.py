@@ -183,7 +183,7 @@ def find_layout(net: Any, source: Tensor, size: tuple[int, int]) -> ToMap | None
         return (lambda one: one.permute(0, 3, 1, 2)) if is_grid(source.shape[1:3], size) else None
     if source.ndim != 3:
         return None
-    for prefix in {getattr(net, "num_prefix_tokens", 0), 0}:
+    for prefix in dict.fromkeys((getattr(net, "num_prefix_tokens", 0), 0)):
         cells = max(0, source.shape[1] - prefix)
         rows = round((cells * size[0] / size[1]) ** 0.5)
         if rows and cells % rows == 0 and is_grid((rows, cells // rows), size):

@@ -68,7 +68,7 @@ def predict_each(
 
     Part by part, in bounded memory: rows and their probabilities (n, C).
     """
-    together = world() * batch_size  # a part ends where batches do, so that these are the same
+    together = world() * batch_size  # of one model a part ends where batches do, so that these are the same
     step = together * max(1, MOST_PROBABILITIES // (together * classes))
     for start in range(0, len(pictures), step):
         rows = slice(start, min(start + step, len(pictures)))

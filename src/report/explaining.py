@@ -13,7 +13,7 @@ import torch
 from src.batches.batch import scale_to_unit
 from src.ground.errors import UserError
 from src.networks.checkpoint import load_model
-from src.networks.last_map import find_cut
+from src.networks.last_map import Cut, find_cut
 from src.pictures.reading import Pictures, resize_pictures
 from src.report.picks import PICKS, pick_disagreements, pick_unsure
 from src.report.thumbnails import Thumbnails
@@ -50,7 +50,8 @@ class Map(NamedTuple):
 def choose_rows(pick: str, models: Sequence[Model]) -> list[int]:
     """The rows to draw: those that are wished for, then those of which the student is least sure."""
     student, last = models[0].predictions, models[-1].predictions
-    wished = pick_disagreements(student, last) if pick == "disagree" else PICKS[pick](student)
+    differ = pick == "disagree"  # without a teacher on no picture
+    wished = pick_disagreements(student, last) if differ else PICKS[pick](student)
     return list(dict.fromkeys([*wished.tolist(), *pick_unsure(student).tolist()]))
 
 
@@ -69,36 +70,43 @@ def explain(
     maps: dict[int, list[Map]] = {row: [] for row in rows}
     problems = []
     for model in models:
-        for method in methods:
-            try:
-                for row, found in explain_model(model, rows, paths, pictures, method, thumbnails):
-                    maps[row].append(found)
-            except UserError as error:
-                problems.append(f"{model.name}: {error}")
+        network, facts = load_model(model.weights)
+        size, told = (facts.height, facts.width), model.predictions
+        fitted = resize_pictures(pictures, *size)
+        wanted = [
+            (row, label) for row in rows for label in dict.fromkeys((told.predicted[row], told.labels[row]))
+        ]
+        try:
+            cut = find_cut(network, size, facts.arch)
+            for (row, label), method, heat in draw_heats(cut, wanted, fitted, methods):
+                number = thumbnails.add_over(paths[row], heat, size, facts.fit)
+                prob = float(told.probs[row, label])
+                maps[row].append(Map(model.name, method, told.classes[label], prob, number))
+        except UserError as error:
+            problems.append(f"{model.name}: {error}")
     return maps, problems
 
 
-def explain_model(
-    model: Model,
-    rows: Sequence[int],
-    paths: Sequence[str],
-    pictures: Pictures,
-    method: str,
-    thumbnails: Thumbnails,
-) -> Iterator[tuple[int, Map]]:
-    """Each row's maps of one model: for the predicted class and, where it differs, the true one."""
-    network, facts = load_model(model.weights)
-    size, told = (facts.height, facts.width), model.predictions
-    cut, fitted = find_cut(network, size, facts.arch), resize_pictures(pictures, *size)
-    wanted = [
-        (row, label) for row in rows for label in dict.fromkeys((told.predicted[row], told.labels[row]))
-    ]
+def draw_heats(
+    cut: Cut, wanted: Sequence[tuple[int, int]], pictures: Pictures, methods: Sequence[str]
+) -> Iterator[tuple[tuple[int, int], str, np.ndarray]]:
+    """The maps (h, w) of the wanted rows and classes, by every method that is defined for the network.
+
+    A UserError, after those that are, says which is not.
+    """
+    problems: dict[str, UserError] = {}
     for start in range(0, len(wanted), AT_ONCE):
         part = wanted[start : start + AT_ONCE]
-        images = np.stack([np.asarray(fitted[[row]])[0] for row, _ in part])
+        images = np.stack([np.asarray(pictures[[row]])[0] for row, _ in part])
         seen = cut(scale_to_unit(torch.from_numpy(images).permute(0, 3, 1, 2)))
         classes = torch.tensor([int(label) for _, label in part])
-        heats = METHODS[method](cut, seen, classes).detach().clamp(min=0).numpy()
-        for (row, label), heat in zip(part, heats, strict=True):
-            number = thumbnails.add_over(paths[row], heat, size, facts.fit)
-            yield row, Map(model.name, method, told.classes[label], float(told.probs[row, label]), number)
+        for method in methods:
+            try:
+                heats = METHODS[method](cut, seen, classes).detach().clamp(min=0).numpy()
+            except UserError as error:
+                problems[method] = error
+                continue
+            for one, heat in zip(part, heats, strict=True):
+                yield one, method, heat
+    if problems:
+        raise UserError(*map(str, problems.values()))

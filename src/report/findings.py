@@ -27,8 +27,10 @@ def measure_naive(train: Manifest, test: Manifest, train_pictures: Pictures, pic
     commonest = int(counts.argmax())
     colours, known = find_colours(train_pictures), np.flatnonzero(counts)
     centres = np.stack([colours[train.labels == number].mean(axis=0) for number in known])
-    distances = np.square(find_colours(pictures)[:, None] - centres).sum(axis=2)
-    nearest = known[distances.argmin(axis=1)]
+    own, nearest = find_colours(pictures), np.empty(len(test.labels), int)
+    for part in list_chunks(len(own), 3 * len(centres)):
+        distances = np.square(own[part, None] - centres).sum(axis=2)
+        nearest[part] = known[distances.argmin(axis=1)]
     return Naive(
         float((test.labels == commonest).mean()),
         train.classes[commonest],

@@ -259,6 +259,7 @@ def gather_heat(
     return {
         "heat": [{**show(told, row, paths, thumbnails)._asdict(), "maps": maps[row]} for row in rows],
         "heat_errors": errors,
-        "heat_caption": f"Pictures of {split}, {CHOSEN[settings.pick]}; for the predicted class and, where "
+        "heat_caption": f"Pictures of {split}: {CHOSEN[settings.pick]}, if these are too few also those of "
+        "which it is least sure; for the predicted class and, where "
         "it differs, the true one.",
     }

@@ -33,17 +33,16 @@ def spread(heat: np.ndarray, size: tuple[int, int], fit: str, shown: tuple[int, 
     columns, rows = FITS[fit].resize(own_width, own_height, width, height)
     (left, across, x), (top, down, y) = centre(columns, width), centre(rows, height)
     whole = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    window = (
-        round(left * own_width / columns),
-        round(top * own_height / rows),
-        round((left + across) * own_width / columns),
-        round((top + down) * own_height / rows),
-    )
-    part = whole.resize(
-        (window[2] - window[0], window[3] - window[1]),
-        Image.Resampling.BILINEAR,
-        (x, y, x + across, y + down),
-    )
+    first, last = place(left, across, columns, own_width)
+    upper, lower = place(top, down, rows, own_height)
+    box = (x, y, x + across, y + down)
+    part = whole.resize((last - first, lower - upper), Image.Resampling.BILINEAR, box)
     spread = np.zeros((own_height, own_width), np.float32)
-    spread[window[1] : window[3], window[0] : window[2]] = np.asarray(part)
+    spread[upper:lower, first:last] = np.asarray(part)
     return spread.clip(0, 1)
+
+
+def place(start: int, shown: int, length: int, own: int) -> tuple[int, int]:
+    """Of a side of `length` pixels of which `shown` are seen from `start` on: the same of a side of `own`."""
+    first = min(round(start * own / length), own - 1)
+    return first, max(first + 1, round((start + shown) * own / length))

@@ -32,8 +32,9 @@ document.querySelectorAll(".matrix button").forEach((button) => {
     button.parentNode.classList.add("chosen");
     const figures = data.cells[button.dataset.cell].map(([number, path, text]) => {
       const figure = document.createElement("figure"), caption = document.createElement("figcaption");
-      const picture = document.createElement(number === null ? "div" : "img");
-      if (number === null) {
+      const lacks = number === null || number < 0;
+      const picture = document.createElement(lacks ? "div" : "img");
+      if (lacks) {
         picture.className = "gone";
         picture.textContent = "not shown";
       } else {

@@ -75,8 +75,9 @@ def draw_curves(curves: Mapping[str, Path]) -> list[tuple[str, Markup]]:
     longest = max(float(rows[-1]["epoch"]) for rows in tables.values())
     charts = []
     for key, title in (("val_accuracy", "accuracy on val"), ("val_loss", "loss on val, nats")):
-        lines = {name: [(float(r["epoch"]), float(r[key])) for r in rows] for name, rows in tables.items()}
-        values = [y for points in lines.values() for _, y in points]
+        every = {name: [(float(r["epoch"]), float(r[key])) for r in rows] for name, rows in tables.items()}
+        lines = {name: [(x, y) for x, y in points if np.isfinite(y)] for name, points in every.items()}
+        values = [y for points in lines.values() for _, y in points] or [1.0]
         axis = Axis(title, 0, 1 if key == "val_accuracy" else float(np.quantile(values, 0.98)) * 1.05)
         clipped = {name: [(x, min(y, axis.high)) for x, y in points] for name, points in lines.items()}
         charts.append((title, draw_lines(Axis("epoch", 1, max(2, longest)), axis, clipped)))
@@ -123,7 +124,7 @@ class Matrix(NamedTuple):
 
 def fill_matrix(predictions: Predictions, paths: Sequence[str], thumbnails: Thumbnails) -> Matrix:
     """The matrix with up to IN_CELL pictures per cell, the surest ones."""
-    names, size = predictions.classes, len(predictions.classes)
+    size = len(predictions.classes)
     counts = np.zeros((size, size), int)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     order = np.argsort(-find_truth(predictions).of_predicted, kind="stable")
@@ -135,7 +136,6 @@ def fill_matrix(predictions: Predictions, paths: Sequence[str], thumbnails: Thum
             item = show(predictions, row, paths, thumbnails)
             own.append((item.number, item.path, item.text))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    assert len(names) == len(counts)
     return Matrix(counts.tolist(), shares.tolist(), cells)
 
 

@@ -14,6 +14,7 @@ from src.report.overlay import SIDE, overlay
 
 LOSSLESS = 48  # pixels: smaller pictures are PNG
 QUALITY = 80  # of JPEG
+FULL = -1  # the number of a picture that there is no room for
 MOST_BYTES = 12_000_000  # of all pictures of a page
 
 
@@ -28,7 +29,7 @@ class Thumbnails:
         self.left_out = 0
 
     def find(self, path: str) -> int | None:
-        """The number of the picture at a path below the root; None if it is gone, or the page is full."""
+        """The number of the picture at a path below the root; None if it is gone, FULL without room."""
         if path not in self.numbers:
             image = self.open(path)
             self.numbers[path] = None if image is None else self.add(image, self.side)
@@ -41,12 +42,12 @@ class Thumbnails:
         except (OSError, BadPicture):
             return None
 
-    def add(self, image: Image.Image, side: int) -> int | None:
-        """The number of a picture, at most `side` pixels wide and high; None if the page is full."""
+    def add(self, image: Image.Image, side: int) -> int:
+        """The number of a picture, at most `side` pixels wide and high; FULL if the page is full."""
         source = encode(image, side)
         if len(source) > self.left:
             self.left_out += 1
-            return None
+            return FULL
         self.left -= len(source)
         self.sources.append(source)
         return len(self.sources) - 1
@@ -57,11 +58,6 @@ class Thumbnails:
         if image is None:
             return None
         return self.add(overlay(image, heat, size, fit), SIDE)
-
-    def list_gone(self) -> list[str]:
-        """The paths that could not be shown although there was room, if any."""
-        full = self.left_out > 0
-        return [] if full else [path for path, number in self.numbers.items() if number is None]
 
 
 def encode(image: Image.Image, side: int) -> str:

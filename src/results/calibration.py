@@ -15,7 +15,8 @@ from src.results.measuring import Scores
 from src.results.metrics import find_calibration_error, find_log_loss, find_truth
 from src.results.predictions import Predictions
 
-LEAST, MOST = 0.05, 20.0  # temperatures among which the best is sought
+LEAST, MOST = 0.1, 20.0  # temperatures among which the best is sought
+NEVER = 2.0  # a threshold that no confidence reaches
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,26 @@ def fit_temperature(scores: Scores) -> float:
     """The temperature T, in [LEAST, MOST], by which the probabilities have the smallest log loss.
 
     C. Guo et al., On Calibration of Modern Neural Networks, 2017, arXiv:1706.04599: the logits are divided by
-    it, which changes no prediction. It has 4 significant digits.
+    it. It has 4 significant digits. It is 1 if every prediction is right, since the loss has no minimum then,
+    and if a prediction would change, as where sigmoids round to 1.
     """
 
     def find_loss(log: float) -> float:
         probs = scores.find_probs(float(np.exp(log)))
         return find_log_loss(find_truth(Predictions(scores.classes, scores.labels, probs)).of_truth)
 
-    found = minimize_scalar(
-        find_loss,
-        bounds=(np.log(LEAST), np.log(MOST)),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    return float(f"{np.exp(found.x):.4g}")
+    predicted = scores.find_probs(1.0).argmax(axis=1)
+    if (predicted == scores.labels).all():
+        return 1.0
+    bounds = (np.log(LEAST), np.log(MOST))
+    found = minimize_scalar(find_loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    temperature = float(f"{np.exp(found.x):.4g}")
+    same = np.array_equal(scores.find_probs(temperature).argmax(axis=1), predicted)
+    return temperature if same else 1.0
 
 
 def choose_threshold(confidences: np.ndarray, correct: np.ndarray, wanted: float) -> float:
-    """The smallest confidence (of (N,)) from which on up the accuracy is at least `wanted`, 1 if none is.
+    """The smallest confidence (of (N,)) from which on up the accuracy is at least `wanted`, NEVER if none is.
 
     Pictures of one confidence are answered or not together.
     """
@@ -70,7 +73,7 @@ def choose_threshold(confidences: np.ndarray, correct: np.ndarray, wanted: float
     sure, right = confidences[order], correct[order]
     last = np.append(sure[1:] < sure[:-1], True)  # of those that are as sure
     reached = last & (np.cumsum(right) >= wanted * np.arange(1, len(sure) + 1))
-    return float(sure[np.flatnonzero(reached)[-1]]) if reached.any() else 1.0
+    return float(sure[np.flatnonzero(reached)[-1]]) if reached.any() else NEVER
 
 
 def measure_calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, float]:

@@ -12,7 +12,8 @@ from typing import Any
 from src.ground.strict_yaml import parse_yaml
 
 LOCK = Path("dvc.lock")
-FIGURES = ("metrics/", "plots/", "data/predictions.csv", "data/classes.csv", "data/suspects.csv")
+FIGURES = ("metrics/", "plots/", "data/predictions.csv", "data/classes.csv", "data/suspects.csv",
+           "data/calibration.json")  # fmt: skip
 MANIFESTS = "data/manifest/"
 SOURCE = "check_images"  # the stage that writes the manifests
 

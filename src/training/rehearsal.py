@@ -27,7 +27,7 @@ from src.teaching.knowledge_file import PATTERN, check_knowledge
 from src.teaching.labels import Lesson
 from src.training.assembly import assemble
 from src.training.prepare import check_batch_norm, check_processes, prepare
-from src.training.settings import StrategySettings, StudentSettings, TeacherSettings, TrainingSettings
+from src.training.settings import StrategySettings, StudentSettings, TrainingSettings, read_teachers
 
 CPU = torch.device("cpu")
 EXTERNAL = Path("data/external")  # knowledge that dump_knowledge will read
@@ -41,8 +41,8 @@ def rehearse(first: str, pictures: LearningPictures, machine: MachineSettings) -
     if is_launched():
         return  # the process that started this one has done it
     tries: list[Callable[[], object]] = []
-    for name in dict.fromkeys((first, *read(tuple[str, ...], "knowledge.teachers"))):
-        teacher = read(TeacherSettings, f"teacher.{name}", over="teacher_common")
+    names = dict.fromkeys((first, *read(tuple[str, ...], "knowledge.teachers")))
+    for name, teacher in read_teachers([*names]).items():
         tries.append(partial(build, teacher, teacher, pictures, machine, f"teacher.{name}"))
     student, strategy = read(StudentSettings, "student"), read_top(StrategySettings)
     tries.append(partial(build, student, strategy, pictures, machine, "student"))

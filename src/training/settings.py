@@ -1,11 +1,12 @@
 """All settings of a training, composed of the settings of its parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from src.batches.augment import AugmentSettings
 from src.ground.kinds import Count, CountOrZero, Factor, Seed, Share, within
-from src.ground.params import Settings
+from src.ground.params import Settings, read
 from src.losses.loss import LossSettings, Recipe, split_recipe
 from src.losses.weightings import WeightingSettings
 from src.networks.initial import NetworkSettings
@@ -62,6 +63,11 @@ class StrategySettings(Settings):
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings(TrainingSettings, StrategySettings):
     """A teacher's training; it has its own strategy, so that the student's strategies do not retrain it."""
+
+
+def read_teachers(names: Sequence[str]) -> dict[str, TeacherSettings]:
+    """The settings of these teachers, by name."""
+    return {name: read(TeacherSettings, f"teacher.{name}", over="teacher_common") for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
