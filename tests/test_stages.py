@@ -186,7 +186,7 @@ def test_families_of_networks_can_be_exported(copy, arch, side):
     sizes = [f"images.height={side}", f"images.width={side}", "student.epochs=2"]
     overrides = [f"student.arch={arch}", *(sizes if side != 32 else sizes[2:])]
     output = copy.run("dvc", "exp", "run", *[word for pair in overrides for word in ("-S", pair)])
-    assert list_stages(output)[-3:] == STUDENT
+    assert list_stages(output)[-4:] == STUDENT
     assert read_metrics(copy)[2]["export"]["max_difference"] <= 1e-5
     network = copy.folder / "data/export/student.pt"
     picture = str(next(copy.pictures.glob("test/red/*.png")))
