@@ -192,17 +192,17 @@ def wrap_network(net, classifier_names=()):
     return Network(net, Input((0.0,) * 3, (1.0,) * 3, 32, 32, "bilinear"), classifier_names)
 
 
-def make_job(pack, network=None, loss=None, data=None, **changes):
+def make_job(pack, network=None, loss=None, data=None, device=CPU, **changes):
     """A training of the three colours, its settings with `changes`."""
     chosen = make_settings(**changes)
     return Job(
         network=network or build_model(chosen.arch, 3, "student"),
         loss=loss or Loss(BASES["softmax"], []),
         data=data or make_training_set(pack, batch_size=chosen.batch_size),
-        validation=Validation(pack[0], pack[1], BASES["softmax"], 8, CPU),
+        validation=Validation(pack[0], pack[1], BASES["softmax"], 8, device),
         classes=tuple(COLOURS),
         settings=chosen,
-        device=CPU,
+        device=device,
         manifests="",
         fit="letterbox",
         key="student",

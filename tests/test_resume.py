@@ -97,11 +97,14 @@ def train(
     scales=(1.0,),
     transforms=(),
     live=False,
+    device=CPU,
     **changes,
 ):
     torch.manual_seed(0)
     chosen = make_settings(**changes)
     teachers = [Teacher(build_model(chosen.arch, 3, "teacher").eval(), BASES["softmax"])] if live else []
+    for teacher in teachers:
+        teacher.network.to(device)
     model = build_model(chosen.arch, 3, "student")
     if dropout:
         model.net.fc = torch.nn.Sequential(torch.nn.Dropout(dropout), model.net.fc)
@@ -115,7 +118,7 @@ def train(
         batch_size=chosen.batch_size,
         listen=[Listening(teachers, BASES["softmax"], read=0)] if live else [],
     )
-    best = fit(make_job(pack, model, loss, data, **changes), curves, state)
+    best = fit(make_job(pack, model, loss, data, device, **changes), curves, state)
     return model.state_dict(), best.metrics(), curves.rows
 
 
@@ -124,22 +127,25 @@ def assert_same(one, other):
     assert one[1:] == other[1:]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"ghm": True, "mixed": True},
-        {"scales": (0.5, 0.75, 1.0), "swa": 2},
-        {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
-        {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
-        {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
-        {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
-        {"freeze": 2, "head_lr_mult": 2.0},
-        {"live": True, "mixed": True},
-        {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
-    ],
-    ids=lambda changes: ",".join(changes) or "plain",
-)
+TRAININGS = [
+    {},
+    {"ghm": True, "mixed": True},
+    {"scales": (0.5, 0.75, 1.0), "swa": 2},
+    {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.1},
+    {"swa": 2, "swa_lr": 0.005, "schedule": "cosine"},
+    {"optimizer": "ranger", "accumulate": 3, "batch_size": 4},
+    {"dropout": 0.5, "clip": 0.1, "schedule": "step"},
+    {"freeze": 2, "head_lr_mult": 2.0},
+    {"live": True, "mixed": True},
+    {"arch": "mnasnet0_5", "ema": 0.9},  # it reads the version of its layout, which a saved state lacks
+]
+
+
+def name_changes(changes):
+    return ",".join(f"{key}={value}" for key, value in changes.items()) or "plain"
+
+
+@pytest.mark.parametrize("changes", TRAININGS, ids=name_changes)
 def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, changes):
     quiet = train(pack, State(), NoCurves(), **changes)
     for last in (1, 2):
