@@ -6,7 +6,7 @@ the pack by policy and number of workers; end to end from JPEG files of 500 x 37
 with its prefetcher and torchvision's transforms, each with a plain loop as in its own training script.
 Everyone trains the same network with the same batches in bfloat16, channels last.
 
-run     python -m benchmarks.gpu [fixed] [pack] [files]    (on a machine with a GPU)
+run     python -m benchmarks.gpu [fixed] [pack] [files] [predict]    (on a machine with a GPU)
 """
 
 import statistics
@@ -38,6 +38,7 @@ from src.losses.loss import Loss
 from src.machine.cores import count_cores
 from src.machine.runtime import MachineSettings, allow_tf32, start_machine
 from src.networks.libraries import build_model
+from src.networks.predict import choose_batch_size, predict_logits
 from src.pictures.reading import FilePictures, Pack, Pictures
 from src.training.optim import build_optimizer
 from src.training.settings import StudentSettings
@@ -160,15 +161,18 @@ def train_on(arch: str, data: TrainingSet) -> Callable[[], int]:
     return run_epoch
 
 
-def measure_pack(folder: Path) -> None:
+def draw_pack(folder: Path) -> Path:
     path = folder / "pack.npy"
     generator = np.random.default_rng(0)
     few = generator.integers(0, 256, (256, SIDE, SIDE, 3), dtype=np.uint8)
     pack = np.lib.format.open_memmap(path, "w+", np.uint8, (PACKED, SIDE, SIDE, 3))
     for start in range(0, PACKED, len(few)):
         pack[start : start + len(few)] = few[: PACKED - start]
-    del pack
-    cores = count_cores()
+    return path
+
+
+def measure_pack(folder: Path) -> None:
+    path, cores = draw_pack(folder), count_cores()
     for arch in NETS:
         print(f"{arch} in bfloat16, from the pack: pictures per second, share of the fixed batch", flush=True)
         fixed = show("fixed batch", measure_rate(step_on_fixed_batch(arch, torch.bfloat16)))
@@ -257,12 +261,45 @@ def measure_files(folder: Path) -> None:
             show(name, measure_rate(run_epoch), fixed)
 
 
+def predict_fixed_batch(network: nn.Module, size: int) -> Callable[[], int]:
+    images = torch.rand(size, 3, SIDE, SIDE, device=DEVICE).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run_epoch() -> int:
+        for _ in range(STEPS):
+            network.eval()(images)
+        return size * STEPS
+
+    return run_epoch
+
+
+def measure_predict(folder: Path) -> None:
+    """As a network is measured on val, and as a teacher tells what it knows."""
+    path, names, size = draw_pack(folder), draw_folders(folder), choose_batch_size("auto", SIDE, SIDE)
+    files = FilePictures(folder, names, SIDE, SIDE, "crop", True, None)
+    for arch in NETS:
+        print(f"{arch} predicts in float32, batches of {size}: pictures per second", flush=True)
+        network = build_model(arch, CLASSES, "student").to(DEVICE)
+        fixed = show("fixed batch", measure_rate(predict_fixed_batch(network, size)))
+        for name, pictures in {"pack": Pack(path), "files": files}.items():
+            show(name, measure_rate(predict_all(network, pictures, size)), fixed)
+
+
+def predict_all(network: nn.Module, pictures: Pictures, size: int) -> Callable[[], int]:
+    return lambda: len(predict_logits(network, pictures, size, torch.device(DEVICE)))
+
+
 def main(parts: list[str]) -> None:
     machine = replace(read_top(MachineSettings), device=DEVICE, processes=1)
     start_machine(machine, seed=0)
     if DEVICE == "cuda":
         print(f"{torch.cuda.get_device_name()}, {count_cores()} cores, torch {torch.__version__}", flush=True)
-    measures = {"fixed": lambda folder: measure_fixed(), "pack": measure_pack, "files": measure_files}
+    measures = {
+        "fixed": lambda folder: measure_fixed(),
+        "pack": measure_pack,
+        "files": measure_files,
+        "predict": measure_predict,
+    }
     for part in parts or measures:
         with tempfile.TemporaryDirectory() as folder:
             measures[part](Path(folder))

@@ -152,7 +152,7 @@ def test_every_optimizer_resumes_to_the_same_bits_and_as_it_was_placed(name, tmp
     state.track(model=first[0], optimizer=first[1])
     state.save()
     state.track(model=second[0], optimizer=second[1])
-    state.restore(GPU)
+    state.restore()
     assert find_places(second[1]) == find_places(first[1])
     take_steps(3, *second)
     assert torch.equal(quiet[0][0].weight, second[0][0].weight)
@@ -234,7 +234,7 @@ def test_several_processes_by_nccl_average_what_one_computes(pack, tmp_path):
         network = build_model("timm/test_resnet", 3, "student").to(GPU)
         other = copy.deepcopy(network)
         other.net = convert_sync_batchnorm(other.net)
-        parallel = DistributedDataParallel(other, forward_sync_buffers=False)
+        parallel = DistributedDataParallel(other)
         images = torch.from_numpy(pack[0]).permute(0, 3, 1, 2).to(GPU) / 255
         for model in (network, parallel):
             model(images).pow(2).mean().backward()
@@ -254,7 +254,8 @@ def test_a_stage_under_torchrun_on_one_gpu(ready):
     found = []
     for runner in ((), ("torch.distributed.run", "--nproc_per_node", "1", "-m")):
         command = [sys.executable, "-m", *runner, "stages.train_student"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(ready)}
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"PYTHONPATH": path, "DVC_ROOT": str(ready)}
         result = subprocess.run(command, cwd=ready, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout + result.stderr
         found.append(weights.read_bytes())

@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_reaches_neither_the_weights_nor_a_state(
         assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
     state = Saved(tmp_path)
     state.track(model=build_model("timm/test_resnet", 3, "student"))
-    assert (state.restore(CPU) is None) == (epoch == 1)
+    assert (state.restore() is None) == (epoch == 1)
     assert all(value.isfinite().all() for value in state.parts["model"].parameters())
 
 
@@ -386,7 +386,7 @@ def test_every_optimizer_resumes_to_the_same_bits(name, tmp_path):
     state.save()
     second = build()
     state.track(model=second[0], optimizer=second[1])
-    assert state.restore(CPU) == tmp_path
+    assert state.restore() == tmp_path
     take_steps(3, *second)
     assert torch.equal(quiet[0][0].weight, second[0][0].weight)
 
@@ -410,11 +410,11 @@ def test_a_damaged_state_falls_back_to_the_previous_one(tmp_path, capsys, harm):
         harm
     ]
     newest.unlink() if harmed is None else newest.write_bytes(harmed)
-    assert state.restore(CPU) == tmp_path and weights.weight[0, 0].item() == 1.0
+    assert state.restore() == tmp_path and weights.weight[0, 0].item() == 1.0
     warning = capsys.readouterr().out
     assert (f"warning: {newest}: damaged, {len(harmed or b'')} bytes: " in warning) == (harm != "gone")
     (tmp_path / BEFORE).write_bytes(b"")
-    assert state.restore(CPU) is None or harm == "gone"
+    assert state.restore() is None or harm == "gone"
 
 
 def test_a_state_that_runs_code_is_refused(tmp_path):
@@ -488,7 +488,7 @@ def test_a_full_disk_keeps_the_previous_state(tmp_path, monkeypatch):
     assert error.value.filename == str(tmp_path / SPARE)
     monkeypatch.undo()
     torch.nn.init.zeros_(weights.weight)
-    assert state.restore(CPU) and weights.weight[0, 0].item() == 2.0
+    assert state.restore() and weights.weight[0, 0].item() == 2.0
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def save_and_read_slowly(file):
     nn.init.constant_(weights.weight, 5 if is_main() else 6)
     saved.save()
     nn.init.zeros_(weights.weight)
-    saved.restore(torch.device("cpu"))
+    saved.restore()
     assert run_on_main(lambda: (time.sleep(LONGER), 7)[1]) == (7 if is_main() else None)
     file.with_suffix(f".{rank()}").write_text(f"{weights.weight.item():g}")
 

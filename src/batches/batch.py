@@ -22,7 +22,9 @@ class Batch(NamedTuple):
 
     def rows(self, order: Tensor) -> "Batch":
         """The rows with the indices `order` (M,), in that order."""
-        return Batch(*(part[order.to(part.device)] for part in self))
+        if self.images.is_cuda:
+            order = order.pin_memory().to(self.images.device, non_blocking=True)
+        return Batch(*(part[order] for part in self))
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`, its images as float in [0, 1]; they are transferred as uint8."""

@@ -1,10 +1,11 @@
 """Averages of weights over steps (EMA) or epochs (SWA), evaluated and kept instead of the last step's.
 
-Both use torch.optim.swa_utils.AveragedModel.
+torch's AveragedModel makes a GPU wait at every update, so it is used once an epoch, not once a step.
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any
@@ -61,23 +62,23 @@ class Ema(Average):
 
     def __init__(self, model: nn.Module, decay: float):
         super().__init__(model)
+        self.average, self.decay, self.steps = copy.deepcopy(model), decay, 0
 
-        def move(averages: Sequence[Tensor], currents: Sequence[Tensor], steps: Tensor | int) -> None:
-            share = 1 - min(decay, (1 + self.steps) / (10 + self.steps))
-            for average, current in zip(averages, currents, strict=True):
-                if average.is_floating_point():
-                    average.lerp_(current, share)
-                else:
-                    average.copy_(current)
-
-        self.average, self.steps = AveragedModel(model, multi_avg_fn=move, use_buffers=True), 0
-
+    @torch.no_grad()
     def after_step(self) -> None:
-        self.average.update_parameters(self.model)
-        self.steps += 1  # the average's own count may be on a GPU; reading it would synchronise
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.steps else 1.0
+        averages, currents = [], []
+        for average, current in zip(list_tensors(self.average), list_tensors(self.model), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                currents.append(current)
+            else:
+                average.copy_(current)
+        torch._foreach_lerp_(averages, currents, share)  # a few launches on a GPU, not one per tensor
+        self.steps += 1
 
     def after_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> nn.Module:
-        return self.average.module
+        return self.average
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self.average.state_dict(), "steps": self.steps}
@@ -85,6 +86,11 @@ class Ema(Average):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.average.load_state_dict(state["average"])
         self.steps = state["steps"]
+
+
+def list_tensors(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers."""
+    return [*model.parameters(), *model.buffers()]
 
 
 class Swa(Average):

@@ -41,7 +41,7 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
     run, settings, data = prepare(job), job.settings, job.data
     steps = len(data.rows) // settings.batch_size // settings.accumulate
     wanted = steps * settings.accumulate  # batches of an epoch
-    progress = Progress(Best(settings.select), settings.epochs, job.key)
+    progress = Progress(Best(settings.select), settings.epochs, job.key, run.device)
     factor = build_schedule(settings)
     if settings.swa_lr:
         factor = hold(factor, settings.epochs - settings.swa, settings.swa_lr / settings.lr)
@@ -51,7 +51,7 @@ def fit(job: Job, curves: NoCurves, state: State) -> Best:
         model=job.trained, loss=run.loss, optimizer=run.optimizer, scaler=run.scaler, schedule=schedule,
         average=average, progress=progress,
     )  # fmt: skip
-    if path := state.restore(run.device):
+    if path := state.restore():
         print_resumption(path, progress.epoch, len(progress.losses))
     elif settings.probe_first:
         train_classifier(job)

@@ -21,6 +21,7 @@ class Progress:
     best: Best
     planned: int  # epochs
     key: str  # the section of params.yaml, for messages
+    device: torch.device  # of the losses
     turn: int = field(init=False)  # the epoch after which the schedule hurries to its end
     last: int = field(init=False)  # the epoch with which the training ends; the same as `turn` without hurry
     epoch: int = 0  # the last finished one, from 1
@@ -79,6 +80,6 @@ class Progress:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()])
+        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()].to(self.device))
         self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
         self.turn, self.last = state["turn"], state["last"]

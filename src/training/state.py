@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from src.machine.collectives import (
     all_max,
@@ -30,8 +29,11 @@ class State:
         """Register the parts to save and restore: each has state_dict() and load_state_dict()."""
         self.parts = parts
 
-    def restore(self, device: torch.device) -> Path | None:
-        """Restore the parts as they were saved; returns from where, or None if nothing was saved."""
+    def restore(self) -> Path | None:
+        """Restore the parts as they were saved; returns from where, or None if nothing was saved.
+
+        Each gets its state on the CPU and places it itself: what an optimizer counts belongs there.
+        """
         return None
 
     def save(self) -> None:
@@ -52,12 +54,12 @@ class Saved(State):
         self.folder, self.writer = folder, SnapshotWriter(folder)
         self.saved, self.seconds = 0.0, 0.0  # when the last save finished, how long it took
 
-    def restore(self, device: torch.device) -> Path | None:
+    def restore(self) -> Path | None:
         layout, buffer = run_on_main(lambda: read_newest(self.folder)) or NOTHING
         layout, buffer = broadcast_from_main(layout), broadcast_tensor(buffer)
         if not layout:
             return None
-        state = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), parse(layout, buffer))
+        state = parse(layout, buffer)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         return self.folder
