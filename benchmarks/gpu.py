@@ -281,7 +281,8 @@ def measure_predict(folder: Path) -> None:
         print(f"{arch} predicts in float32, batches of {size}: pictures per second", flush=True)
         network = build_model(arch, CLASSES, "student").to(DEVICE)
         fixed = show("fixed batch", measure_rate(predict_fixed_batch(network, size)))
-        for name, pictures in {"pack": Pack(path), "files": files}.items():
+        sources: dict[str, Pictures] = {"pack": Pack(path), "files": files}
+        for name, pictures in sources.items():
             show(name, measure_rate(predict_all(network, pictures, size)), fixed)
 
 
