@@ -177,7 +177,7 @@ def measure_pack(folder: Path) -> None:
         print(f"{arch} in bfloat16, from the pack: pictures per second, share of the fixed batch", flush=True)
         fixed = show("fixed batch", measure_rate(step_on_fixed_batch(arch, torch.bfloat16)))
         for policy in POLICIES:
-            for workers in {cores, cores // 2} if policy == "crop" else {cores}:
+            for workers in (cores // 4, cores // 2, cores) if policy == "crop" else (cores,):
                 data = make_set(Pack(path), policy, workers, PACKED)
                 show(f"{policy}, {workers} workers", measure_rate(train_on(arch, data)), fixed)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from src.batches.augment import augment_each
 from src.batches.batch import Batch
-from src.batches.data import TrainingSet
+from src.batches.data import TrainingSet, choose_view
 from src.ground.errors import run
 from src.ground.params import read_top
 from src.machine.runtime import MachineSettings
@@ -51,7 +51,8 @@ def main() -> None:
     for line, (row, pixels) in enumerate(zip(rows, data.pictures[rows], strict=True)):
         draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, names[labels[row]])
     for epoch in range(1, VIEWS + 1):
-        views = augment_each(data.pictures[rows], data.augment, data.seed, data.choose_view(epoch), rows)
+        seen = choose_view(epoch, data.views)
+        views = augment_each(data.pictures[rows], data.augment, data.seed, seen, rows)
         for line, view in enumerate(views):
             draw_image(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
     batch = mix_first_batch(data)

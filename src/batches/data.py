@@ -3,7 +3,7 @@
 N pictures, M of them trained on, C classes, h height, w width in pixels.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.batches.augment import Augment
 from src.batches.batch import Batch
-from src.batches.loader import Loader, Views
+from src.batches.loader import Epochs, Loader, Task, Views
 from src.batches.mixing import Transform, Transforms, no_transforms
 from src.machine.collectives import own_slice
 from src.pictures.fitting import resize
@@ -40,46 +40,52 @@ class TrainingSet:
     views: int = 0  # augmentations of a picture, which the epochs use in turn; 0 = a new one in each epoch
 
     @cached_property
-    def loader(self) -> Loader:
+    def epochs(self) -> Epochs:
         """Computes the images of all epochs."""
-        return Loader(Views(self.pictures, self.augment, self.view_seed), self.workers)
+        views = Views(self.pictures, self.augment, self.view_seed)
+        return Epochs(Loader(views, self.workers), self.list_tasks)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterable[Batch]:
         """The batches of one epoch in an order drawn from (seed, epoch), without the first `done`.
 
         A last, incomplete batch is dropped. With several processes, each gets its own rows of every batch.
         """
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
-        own = own_slice(self.batch_size)
-        batches = [
-            order[start : start + self.batch_size][own].tolist()
-            for start in range(done * self.batch_size, len(order) - self.batch_size + 1, self.batch_size)
-        ]
-        view = self.choose_view(epoch)
-        return self.add_targets(self.load_images(view, batches), batches, view)
+        return self.add_targets(self.load_images(epoch, done), self.list_tasks(epoch)[done:])
+
+    @cached_property
+    def list_tasks(self) -> Callable[[int], list[Task]]:
+        """What the loader is to compute for an epoch."""
+        return partial(list_tasks, self.rows, self.batch_size, self.seed, self.views)
 
     def leave_plain(self, height: int, width: int) -> "TrainingSet":
         """The same pictures without augmentation and transforms, resized to `height` x `width` pixels."""
         plain = partial(resize, height=height, width=width)
         return replace(self, augment=plain, transforms=no_transforms, views=1)
 
-    def choose_view(self, epoch: int) -> int:
-        """The epoch, from 1, whose augmentation an epoch sees."""
-        return (epoch - 1) % self.views + 1 if self.views else epoch
+    def load_images(self, epoch: int, done: int) -> Iterable[Tensor]:
+        """The images of each batch of an epoch, without the first `done`."""
+        return self.epochs.load(epoch, done)
 
-    def load_images(self, view: int, batches: list[list[int]]) -> Iterable[Tensor]:
-        """The images of each batch, augmented as in the epoch `view`."""
-        return self.loader.load([(view, numbers) for numbers in batches])
-
-    def add_targets(
-        self, images: Iterable[Tensor], batches: Iterable[list[int]], view: int
-    ) -> Iterator[Batch]:
+    def add_targets(self, images: Iterable[Tensor], tasks: Iterable[Task]) -> Iterator[Batch]:
         """The images of each batch with its targets and weights, which no worker needs to know."""
-        word = self.soft[(view - 1) % len(self.soft)]
-        for part, numbers in zip(images, batches, strict=True):
+        for part, (view, numbers) in zip(images, tasks, strict=True):
+            word = self.soft[(view - 1) % len(self.soft)]
             targets = torch.from_numpy(self.targets[numbers])
             soft = targets if word is self.targets else torch.from_numpy(word[numbers])
             weights = torch.from_numpy(self.weights[numbers]).float()
             if part.is_pinned():
                 targets, soft, weights = targets.pin_memory(), soft.pin_memory(), weights.pin_memory()
             yield Batch(part, targets, soft, weights)
+
+
+def list_tasks(rows: np.ndarray, batch_size: int, seed: int, views: int, epoch: int) -> list[Task]:
+    """The batches of an epoch, from 1: the view that they show and this process's part of their pictures."""
+    order, own = np.random.default_rng([seed, epoch]).permutation(rows), own_slice(batch_size)
+    starts = range(0, len(order) - batch_size + 1, batch_size)
+    view = choose_view(epoch, views)
+    return [(view, order[start : start + batch_size][own].tolist()) for start in starts]
+
+
+def choose_view(epoch: int, views: int) -> int:
+    """The epoch, from 1, whose augmentation an epoch sees, if there are so many, or 0 = new ones in each."""
+    return (epoch - 1) % views + 1 if views else epoch

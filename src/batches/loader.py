@@ -5,8 +5,9 @@ n pictures of a batch, H height, W width in pixels of the network's input.
 
 import atexit
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class Tasks:
     """What the loader is to compute next: torch asks for an iterator whenever an epoch begins."""
 
     def __init__(self) -> None:
-        self.next: list[Task] = []
+        self.next: Iterable[Task] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.next)
@@ -88,8 +89,10 @@ class Loader:
             generator=torch.Generator(),  # torch's global one, from which it would draw, is left unchanged
         )
 
-    def load(self, tasks: list[Task]) -> Iterator[Tensor]:
+    def load(self, tasks: Iterable[Task]) -> Iterator[Tensor]:
         """The images (n, 3, H, W) uint8 of each task; the first one ends what an earlier call still computes.
+
+        The workers are two tasks each ahead of what is taken.
 
         A UserError if a worker met one, WorkerDied if one died.
         """
@@ -117,3 +120,33 @@ class Loader:
                 signal.SIGCHLD, handler
             )  # torch's raises an error in whatever runs as a worker dies
             atexit.register(kill_children)
+
+
+class Epochs:
+    """The images of one epoch after another, as one stream: the workers begin the next before one is over.
+
+    So they work while the network is measured, and its next step need not wait for a first batch. Nothing
+    here refers to what holds this, so that the workers end with it.
+    """
+
+    def __init__(self, loader: Loader, list_tasks: Callable[[int], list[Task]]):
+        self.loader, self.list_tasks = loader, list_tasks
+        self.place: tuple[int, int] | None = None  # epoch and batch, from 0, that the stream gives next
+        self.images: Iterator[Tensor] = iter(())
+
+    def load(self, epoch: int, done: int) -> Iterator[Tensor]:
+        """The images (n, 3, H, W) uint8 of an epoch's tasks without the first `done`; see Loader.load."""
+        last = len(self.list_tasks(epoch))
+        if self.place != (epoch, done):
+            self.images = self.loader.load(list_from(epoch, done, self.list_tasks))
+        for batch in range(done, last):
+            images = next(self.images)
+            self.place = (epoch, batch + 1) if batch + 1 < last else (epoch + 1, 0)
+            yield images
+
+
+def list_from(epoch: int, done: int, list_tasks: Callable[[int], list[Task]]) -> Iterator[Task]:
+    """The tasks of all epochs, without end, from one whose first `done` are left out."""
+    yield from list_tasks(epoch)[done:]
+    for following in count(epoch + 1):
+        yield from list_tasks(following)

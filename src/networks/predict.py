@@ -3,7 +3,10 @@
 N pictures, C classes, H height, W width in pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Part, Pictures
 
+AHEAD = 1  # batches read before they are needed
 MOST_PROBABILITIES = 2**22  # of a part
 MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
 
@@ -38,21 +42,47 @@ def predict_logits(
     as with one process, so the logits are identical to the last bit. All call `before_batch` equally often.
     """
     model.eval()
-    own = {}
-    for first in range(0, len(pictures), world() * batch_size):
+    own: dict[int, Tensor] = {}
+    starts = range(rank() * batch_size, len(pictures), world() * batch_size)
+    batches = read_ahead(pictures, starts, batch_size, device)
+    for _ in range(0, len(pictures), world() * batch_size):
         before_batch()
-        start = first + rank() * batch_size
-        if start >= len(pictures):
-            continue
-        images = (
-            torch.from_numpy(np.array(pictures[start : start + batch_size])).permute(0, 3, 1, 2).to(device)
-        )
-        own[start] = model(scale_to_unit(images)).float().cpu()
+        for start, images in islice(batches, 1):
+            logits = model(scale_to_unit(images.to(device, non_blocking=True))).float()
+            settle(own)  # the batch before: a GPU has this one to compute by now
+            own[start] = logits
+    settle(own)
     columns = all_max(torch.tensor([max((part.shape[1] for part in own.values()), default=0)]))
     logits = torch.zeros(len(pictures), int(columns))
     for start, part in own.items():
         logits[start : start + len(part)] = part
     return all_sum(logits)
+
+
+def read_ahead(
+    pictures: Pictures, starts: Iterable[int], batch_size: int, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """The images (n, 3, H, W) uint8 of the batches at `starts`, each read while the one before is used."""
+
+    def read(start: int) -> tuple[int, Tensor]:
+        images = torch.from_numpy(np.array(pictures[start : start + batch_size])).permute(0, 3, 1, 2)
+        return start, images.pin_memory() if device.type == "cuda" else images
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque[Future[tuple[int, Tensor]]]()
+        for start in starts:
+            waiting.append(pool.submit(read, start))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def settle(logits: dict[int, Tensor]) -> None:
+    """Bring those that were computed last to the CPU, which waits for them."""
+    if logits:
+        start = next(reversed(logits))
+        logits[start] = logits[start].cpu()
 
 
 def predict_each(

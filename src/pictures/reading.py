@@ -5,6 +5,7 @@ N pictures, n of them at a time, H height, W width in pixels.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,7 +78,8 @@ class FilePictures:
         """The pictures of a slice or of indices (n,): uint8 (n, H, W, 3)."""
         numbers = np.arange(len(self))[rows]
         pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
-        with ThreadPoolExecutor(count_cores()) as pool:  # decoding and resizing release the GIL
+        threads = 1 if parent_process() else count_cores()  # a worker is one of as many as it should be
+        with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the GIL
             for row, picture in enumerate(pool.map(self.load_picture, numbers)):
                 pictures[row] = picture
         return pictures

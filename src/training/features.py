@@ -42,8 +42,8 @@ class FeatureSet(TrainingSet):
     features: np.ndarray  # (V, M, F), in the order of `rows`
     places: np.ndarray  # (N,): where a picture is in `rows`
 
-    def load_images(self, view: int, batches: list[list[int]]) -> Iterable[Tensor]:
-        for numbers in batches:
+    def load_images(self, epoch: int, done: int) -> Iterable[Tensor]:
+        for view, numbers in self.list_tasks(epoch)[done:]:
             yield torch.from_numpy(self.features[view - 1][self.places[numbers]])
 
 

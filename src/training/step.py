@@ -3,7 +3,7 @@
 N pictures in a batch, C classes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,8 +57,8 @@ def train_epoch(
     for hook in run.before_epoch:
         hook()
     losses = [] if losses is None else losses
-    for number, batch in enumerate(batches, len(losses) + 1):
-        batch, generator = batch.to(run.device), np.random.default_rng([*seed, number])
+    for number, batch in enumerate(move(batches, run.device), len(losses) + 1):
+        generator = np.random.default_rng([*seed, number])
         seed_generators(run.device, *seed, number, rank())
         for transform in transforms:
             batch = transform(batch, generator)
@@ -81,6 +81,21 @@ def train_epoch(
     for hook in run.after_epoch:
         hook()
     return average_losses(losses)
+
+
+def move(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on `device`; to a GPU each is copied while it still computes the step before."""
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in batches)
+        return
+    copies, steps = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            batch = batch.to(device)
+        steps.wait_stream(copies)
+        for part in batch:
+            part.record_stream(steps)  # its memory is not used again before the step is over
+        yield batch
 
 
 def average_losses(losses: Sequence[Tensor]) -> Tensor:
