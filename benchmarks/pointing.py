@@ -20,7 +20,7 @@ from src.ground.errors import Parser, UserError, run
 from src.ground.params import read
 from src.networks.last_map import find_cut
 from src.networks.libraries import build_model
-from src.networks.network import Network
+from src.networks.network import BATCH_NORM, Network
 from src.report.overlay import overlay
 from src.results.heatmaps import METHODS
 
@@ -58,6 +58,9 @@ def to_images(pictures: np.ndarray) -> Tensor:
 def train(arch: str, side: int) -> Network:
     torch.manual_seed(0)
     network, generator = build_model(arch, CLASSES, "student"), np.random.default_rng(1)
+    for module in network.modules():
+        if isinstance(module, BATCH_NORM):
+            module.momentum = read(float, "student.bn_momentum")  # some networks' own is for long trainings
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     for _ in range(STEPS):
