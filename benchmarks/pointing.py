@@ -5,7 +5,7 @@ from nothing to tell the stripes of a square apart, somewhere on noise with grey
 predicts are then drawn over fresh pictures. A hit is a hottest cell that touches the object; chance is the
 share of cells that do. --sheet writes the pictures and, below, the same under their maps, to be looked at.
 
-run     python -m benchmarks.pointing [--sheet FILE.png] [ARCH ...]
+run     python -m benchmarks.pointing [--sheet FILE.png] [--side 96] [--steps 200] [ARCH ...]
 """
 
 from collections.abc import Sequence
@@ -55,15 +55,15 @@ def to_images(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
 
 
-def train(arch: str, side: int) -> Network:
+def train(arch: str, side: int, steps: int) -> Network:
     torch.manual_seed(0)
     network, generator = build_model(arch, CLASSES, "student"), np.random.default_rng(1)
     for module in network.modules():
         if isinstance(module, BATCH_NORM):
             module.momentum = read(float, "student.bn_momentum")  # some networks' own is for long trainings
     optimizer = torch.optim.AdamW(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
-    for _ in range(STEPS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
+    for _ in range(steps):
         pictures, labels, _ = draw_pictures(generator, BATCH, side)
         loss = nn.functional.cross_entropy(network.train()(to_images(pictures)), torch.from_numpy(labels))
         optimizer.zero_grad()
@@ -82,9 +82,8 @@ def touches(boxes: np.ndarray, cells: Sequence[int], side: int) -> np.ndarray:
     return found
 
 
-def measure(arch: str) -> list[Image.Image]:
-    side = SIDES.get(arch, SIDE)
-    network = train(arch, side)
+def measure(arch: str, side: int, steps: int) -> list[Image.Image]:
+    network = train(arch, side, steps)
     pictures, labels, boxes = draw_pictures(np.random.default_rng(2), TESTED, side)
     cut = find_cut(network, (side, side), arch)
     seen = cut(to_images(pictures))
@@ -116,10 +115,12 @@ def measure(arch: str) -> list[Image.Image]:
 def main() -> None:
     parser = Parser(prog="python -m benchmarks.pointing")
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels, of networks that take any")
     parser.add_argument("archs", nargs="*", default=FAMILIES)
     given = parser.parse_args()
     torch.set_num_threads(read(int, "threads"))
-    rows = [measure(arch) for arch in given.archs]
+    rows = [measure(arch, SIDES.get(arch, given.side), given.steps) for arch in given.archs]
     if given.sheet:
         width, height = rows[0][0].size
         sheet = Image.new("RGB", (width * SHOWN, height * 2 * len(rows)))
