@@ -7,7 +7,7 @@ WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,6 +81,12 @@ models: install  ## count and time the networks of models.archs (10 minutes): me
 
 summary: install  ## print the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
 	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
+
+serve-layout: install  ## write serve/student, which NVIDIA Triton and KServe serve, from student.onnx; another name: AS=...
+	@python -m tools.serve_layout $(if $(AS),--name="$(AS)")
+
+latency: install  ## time the exported formats on this CPU, or networks: make latency ARCHS="resnet18 mobilenet_v3_large" SIDE=224
+	@python -m benchmarks.latency $(ARCHS) $(if $(SIDE),--side $(SIDE))
 
 deps: install  ## write the sources that each stage depends on into dvc.yaml
 	@python -m tools.deps

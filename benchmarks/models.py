@@ -24,12 +24,13 @@ from torch import nn
 
 from benchmarks.timing import time_in_turns
 from benchmarks.training import build_ours
+from src.export.deployed import Deployed
+from src.export.with_torch import trace
 from src.ground.files import open_atomically
 from src.ground.params import read, read_top
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
 from src.networks.libraries import build_model
-from src.results.export import Deployed, trace
 from tools.models import ModelsSettings
 
 TABLE = Path("benchmarks/models_latency.csv")
@@ -70,7 +71,7 @@ def build_inference(arch: str, settings: ModelsSettings) -> Contestants:
     eager = Deployed(build_model(arch, settings.classes, "models"), BASES["softmax"], temperature=1.0).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        script = trace(eager, height, width)
+        script = trace(eager, torch.zeros(2, 3, height, width, dtype=torch.uint8))
     images = torch.randint(0, 256, (BATCH, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     contestants: Contestants = {}
     for mode, network in (("eager", eager), ("torchscript", script)):

@@ -20,6 +20,9 @@ from PIL import Image
 
 import stages.report
 from src.batches.batch import scale_to_unit
+from src.export.deployed import Product
+from src.export.settings import PictureRule
+from src.export.with_torch import write_torchscript
 from src.ground.errors import Parser, run
 from src.ground.files import open_atomically, write_json
 from src.losses.bases import BASES
@@ -29,7 +32,6 @@ from src.networks.libraries import build_model
 from src.pictures.grey import write_grey_range
 from src.pictures.manifest import CLASSES, Manifest, manifest_path, pack_path, read_manifest, start_manifest
 from src.results.calibration import Calibration, measure_calibrated
-from src.results.export import PictureRule, write_torchscript
 from src.results.heatmaps import METHODS
 from src.results.metrics import summarize
 from src.results.predictions import Measured, Predictions
@@ -102,7 +104,8 @@ def make(root: Path, count: int, classes: int, side: int) -> None:
         save_weights(path, network, facts)
     rule, calibration = PictureRule(("PNG",), 8, 10**6, "file"), Calibration(1.1, 0.6, 0.95)
     write_json(files.calibration, {"temperature": 1.1, "threshold": 0.6, "wanted_accuracy": 0.95})
-    write_torchscript(files.export / "student.pt", network, BASES["softmax"], facts, rule, calibration)
+    product = Product(network, BASES["softmax"], facts, rule, calibration, "", lambda: pixels)
+    write_torchscript(files.export / "student.pt", product)
     write_suspects(files.suspects, [Suspect(name, names[0], names[1], 0.5) for name in paths[:100]])
     files.counts.write_text("class,train,val,test,refused\n" + "".join(f"{name},1,1,1,0\n" for name in names))
     files.refused.write_text("path,reason\n")

@@ -1,15 +1,21 @@
-"""Classify pictures with an exported network. Needs torch and Pillow; everything else is in the file.
+"""Classify pictures with an exported network. Needs Pillow and what runs the file; the rest is in the file.
 
-    python demos/classifier.py data/export/student.pt PICTURE...         class and probability, or unsure
-    python demos/classifier.py --all data/export/student.pt PICTURE...   probabilities of all classes, as JSON
-    find FOLDER -name '*.jpg' | python demos/classifier.py data/export/student.pt -     any number of pictures
+    python demos/classifier.py MODEL PICTURE|FOLDER...       class and probability of each picture, or unsure
+    python demos/classifier.py --json --top 3 MODEL ...      the three most probable classes, a JSON line each
+    python demos/classifier.py --all MODEL PICTURE...        probabilities of all classes, as JSON
+    find FOLDER -name '*.jpg' | python demos/classifier.py MODEL -      any number of pictures
+    python demos/classifier.py --check golden.npz MODEL      whether a deployed file says what it should
 
-Copy this file next to your own program: `load` and `classify` are all you need. A picture is accepted and
-read by the rule of the training, which is in the facts; damaged JPEGs are refused if simplejpeg is installed.
+MODEL is student.pt or student.pt2 (with torch), student.onnx or student.html (onnxruntime, numpy) or
+student.xml with its .bin (openvino, numpy). Copy this file next to your own program: `load` and `classify` do
+all the rest. A picture is accepted and read by the rule of the training, which is in the facts; damaged JPEGs
+are refused if simplejpeg is installed.
 """
 
 import argparse
+import base64
 import contextlib
+import gzip
 import json
 import logging
 import os
@@ -21,7 +27,6 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 try:
@@ -33,6 +38,7 @@ Image.MAX_IMAGE_PIXELS = None  # the facts have a limit
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 TIFFS = (b"II*\0", b"MM\0*")
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of a TIFF's tags
+WHERE = re.compile(r"Exception from src/|Check '")  # lines of openvino about its own sources
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,19 +58,141 @@ class Unreadable(BadPicture):
     """A decoder failed; perhaps only at the metadata."""
 
 
-def load(path):
-    """The network of a file and its facts: classes, height and width, fit, picture rule, base."""
+class NoNetwork(ValueError):
+    """The reason why a file is not used as a network."""
+
+
+def load(path, threads=0):
+    """The network of a file and its facts: classes, height and width, fit, picture rule, base.
+
+    The network maps a list of pictures, as `read` gives them, to a list of their probabilities. `threads` is
+    the number of the CPU's threads that it may use; 0: as many as the library takes.
+    """
+    path = Path(path)
+    loader = LOADERS.get(path.suffix)
+    if loader is None:
+        raise NoNetwork(f"not an exported network (its name ends in none of {', '.join(LOADERS)})")
+    if not path.is_file():
+        raise NoNetwork("not an exported network (no such file)")
+    try:
+        with catch_stderr([]):  # libraries tell a page of what is wrong
+            run, facts = loader(path, threads)
+        facts = json.loads(facts)
+        height, width = facts["height"], facts["width"]
+    except ModuleNotFoundError as error:
+        raise NoNetwork(f"needs {error.name} (pip install {error.name})") from None
+    except NoNetwork:
+        raise
+    except Exception as error:  # a broken file can raise almost anything
+        lines = [line for line in str(error).splitlines() if line.strip() and not WHERE.match(line)]
+        reason = lines[0].partition(". ")[0][:120] if lines else type(error).__name__
+        raise NoNetwork(f"not an exported network ({reason})") from None
+    return lambda pictures: run(pictures, height, width), facts
+
+
+def load_torchscript(path, threads):
+    import torch
+
     extra = {"facts.json": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.9 and later warn that TorchScript is deprecated
-        network = torch.jit.load(path, map_location="cpu", _extra_files=extra)
-    return network.eval(), json.loads(extra["facts.json"])
+        network = torch.jit.load(path, map_location="cpu", _extra_files=extra).eval()
+    return run_torch(network, threads), extra["facts.json"]
 
 
-@torch.inference_mode()
+def load_torch_export(path, threads):
+    import torch
+
+    extra = {"facts.json": ""}
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # load reports what is wrong
+    network = torch.export.load(path, extra_files=extra).module()
+    return run_torch(network, threads), extra["facts.json"]
+
+
+def run_torch(network, threads):
+    """A function of a batch of pictures for a network of torch."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+    @torch.inference_mode()
+    def run(pictures, height, width):
+        pixels = torch.frombuffer(bytearray(b"".join(pictures)), dtype=torch.uint8)
+        return network(pixels.view(len(pictures), height, width, 3).permute(0, 3, 1, 2)).tolist()
+
+    return run
+
+
+def load_onnx(path, threads):
+    run, properties = start_onnx(path, threads)
+    return run, properties.get("facts.json", "")
+
+
+def load_page(path, threads):
+    """The network inside a page for browsers, run here by ONNX Runtime."""
+    text = path.read_text(encoding="utf-8")
+    parts = dict(re.findall(r'<script id="(facts|network)"[^>]*>([^<]*)</script>', text))
+    if len(parts) != 2:
+        raise ValueError("no network in this page")
+    return start_onnx(gzip.decompress(base64.b64decode(parts["network"])), threads)[0], parts["facts"]
+
+
+def start_onnx(network, threads):
+    """A function of a batch of pictures for an ONNX file or its bytes, and the properties in the file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+
+    def run(pictures, height, width):
+        return session.run([answer.name], {given.name: to_array(pictures, height, width)})[0].tolist()
+
+    return run, session.get_modelmeta().custom_metadata_map
+
+
+def load_openvino(path, threads):
+    import openvino
+
+    if not path.with_suffix(".bin").is_file():
+        raise NoNetwork(f"needs {path.with_suffix('.bin').name} beside it (copy both files)")
+    core = openvino.Core()
+    model = core.read_model(path)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}  # some CPUs would round to bfloat16
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    facts = model.get_rt_info(["facts"]).astype(str) if model.has_rt_info(["facts"]) else ""
+    compiled = core.compile_model(model, "CPU", settings)
+
+    def run(pictures, height, width):
+        return compiled(to_array(pictures, height, width))[0].tolist()
+
+    return run, facts
+
+
+def to_array(pictures, height, width):
+    """Pictures as one numpy array uint8 (number, 3, height, width)."""
+    import numpy as np
+
+    pixels = np.frombuffer(b"".join(pictures), np.uint8).reshape(len(pictures), height, width, 3)
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+LOADERS = {
+    ".pt": load_torchscript,
+    ".pt2": load_torch_export,
+    ".onnx": load_onnx,
+    ".xml": load_openvino,
+    ".html": load_page,
+}
+
+
 def classify(network, facts, path):
     """The probability of each class of `facts["classes"]` for a picture file, as a list of floats."""
-    return network(read(path, facts)[None])[0].tolist()
+    return network([read(path, facts)])[0]
 
 
 def is_unsure(facts, probs):
@@ -74,11 +202,14 @@ def is_unsure(facts, probs):
 
 
 def read(path, facts):
-    """A picture file as uint8 (3, height, width), RGB, rotated upright by its EXIF orientation."""
-    height, width = facts["height"], facts["width"]
-    image = fit_picture(decode(Path(path).read_bytes(), facts["pictures"]), height, width, find_fit(facts))
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(height, width, 3).permute(2, 0, 1)
+    """A picture file as the bytes of height x width x 3 pixels, RGB, upright by its EXIF orientation."""
+    return read_content(Path(path).read_bytes(), facts)
+
+
+def read_content(content, facts):
+    """The same of a picture file's bytes."""
+    image = decode(content, facts["pictures"])
+    return fit_picture(image, facts["height"], facts["width"], find_fit(facts)).tobytes()
 
 
 def find_fit(facts):
@@ -383,50 +514,122 @@ def strip_tiff(content, keep):
     return content[:start] + directory + content[start + len(directory) :]
 
 
-def list_paths(arguments):
-    """The paths in the arguments, and in place of - those on standard input: one a line, or ended by NUL."""
+def list_paths(arguments, formats):
+    """The pictures that the arguments name; in a folder, and those below it, all files of the formats.
+
+    In place of - those on standard input: one a line, or ended by NUL.
+    """
     for path in arguments:
         if path == "-":
             names = os.fsdecode(sys.stdin.buffer.read())
             yield from filter(None, names.split("\0" if "\0" in names else "\n"))
+        elif os.path.isdir(path):
+            endings = {end for end, name in Image.registered_extensions().items() if name in formats}
+            found = [one for one in sorted(Path(path).rglob("*")) if one.suffix.lower() in endings]
+            if not found:
+                raise ValueError(f"{path}: no picture in this folder")
+            yield from map(str, found)
         else:
             yield path
 
 
+def answer_all(network, facts, paths, size):
+    """Each path with its probabilities, or with the reason why there are none; `size` pictures at once."""
+    batch = []  # paths, and pictures or errors
+    for path in [*paths, None]:
+        if path is not None:
+            try:
+                batch.append((path, read(path, facts), None))
+            except Exception as error:  # classify the others
+                batch.append((path, None, getattr(error, "strerror", None) or str(error)))
+        pictures = [picture for _, picture, _ in batch if picture is not None]
+        if len(pictures) == size or (path is None and batch):
+            answers = iter(network(pictures) if pictures else [])
+            for name, picture, problem in batch:
+                yield name, None if picture is None else next(answers), problem
+            batch = []
+
+
+def describe(path, facts, probs, top):
+    """What is said of a picture, as a JSON value: the most probable classes, and whether it is unsure."""
+    best = sorted(range(len(probs)), key=lambda number: -probs[number])[:top]
+    return {
+        "path": path,
+        "classes": [{"class": facts["classes"][number], "probability": probs[number]} for number in best],
+        "unsure": is_unsure(facts, probs),
+    }
+
+
+def put_into_words(said):
+    """The same as a line for people."""
+    answer = ", ".join(f"{one['class']} {one['probability']:.4f}" for one in said["classes"])
+    return f"{said['path']}: {'unsure, perhaps ' if said['unsure'] else ''}{answer}"
+
+
+def check(network, facts, file, golden):
+    """Whether a file still says of the golden pictures what it should; prints how far it is from that."""
+    import numpy as np
+
+    with np.load(golden) as told:
+        if list(told["classes"]) != list(facts["classes"]):
+            raise ValueError("its classes are others than those of the network (take the one beside it)")
+        starts, ends = [0, *told["ends"][:-1]], told["ends"]
+        contents = [told["content"][start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+        name = f"tolerance_{Path(file).name}"
+        allowed = float(told[name]) if name in told else 1e-5
+        found = np.array(network([read_content(content, facts) for content in contents]))
+        difference = float(np.abs(found - told["probabilities"]).max())
+    said = f"largest difference {difference:.3g}, allowed {allowed:.3g}"
+    print(f"{file}: {len(contents)} golden pictures, {said}")
+    return difference <= allowed
+
+
 def main():
     parser = argparse.ArgumentParser(description="Classify pictures with an exported network.")
-    parser.add_argument("network", help="a .pt file that export_jit wrote")
-    parser.add_argument("pictures", nargs="+", help="picture files; - reads their names from standard input")
-    parser.add_argument(
-        "--all", action="store_true", help="one JSON line per picture with the probability of every class"
-    )
+    parser.add_argument("network", help="a file that export_jit wrote: .pt, .pt2, .onnx, .xml or .html")
+    parser.add_argument("pictures", nargs="*", help="pictures or folders; - reads names from standard input")
+    parser.add_argument("--all", action="store_true", help="a JSON line with the probability of every class")
+    parser.add_argument("--json", action="store_true", help="a JSON line with the most probable classes")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes are told")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at once")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the CPU")
+    parser.add_argument("--check", metavar="GOLDEN", help="compare with the golden.npz beside the file")
     arguments = parser.parse_args()
+    if not arguments.pictures and not arguments.check:
+        parser.error("no picture is named")
+    if min(arguments.top, arguments.batch) < 1 or arguments.threads < 0:
+        parser.error("--top and --batch are at least 1, --threads at least 0")
     sys.stdout.reconfigure(errors="backslashreplace")  # a class or file name that the terminal cannot show
     try:
-        network, facts = load(arguments.network)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on for a paragraph
-        sys.exit(f"error: {arguments.network}: not an exported network ({reason})")
+        network, facts = load(arguments.network, arguments.threads)
+    except NoNetwork as error:
+        sys.exit(f"error: {arguments.network}: {error}")
     failed = False
-    for path in list_paths(arguments.pictures):
+    if arguments.check:
         try:
-            probs = classify(network, facts, path)
-        except Exception as error:  # classify the others
-            reason = getattr(error, "strerror", None) or error
-            print(f"error: {path}: {reason}", file=sys.stderr)
+            failed = not check(network, facts, arguments.network, arguments.check)
+        except Exception as error:
+            sys.exit(f"error: {arguments.check}: {getattr(error, 'strerror', None) or error}")
+    try:
+        paths = list(list_paths(arguments.pictures, facts["pictures"]["formats"]))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for path, probs, problem in answer_all(network, facts, paths, arguments.batch):
+        if probs is None:
+            print(f"error: {path}: {problem}", file=sys.stderr)
             failed = True
-            continue
-        best = max(range(len(probs)), key=probs.__getitem__)
-        if arguments.all:
-            print(
-                json.dumps({"path": path, "probabilities": dict(zip(facts["classes"], probs, strict=True))})
-            )
+        elif arguments.all:
+            told = dict(zip(facts["classes"], probs, strict=True))
+            print(json.dumps({"path": path, "probabilities": told}))
         else:
-            unsure = is_unsure(facts, probs)
-            answer = f"{facts['classes'][best]} {probs[best]:.4f}"
-            print(f"{path}: unsure, perhaps {answer}" if unsure else f"{path}: {answer}")
+            said = describe(path, facts, probs, arguments.top)
+            print(json.dumps(said) if arguments.json else put_into_words(said))
     sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # whoever reads the answers, as `head` does, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

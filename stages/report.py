@@ -77,7 +77,7 @@ def main() -> None:
     values = gather(FILES, teachers, settings, thumbnails, fit, dct_scaling)
     with open_atomically(PAGE) as file:
         file.write(render(values))
-    write_latency(LATENCY, FILES.export)
+    write_latency(LATENCY, FILES.student, FILES.export)
     print(f"{PAGE}: {PAGE.stat().st_size / 1e6:.1f} MB, {len(thumbnails.sources)} pictures")
 
 

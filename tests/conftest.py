@@ -241,7 +241,11 @@ class Project:
         quick = {f"teacher__big__{key}": value for key, value in training.items()}
         quick |= {f"student__{key}": value for key, value in training.items()}
         quick |= {"teacher__big__arch": "timm/test_resnet", "teacher__big__lr": 0.01, "student__lr": 0.01}
-        quick |= {"data__root": str(pictures), "knowledge__min_accuracy": 0.9, "export__pictures": 5}
+        quick |= {
+            "data__root": str(pictures),
+            "knowledge__min_accuracy": 0.9,
+            "export__formats": ["torchscript"],
+        }
         edit_params(folder, **quick)
         self.run("git", "init", "-q")
         self.commit("start")

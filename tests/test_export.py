@@ -1,10 +1,10 @@
-"""The exported file is self-contained, and a fresh process agrees with the model."""
+"""Exported files are self-contained, a fresh process agrees with the model, and wrong ones do not ship."""
 
 import io
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from zipfile import ZipFile
 
 import numpy as np
@@ -13,40 +13,58 @@ import torch
 from conftest import COLOURS, ROOT, edit_params, load_demo
 from PIL import Image
 
-import src.results.export
+import src.export.gate
+from src.export.deployed import Deployed, Product
+from src.export.formats import FORMATS, find_writer
+from src.export.gate import Truth, compare, find_other_class, judge, pick_rows, run_classifier
+from src.export.papers import GOLDEN, write_golden
+from src.export.settings import ExportSettings, PictureRule
 from src.ground.errors import LONGEST, UserError
 from src.ground.files import write_json
 from src.losses.bases import BASES
 from src.networks.checkpoint import Facts, save_weights
 from src.networks.libraries import build_model
 from src.networks.predict import predict_logits
-from src.pictures.decode import FORMATS
+from src.pictures import decode
 from src.results.calibration import Calibration
-from src.results.export import PictureRule, compare, pick_rows, run_classifier, write_torchscript
 from src.results.measuring import score
 from stages import check_images, export_jit
 
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
 CALIBRATION = Calibration(temperature=2.5, threshold=0.341, wanted_accuracy=0.9)
-RULE = PictureRule(FORMATS, 8, 64_000_000, "file")
+RULE = PictureRule(decode.FORMATS, 8, 64_000_000, "file")
+
+
+def make_product(base="softmax", temperature=2.5):
+    """A network with random weights, which has seen noise."""
+    torch.manual_seed(0)
+    model = build_model("timm/test_resnet", 3, "x").eval()
+    none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
+    facts = Facts("timm/test_resnet", base, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
+    calibration = replace(CALIBRATION, temperature=temperature)
+    return Product(model, BASES[base], facts, RULE, calibration, "hash", lambda: draw_pixels(20))
+
+
+def draw_pixels(number):
+    return np.random.default_rng(0).integers(0, 256, (number, 33, 48, 3), dtype=np.uint8)
+
+
+def find_probs(product, pixels):
+    logits = predict_logits(product.model, pixels, 5, torch.device("cpu")).double()
+    return product.base.probs(logits / product.calibration.temperature).numpy()
 
 
 @pytest.fixture(scope="module", params=["softmax", pytest.param("bce", marks=pytest.mark.slow)])
 def shipped(request, tmp_path_factory):
     """The file of a network with random weights, five picture files, and their probabilities."""
-    folder, base = tmp_path_factory.mktemp("export"), BASES[request.param]
-    torch.manual_seed(0)
-    model = build_model("timm/test_resnet", 3, "x").eval()
-    none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
-    facts = Facts("timm/test_resnet", base.name, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
-    write_torchscript(folder / "student.pt", model, base, facts, RULE, CALIBRATION)
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 33, 48, 3), dtype=np.uint8)
+    folder, product = tmp_path_factory.mktemp("export"), make_product(request.param)
+    find_writer("torchscript")(folder / "student.pt", product)
+    pixels = draw_pixels(5)
     pictures = [folder / f"{number}.png" for number in range(5)]
     for path, rows in zip(pictures, pixels, strict=True):
         Image.fromarray(rows).save(path)
-    logits = predict_logits(model, pixels, 5, torch.device("cpu")).double()
-    return folder / "student.pt", pictures, base.probs(logits / 2.5).numpy()
+    return folder / "student.pt", pictures, find_probs(product, pixels)
 
 
 def test_a_fresh_process_agrees_with_the_model(shipped):
@@ -70,7 +88,7 @@ def test_more_pictures_than_a_command_line_holds(shipped, tmp_path):
 def test_a_demo_that_ends_early_is_an_error(shipped, monkeypatch, tmp_path):
     network, pictures, _ = shipped
     (tmp_path / "killed.py").write_text("import os; print('{\"path', end='', flush=True); os.abort()")
-    monkeypatch.setattr(src.results.export, "CLASSIFIER", tmp_path / "killed.py")
+    monkeypatch.setattr(src.export.gate, "CLASSIFIER", tmp_path / "killed.py")
     with pytest.raises(UserError, match="killed.py failed: 0 of 5 answers, exit code -6"):
         run_classifier(network, pictures, CLASSES)
 
@@ -130,21 +148,23 @@ def test_demo_needs_only_torch_and_pillow_and_works_in_any_terminal(shipped, tmp
 def test_demo_reports_a_bad_picture_and_continues(shipped, tmp_path, capsys, monkeypatch):
     network, pictures, _ = shipped
     (tmp_path / "bad.jpg").write_text("no picture")
-    bad = [tmp_path / "bad.jpg", tmp_path, tmp_path / "none.png"]
+    bad = [tmp_path / "bad.jpg", tmp_path / "none.png"]
     lines, errors, code = call_demo(capsys, monkeypatch, network, *bad, pictures[0])
     assert code == 1 and len(lines) == 1
     assert [line.split(": ")[:2] for line in errors] == [["error", str(path)] for path in bad]
 
 
+@pytest.mark.parametrize("name", ["x.pt", "x.pt2", "x.onnx", "x.xml", "x.zip"])
 @pytest.mark.parametrize("content", [b"", b"hello", None])
-def test_demo_refuses_a_file_that_is_not_a_network(tmp_path, capsys, monkeypatch, content):
-    network = tmp_path / "x.pt"
+def test_demo_refuses_a_file_that_is_not_a_network(tmp_path, capfd, monkeypatch, name, content):
+    network = tmp_path / name
     if content is not None:
         network.write_bytes(content)
-    lines, errors, code = call_demo(capsys, monkeypatch, network, "y.png")
+        network.with_suffix(".bin").write_bytes(content)
+    lines, errors, code = call_demo(capfd, monkeypatch, network, "y.png")
     assert code == 1 and not lines and len(errors) == 1
     assert errors[0].startswith(f"error: {network}: not an exported network")
-    assert len(errors[0]) < len(str(network)) + 150
+    assert len(errors[0]) < len(str(network)) + 200
 
 
 def test_facts_are_stored_in_the_file(shipped):
@@ -154,7 +174,7 @@ def test_facts_are_stored_in_the_file(shipped):
     assert (facts["classes"], facts["height"], facts["width"]) == (list(CLASSES), 33, 48)
     assert "bilinear" in facts["letterbox"]
     assert facts["calibration"] == asdict(CALIBRATION)
-    assert facts["pictures"] == asdict(RULE) | {"formats": list(FORMATS)}
+    assert facts["pictures"] == asdict(RULE) | {"formats": list(decode.FORMATS)}
 
 
 def test_the_file_contains_no_paths_of_sources(shipped, tmp_path):
@@ -183,11 +203,202 @@ def test_the_largest_difference_and_its_picture():
     assert np.isnan(difference) and row == 2 and not difference <= 1.0
 
 
+# every format through the gate
+
+SETTINGS = ExportSettings(("onnx",), True, 1e-5, 0.01, "all")
+
+
+def make_truth(product, folder, number=5):
+    """Picture files, and what the product's network says of them, which are the labels too."""
+    pixels, files = draw_pixels(number), [folder / f"{row}.png" for row in range(number)]
+    for path, rows in zip(files, pixels, strict=True):
+        Image.fromarray(rows).save(path)
+    probs = find_probs(product, pixels)
+    return Truth(files, probs, probs.argmax(axis=1), CLASSES)
+
+
+QUICK = ("torchscript", "onnx")
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FORMATS]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_every_format_passes_the_gate_and_proves_itself_later(name, tmp_path, capsys, monkeypatch):
+    form, product = FORMATS[name], make_product()
+    path, truth = tmp_path / form.file, make_truth(product, tmp_path)
+    find_writer(name)(path, product)
+    verdict = judge(path, form, truth, replace(SETTINGS, int8_max_drop=1.0))
+    assert verdict.difference < (1e-5 if form.exact else 0.5)
+    assert all((tmp_path / one).exists() for one in form.list_files())
+    write_golden(tmp_path, truth, {name: verdict}, SETTINGS)
+    lines, errors, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, path)
+    assert code == 0 and not errors and lines[0].startswith(f"{path}: 5 golden pictures, largest difference")
+    _, facts = load_demo().load(path)
+    assert facts["classes"] == list(CLASSES) and facts["student"] == "hash"
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_file_names_no_source_of_this_machine(name, tmp_path):
+    find_writer(name)(tmp_path / FORMATS[name].file, make_product())
+    for file in FORMATS[name].list_files():
+        assert str(ROOT).encode() not in (tmp_path / file).read_bytes()
+
+
+def use_bgr(product, monkeypatch):
+    monkeypatch.setattr(Deployed, "forward", lambda self, images: FORWARD(self, images.flip(1)))
+
+
+def use_train_mode(product, monkeypatch):
+    """As without eval(), which the writers would call: BatchNorm by the statistics of the batch."""
+    for module in product.deployed.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+
+
+def use_other_normalisation(product, monkeypatch):
+    product.deployed.model[0].mean += 0.02
+
+
+def use_other_temperature(product, monkeypatch):
+    product.deployed.temperature = 1.0
+
+
+def use_another_resize(product, monkeypatch):
+    """The demo fits by another rule than the model saw."""
+    vars(product)["facts"] = replace(product.facts, fit="crop")
+
+
+FORWARD = Deployed.forward
+MISTAKES = [use_bgr, use_train_mode, use_other_normalisation, use_other_temperature, use_another_resize]
+
+
+@pytest.mark.parametrize("name", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_wrong_export_does_not_ship(mistake, name, tmp_path, monkeypatch):
+    product, form = make_product(), FORMATS[name]
+    truth = make_truth(product, tmp_path)
+    if mistake is use_another_resize:  # of pictures of the input's own shape all fits are the same
+        wide = [Image.open(path).resize((90, 40)) for path in truth.files]
+        for path, image in zip(truth.files, wide, strict=True):
+            image.save(path)
+        read = load_demo()
+        pixels = [read.fit_picture(image, 33, 48, "letterbox") for image in wide]
+        truth = replace(truth, probs=find_probs(product, np.stack([np.asarray(image) for image in pixels])))
+    mistake(product, monkeypatch)
+    find_writer(name)(tmp_path / form.file, product)
+    with pytest.raises(UserError, match=rf"{form.file}: differs from the model by .* \(file removed"):
+        judge(tmp_path / form.file, form, truth, SETTINGS)
+    assert not (tmp_path / form.file).exists()
+
+
+@pytest.mark.slow
+def test_eight_bits_that_cost_too_much_do_not_ship(tmp_path):
+    """The true classes are those of a model that says the opposite of what was exported."""
+    product, form = make_product(), FORMATS["openvino_int8"]
+    truth = make_truth(product, tmp_path)
+    other = truth.probs[:, ::-1] if (truth.labels != 1).any() else np.roll(truth.probs, 1, axis=1)
+    truth = replace(truth, probs=other, labels=other.argmax(axis=1))
+    find_writer("openvino_int8")(tmp_path / form.file, product)
+    with pytest.raises(UserError, match="the model has 1.0000, export.int8_max_drop is 0.01 \\(file removed"):
+        judge(tmp_path / form.file, form, truth, SETTINGS)
+    assert not [name for name in form.list_files() if (tmp_path / name).exists()]
+
+
+def test_another_first_class_is_found_unless_it_is_rounding():
+    measured = np.array([[0.5, 0.5 - 1e-6, 0], [0.2, 0.7, 0.1]])
+    assert find_other_class(np.array([[0.4, 0.5, 0.1], [0.2, 0.7, 0.1]]), measured, 1e-5) is None
+    assert find_other_class(np.array([[0.4, 0.5, 0.1], [0.8, 0.1, 0.1]]), measured, 1e-5) == 1
+
+
+def test_onnx_has_a_free_batch_and_the_standard_keys_of_images(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    find_writer("onnx")(tmp_path / "student.onnx", make_product())
+    model = onnx.load(tmp_path / "student.onnx")
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert told["Image.BitmapPixelFormat"] == "Rgb8" and json.loads(told["facts.json"])["height"] == 33
+    (given,), (answer,) = model.graph.input, model.graph.output
+    assert (given.name, answer.name) == ("images", "probabilities")
+    assert [dimension.dim_value for dimension in given.type.tensor_type.shape.dim] == [0, 3, 33, 48]
+
+
+# the demo, whatever the format
+
+
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_demo_needs_neither_torch_nor_the_project(name, tmp_path):
+    """In its own process, where torch and all of the project's own packages are hidden."""
+    product = make_product()
+    find_writer(name)(tmp_path / FORMATS[name].file, product)
+    truth = make_truth(product, tmp_path, 1)
+    hidden = "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'timm', 'src')));"
+    code = f"{hidden} import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, DEMO, "--all", tmp_path / FORMATS[name].file, truth.files[0]]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    probs = list(json.loads(result.stdout)["probabilities"].values())
+    assert np.abs(np.array(probs) - truth.probs[0]).max() < 1e-5
+
+
+def test_a_library_that_is_missing_is_one_line(shipped, capsys, monkeypatch, tmp_path):
+    (tmp_path / "student.onnx").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    lines, errors, code = call_demo(capsys, monkeypatch, tmp_path / "student.onnx", shipped[1][0])
+    assert code == 1 and errors == [
+        f"error: {tmp_path / 'student.onnx'}: needs onnxruntime (pip install onnxruntime)"
+    ]
+
+
+def test_openvino_without_its_weights_is_one_line(shipped, capsys, monkeypatch, tmp_path):
+    (tmp_path / "student.xml").write_text("<net/>")
+    _, errors, code = call_demo(capsys, monkeypatch, tmp_path / "student.xml", shipped[1][0])
+    assert code == 1 and errors == [
+        f"error: {tmp_path / 'student.xml'}: needs student.bin beside it (copy both files)"
+    ]
+
+
+def test_folders_top_k_json_and_batches(shipped, capsys, monkeypatch, tmp_path):
+    network, pictures, probs = shipped
+    (tmp_path / "below").mkdir()
+    for number, path in enumerate(pictures):
+        (tmp_path / "below" / f"{number}.PNG").write_bytes(path.read_bytes())
+    (tmp_path / "notes.txt").write_text("no picture")
+    for size in (1, 2, 5, 9):
+        options = ("--json", "--top", 2, "--batch", size, "--threads", 1)
+        lines, errors, code = call_demo(capsys, monkeypatch, *options, network, tmp_path)
+        assert code == 0 and not errors and len(lines) == 5
+        for line, row in zip(map(json.loads, lines), probs, strict=True):
+            assert [one["class"] for one in line["classes"]] == [CLASSES[n] for n in np.argsort(-row)[:2]]
+            assert line["classes"][0]["probability"] == pytest.approx(row.max(), abs=1e-5)
+            assert line["unsure"] == (row.max() / row.sum() < CALIBRATION.threshold)
+    (tmp_path / "below/bad.png").write_bytes(b"x")
+    lines, errors, code = call_demo(capsys, monkeypatch, "--batch", 2, network, tmp_path)
+    assert (
+        code == 1
+        and len(lines) == 5
+        and errors == [f"error: {tmp_path / 'below/bad.png'}: not a readable picture"]
+    )
+    (tmp_path / "empty").mkdir()
+    _, errors, code = call_demo(capsys, monkeypatch, network, tmp_path / "empty")
+    assert code == 1 and errors == [f"error: {tmp_path / 'empty'}: no picture in this folder"]
+
+
+def test_a_deployed_file_that_says_something_else_is_found(tmp_path, capsys, monkeypatch):
+    product = make_product()
+    truth = make_truth(product, tmp_path)
+    find_writer("torchscript")(tmp_path / "student.pt", make_product(temperature=2.4))
+    verdict = src.export.gate.Verdict(0.0, 1.0)
+    write_golden(tmp_path, truth, {"torchscript": verdict}, SETTINGS)
+    lines, _, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / "student.pt")
+    assert code == 1 and "allowed 1e-05" in lines[0]
+    (tmp_path / GOLDEN).write_bytes(b"x")
+    _, errors, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / "student.pt")
+    assert code == 1 and len(errors) == 1 and errors[0].startswith(f"error: {tmp_path / GOLDEN}: ")
+
+
 @pytest.fixture
 def cropped(place, tiny_images, monkeypatch):
     """Pictures of 40 x 24 pixels, cropped to 32 x 32, and a student that knows it."""
     edit_params(place, data__root=str(tiny_images), images__fit="crop", export__pictures=9)
-    monkeypatch.setattr(src.results.export, "CLASSIFIER", DEMO)
+    monkeypatch.setattr(src.export.gate, "CLASSIFIER", DEMO)
     check_images.main()
     torch.manual_seed(0)
     model = build_model("timm/test_resnet", 3, "x").eval()
@@ -217,7 +428,7 @@ def test_a_demo_that_fits_pictures_otherwise_does_not_ship(cropped, monkeypatch,
     """As one would that forgot the crop."""
     text = DEMO.read_text(encoding="utf-8").replace('"crop": crop', '"crop": stretch')
     (tmp_path / "forgetful.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(src.results.export, "CLASSIFIER", tmp_path / "forgetful.py")
+    monkeypatch.setattr(src.export.gate, "CLASSIFIER", tmp_path / "forgetful.py")
     with pytest.raises(UserError, match="student.pt: differs from the model by"):
         export_jit.main()
 

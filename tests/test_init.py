@@ -113,7 +113,9 @@ def test_a_forecast_by_hand():
     assert own["train_teacher"] == pytest.approx(3 * (10 * 1.5 + 2 + recipes.EPOCH))
     assert own["train_student"] == pytest.approx(2 * (10 * 1.5 + 2 + recipes.EPOCH) + file)
     assert own["dump_knowledge"] == pytest.approx(12 + 20 * recipes.WRITING)
-    assert own["make_curriculum"] == pytest.approx(file) and own["export_jit"] == pytest.approx(2 * 3)
+    assert own["make_curriculum"] == pytest.approx(file) and own["export_jit"] == pytest.approx(
+        2 * (1 + 3 * (2 + 1))
+    )
     assert own["evaluate"] == pytest.approx(2 * 2 + 2 + 4 * recipes.DRAWING)
     assert own["report"] == pytest.approx(SHOWN * 2.0 + HEATMAPS * 2 * 2)
     packing = 3 * 32 * 32 / recipes.PACKING

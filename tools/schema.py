@@ -19,6 +19,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from src.export.settings import ExportSettings
 from src.ground.errors import run
 from src.ground.files import open_atomically
 from src.ground.kinds import EntryName, Workers
@@ -28,7 +29,6 @@ from src.machine.runtime import MachineSettings
 from src.pictures.demo import DemoSettings
 from src.pictures.settings import DataSettings, ImageSettings
 from src.report.settings import ReportSettings
-from src.results.export import ExportSettings
 from src.results.measuring import EvaluateSettings
 from src.teaching.curriculum import CurriculumSettings
 from src.teaching.teachers import KnowledgeSettings

@@ -19,6 +19,7 @@ ROOMS = (
     "networks",
     "training",
     "results",
+    "export",
     "report",
 )
 PACKAGE = "stages/__init__.py"  # runs before each of its scripts

@@ -193,7 +193,6 @@ def gather_run(files: Files, facts: Facts, metrics: Mapping[str, Any]) -> dict[s
         read_json(files.metrics / "student.json")[STUDENT],
         read_json(files.metrics / "data.json")["data"],
     )
-    difference = read_json(files.metrics / "export.json")["export"]["max_difference"]
     exported = sorted(files.export.iterdir())
     root = Path(params["data"]["root"])
     return {
@@ -219,8 +218,8 @@ def gather_run(files: Files, facts: Facts, metrics: Mapping[str, Any]) -> dict[s
             ("pretrained from", facts.pretrained),
             ("pictures it learned from", f"SHA-256 {facts.data[:16]}..."),
             (
-                "largest difference of the exported file from the measured network",
-                f"{difference:.1e}, of a probability",
+                "largest allowed difference of an exported file from the measured network",
+                f"{params['export']['tolerance']:g}, of a probability",
             ),
         ],
         "changed": [

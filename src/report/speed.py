@@ -2,35 +2,66 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 
+from src.export.formats import FORMATS
 from src.ground.files import open_atomically
-from src.results.export import FORMATS
+from src.networks.checkpoint import load_model
 
 CALLS = 30
 
 
-def write_latency(script: Path, export: Path) -> None:
-    """Measure the exported TorchScript and write a script that tells the page."""
-    extra = {"facts.json": ""}
+def write_latency(script: Path, student: Path, export: Path) -> None:
+    """Measure the exported files of a student, and write a script that tells the page."""
+    _, facts = load_model(student)
+    image = np.zeros((1, 3, facts.height, facts.width), np.uint8)
+    threads, told = torch.get_num_threads(), []
+    for name, begin in {"torchscript": begin_torchscript, "onnx": begin_onnx}.items():
+        path = export / FORMATS[name].file
+        if path.exists():
+            told.append(f"{1000 * measure(begin(path, threads), image):.2g} ms as {path.name}")
+    if told:
+        where = f"on this machine's CPU, {threads} thread{'s' * (threads > 1)}, one picture at a time"
+        text = f"{', '.join(told)}: {where}"
+        with open_atomically(script) as file:
+            file.write(f"window.latency = {json.dumps(text)};\n")
+
+
+def measure(call: Callable[[np.ndarray], object], image: np.ndarray) -> float:
+    """The median seconds of a call."""
+    seconds = []
+    for _ in range(CALLS):
+        began = perf_counter()
+        call(image)
+        seconds.append(perf_counter() - began)
+    return median(seconds)
+
+
+def begin_torchscript(path: Path, threads: int) -> Callable[[np.ndarray], object]:
+    """A function that classifies with a TorchScript file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated but still complete in torch 2.14
-        path = export / FORMATS["torchscript"].file
-        network: Any = torch.jit.load(path, map_location="cpu", _extra_files=extra)
-    facts = json.loads(extra["facts.json"])
-    image = torch.zeros(1, 3, facts["height"], facts["width"], dtype=torch.uint8)
-    threads, seconds = torch.get_num_threads(), []
-    with torch.inference_mode():
-        for _ in range(CALLS):
-            began = perf_counter()
-            network(image)
-            seconds.append(perf_counter() - began)
-    ms = f"{1000 * median(seconds):.2g} ms"
-    text = f"{ms} on this machine's CPU, {threads} thread{'s' * (threads > 1)}, one picture at a time"
-    with open_atomically(script) as file:
-        file.write(f"window.latency = {json.dumps(text)};\n")
+        network: Any = torch.jit.load(path, map_location="cpu")
+
+    @torch.inference_mode()
+    def call(image: np.ndarray) -> object:
+        return network(torch.from_numpy(image))
+
+    return call
+
+
+def begin_onnx(path: Path, threads: int) -> Callable[[np.ndarray], object]:
+    """A function that classifies with an ONNX file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"images": image})

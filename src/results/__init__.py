@@ -1,6 +1,6 @@
-"""Results: the quality of a network, as metrics, tables and plots, and the file to ship.
+"""Results: the quality of a network, as metrics, tables and plots.
 
 Enters: probabilities (N, C) and labels (N,), a trained network. Leaves: metrics/, plots/,
-data/predictions.csv, data/classes.csv, data/export/. To touch: a new metric is a line of
-`metrics.summarize`; a new format is a row of `export.FORMATS`; how names are drawn is in `lettering`.
+data/predictions.csv, data/classes.csv. To touch: a new metric is a line of `metrics.summarize`; how names are
+drawn is in `lettering`.
 """

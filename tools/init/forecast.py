@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tools.init.facts import BySide, Costs, Facts, Plan, Training
 from tools.init.recipes import DRAWING, DVC, EPOCH, MAKE, PACKING, READING, STARTS, WRITING
 
-EXPORTED = 100  # pictures that export_jit compares, as params.yaml has it
+FORMATS = 3  # that export_jit writes and compares, as params.yaml has it
 SHOWN, HEATMAPS = 600, 12  # pictures in the report, and those under heat maps, for two classes each
 PACK_LIMIT = 32  # GiB, as params.yaml has it: more pictures are read from their files each time
 
@@ -26,7 +26,7 @@ def forecast(plan: Plan, facts: Facts, costs: Costs) -> dict[str, float]:
         "make_curriculum": probabilities * READING,
         "train_student": estimate_training(plan.student, plan, facts, costs, read) + probabilities * READING,
         "evaluate": test * (teacher + student) + val * student + len(facts.train) ** 2 * DRAWING,
-        "export_jit": min(test, EXPORTED) * 3 * student,  # by the model, and twice by the demo's process
+        "export_jit": test * (student + FORMATS * (costs.check + student)),  # by the model, then by the demo
         "report": SHOWN * costs.check + HEATMAPS * 2 * (teacher + student),
     }
     if not plan.taught:

@@ -190,7 +190,7 @@ STARTS = {  # in starts of a training: the import of torch and timm
     "make_curriculum": 0.05,
     "train_student": 1.35,
     "evaluate": 1.35,
-    "export_jit": 1.6,  # the demo's process starts as well
+    "export_jit": 3.0,  # ONNX is made, and the demo's process starts for each format
     "report": 1.2,
 }
 EPOCH = 0.03  # seconds of each beside its pictures, to save and show: .01 and .025 on 24 pictures
