@@ -5,6 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SPLIT ?= test
 WEIGHTS ?= data/models/student.safetensors
 BASE ?= main
+export SPLIT BASE
 
 .DEFAULT_GOAL := help
 .PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
@@ -45,8 +46,10 @@ lint: install  ## check style, format and types
 	ruff format --check .
 	mypy
 
+# as it was typed, as DATA above
+evaluate heatmaps: export WEIGHTS_FILE := $(value WEIGHTS)
 evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=train|val|test
-	@python -m stages.evaluate --weights $(WEIGHTS) --split $(SPLIT)
+	@python -m stages.evaluate --weights="$$WEIGHTS_FILE" --split="$$SPLIT"
 
 experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the student's seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
@@ -70,7 +73,7 @@ preview: install  ## draw what the student sees: augmented pictures and a mixed 
 	@python -m tools.preview
 
 heatmaps: install  ## draw where a network looks: make heatmaps WEIGHTS=... SPLIT=train|val|test METHOD=grad-cam PICK=wrong AUGMENTED=1
-	@python -m tools.heatmaps --weights $(WEIGHTS) --split $(SPLIT) $(if $(METHOD),--method $(METHOD)) $(if $(PICK),--pick $(PICK)) $(if $(AUGMENTED),--augmented)
+	@python -m tools.heatmaps --weights="$$WEIGHTS_FILE" --split="$$SPLIT" $${METHOD:+--method="$$METHOD"} $${PICK:+--pick="$$PICK"} $${AUGMENTED:+--augmented}
 
 lr-range: install  ## plot the loss against the learning rate, plots/lr_range.png, and suggest a rate
 	@python -m tools.lr_range
@@ -80,10 +83,10 @@ models: install  ## count and time the networks of models.archs (10 minutes): me
 	@python -m benchmarks.models
 
 summary: install  ## print the layers of a network: make summary ARCH=resnet18 SIZE=224 (or 224x320) CLASSES=6
-	@python -m tools.summary "$(ARCH)" "$(SIZE)" $(if $(CLASSES),--classes $(CLASSES))
+	@python -m tools.summary $${CLASSES:+--classes="$$CLASSES"} -- "$$ARCH" "$$SIZE"
 
 serve-layout: install  ## write serve/student, which NVIDIA Triton and KServe serve, from student.onnx; another name: AS=...
-	@python -m tools.serve_layout $(if $(AS),--name="$(AS)")
+	@python -m tools.serve_layout $${AS:+--name="$$AS"}
 
 latency: install  ## time the exported formats on this CPU, or networks: make latency ARCHS="resnet18 mobilenet_v3_large" SIDE=224
 	@python -m benchmarks.latency $(ARCHS) $(if $(SIDE),--side $(SIDE))
@@ -115,7 +118,7 @@ check-lock: install  ## check that dvc.lock matches these sources, params and pi
 
 ci-metrics: install  ## rerun what changed, then print the change of the metrics against BASE as markdown
 	@$(MAKE) --no-print-directory repro >&2
-	@dvc metrics diff --md $(BASE)
+	@dvc metrics diff --md "$$BASE"
 
 tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard

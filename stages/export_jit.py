@@ -29,7 +29,7 @@ from src.export.gate import Truth, Verdict, judge, pick_rows
 from src.export.papers import write_card, write_golden, write_manifest
 from src.export.settings import ExportSettings, PictureRule
 from src.ground.errors import run
-from src.ground.files import read_json, sha256, write_json
+from src.ground.files import sha256, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
 from src.machine.runtime import MachineSettings, start_machine
@@ -40,6 +40,7 @@ from src.pictures.grey import read_grey_range
 from src.pictures.manifest import read_manifest
 from src.pictures.reading import check_count, read_pictures, resize_pictures
 from src.results.calibration import read_calibration
+from src.results.figures import read_figures
 
 STUDENT = Path("data/models/student.safetensors")
 CALIBRATION = Path("data/calibration.json")
@@ -67,6 +68,7 @@ def main() -> None:
         seen=partial(pick_seen, facts, read(str, "images.fit")),
     )
     truth = find_truth(product, settings, device)
+    figures = read_figures(TEST, len(facts.classes))  # before anything is written
     verdicts: dict[str, Verdict] = {}
     for name in settings.formats:
         form = FORMATS[name]
@@ -77,7 +79,7 @@ def main() -> None:
             f"{verdicts[name].difference:.3g}, accuracy {verdicts[name].accuracy:.4f}"
         )
     write_golden(EXPORT, truth, verdicts, settings)
-    write_card(EXPORT, product, read_json(TEST)["test"], settings.formats)
+    write_card(EXPORT, product, figures, settings.formats)
     write_manifest(EXPORT, settings.formats, product.student)
     accuracies = {name: {"accuracy": round(verdict.accuracy, 9)} for name, verdict in verdicts.items()}
     write_json(METRICS, {"export": accuracies})

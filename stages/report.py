@@ -44,7 +44,7 @@ from src.pictures.grey import read_grey_range
 from src.report.gathering import Files, gather
 from src.report.page import render
 from src.report.settings import ReportSettings
-from src.report.speed import write_latency
+from src.report.speed import tell_latency
 from src.report.thumbnails import MOST_BYTES, Thumbnails
 
 FILES = Files(
@@ -74,10 +74,13 @@ def main() -> None:
         MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", tf32=False, processes=1), seed=0
     )
     thumbnails = Thumbnails(root, max_pixels, read_grey_range(), settings.thumbnail, MOST_BYTES)
-    values = gather(FILES, teachers, settings, thumbnails, fit, dct_scaling)
+    page = render(gather(FILES, teachers, settings, thumbnails, fit, dct_scaling))
+    latency = tell_latency(FILES.student, FILES.export)
     with open_atomically(PAGE) as file:
-        file.write(render(values))
-    write_latency(LATENCY, FILES.student, FILES.export)
+        file.write(page)
+        if latency:
+            with open_atomically(LATENCY) as script:  # if this fails, the page stays as well
+                script.write(latency)
     print(f"{PAGE}: {PAGE.stat().st_size / 1e6:.1f} MB, {len(thumbnails.sources)} pictures")
 
 

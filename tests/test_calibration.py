@@ -7,6 +7,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
+from src.ground.errors import UserError
+from src.ground.files import write_json
 from src.losses.bases import BASES
 from src.results.calibration import (
     NEVER,
@@ -15,6 +17,7 @@ from src.results.calibration import (
     choose_threshold,
     fit_temperature,
     measure_calibrated,
+    read_calibration,
     trace_coverage,
 )
 from src.results.measuring import Scores
@@ -120,3 +123,33 @@ def test_without_calibration_the_temperature_is_one():
     found = calibrate(scores, True, 0.9)
     on_val = measure_calibrated(scores.predict(found.temperature), found)
     assert found.temperature > 2.5 and on_val["accuracy"] >= 0.9 and 0 < on_val["coverage"] < 1
+
+
+SOUND = {"temperature": 1.5, "threshold": 0.5, "wanted_accuracy": 0.9}
+
+
+def test_a_calibration_survives_a_round_trip(tmp_path):
+    write_json(tmp_path / "c.json", SOUND)
+    assert read_calibration(tmp_path / "c.json") == Calibration(1.5, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    "value, what",
+    [
+        ({}, "temperature is missing"),
+        ([], "temperature is missing"),
+        (None, "temperature is missing"),
+        (SOUND | {"bias": 1}, "unknown 'bias'"),
+        (SOUND | {"temperature": "hot"}, "temperature must be a number, got 'hot'"),
+        (SOUND | {"temperature": True}, "temperature must be a number, got True"),
+        (SOUND | {"temperature": 0}, r"temperature must be in \[0.1, 20\], got 0"),
+        (SOUND | {"temperature": float("nan")}, "temperature must be a number, got nan"),
+        (SOUND | {"temperature": 10**400}, "temperature must be a number, got 1000"),
+        (SOUND | {"threshold": -1}, r"threshold must be in \[0, 2\], got -1"),
+        (SOUND | {"wanted_accuracy": 90}, r"wanted_accuracy must be in \[0, 1\], got 90"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(tmp_path, value, what):
+    write_json(tmp_path / "c.json", value)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/c.json: {what}[^\n]* \(run dvc repro\)$"):
+        read_calibration(tmp_path / "c.json")

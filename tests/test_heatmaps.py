@@ -1,14 +1,24 @@
 """Heat maps against laws, the paper's formula by autograd, and a network whose object is in a known place."""
 
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
 import pytest
 import torch
+from conftest import draw_tiny_images, edit_params
+from PIL import Image
 from torch import nn
 
+import tools.heatmaps
 from src.ground.errors import UserError
+from src.networks.checkpoint import Facts, save_weights
 from src.networks.last_map import find_cut
 from src.networks.libraries import build_model
 from src.networks.network import Input, Network
+from src.pictures.manifest import read_manifest
 from src.results.heatmaps import METHODS
+from stages import check_images
 
 AVERAGED = ["resnet18", "mobilenet_v2", "timm/resnet10t", "timm/test_efficientnet", "timm/regnetx_002"]
 FAMILIES = {
@@ -165,3 +175,62 @@ def test_pictures_that_are_not_square(size):
         network = build_model(arch, 3, "x")
         shape = find_cut(network, size, arch)(torch.rand(1, 3, *size)).map.shape
         assert shape[2] / shape[3] == size[0] / size[1] and shape[1] >= 48, arch
+
+
+@pytest.fixture
+def odd(place, tmp_path):
+    """Tiny pictures, one class and a file of odd names, and an untrained network of sigmoids."""
+    root = draw_tiny_images(tmp_path / "pictures", 8)
+    for split in ("train", "val", "test"):
+        (root / split / "red").rename(root / split / "US$")
+    first = min((root / "test/US$").iterdir())
+    first.rename(first.with_name("a\u202egnp.$b$.png"))
+    edit_params(place, data__root=str(root), threads=1)
+    check_images.main()
+    classes, half = read_manifest("test").classes, (0.5,) * 3
+    facts = Facts("mobilenet_v3_small", "bce", classes, 128, 128, half, half, "", "", "", "cpu")
+    edit_params(place, images__height=128, images__width=128)
+    check_images.main()
+    save_weights(Path("a b.safetensors"), build_model(facts.arch, len(classes), "x").eval(), facts)
+    return place
+
+
+def run_tool(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["heatmaps", *words])
+    tools.heatmaps.main()
+
+
+def test_texts_of_the_tool_are_drawn_as_they_are(odd, monkeypatch):
+    """Dollars are escaped once, overrides of the direction are seen, probabilities are over their sum."""
+    titles, save = [], matplotlib.figure.Figure.savefig
+
+    def record(figure, *words, **options):
+        titles.extend(axis.get_title() for axis in figure.axes)
+        save(figure, *words, **options)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", record)
+    run_tool(monkeypatch, "--weights", "a b.safetensors", "--pick", "unsure", "--pictures", "64")
+    assert np.asarray(Image.open(".scratch/heatmaps/a b-test-grad-cam.png")).any()
+    rows = [titles[start : start + 3] for start in range(0, len(titles), 3)]
+    assert r"test/US\$/a\u202egnp.\$b\$.png" in [path for path, _, _ in rows]
+    owns = [own for path, _, own in rows if "US" in path]
+    assert owns and all(own.startswith(r"US\$ ") for own in owns)
+    sures = [int(told.rpartition(" ")[2].rstrip("%")) for _, told, _ in rows]
+    assert sures == sorted(sures) and 33 <= sures[0] < 50  # an untrained sigmoid is near a half
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--weights", "a b.safetensors", "--method", "cam"], "a b.safetensors: cam: needs a network"),
+        (["--weights", "data"], r"data: a folder, not a file \(give the path of a .safetensors file"),
+        (["--weights", "none"], r"none: no such file \(give the path"),
+        *(
+            (["--pictures", number], f".*--pictures: must be a whole number from 1 to 64, got '{number}' ")
+            for number in ("0", "65", "-1", "1.5", "x")
+        ),
+    ],
+)
+def test_the_tool_names_what_is_wrong(odd, monkeypatch, words, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        run_tool(monkeypatch, *words)

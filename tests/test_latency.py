@@ -53,6 +53,7 @@ def read_table(monkeypatch, capsys, *arguments):
     return table
 
 
+@pytest.mark.slow
 def test_every_format_of_a_network_is_timed(monkeypatch, capsys, subject):
     monkeypatch.setattr(latency, "export", lambda arch, side, folder: subject)
     table = read_table(monkeypatch, capsys, ARCH, "--side", SIDE)
@@ -60,6 +61,7 @@ def test_every_format_of_a_network_is_timed(monkeypatch, capsys, subject):
     assert min(numbers[0] for numbers in table.values()) > 0
 
 
+@pytest.mark.slow
 def test_the_contestants_say_the_same(subject):
     """All of them of the same pictures; 8 bits up to their rounding."""
     answers = {name: np.asarray(call()) for name, call in latency.build_calls([subject]).items()}
@@ -70,6 +72,7 @@ def test_the_contestants_say_the_same(subject):
         assert np.abs(probs - answers[name._replace(form="eager")]).max() < allowed, name
 
 
+@pytest.mark.slow
 def test_the_student_is_timed_in_the_formats_that_it_has(monkeypatch, capsys, place, subject):
     normal = (0.5,) * 3, (0.5,) * 3
     facts = Facts(ARCH, "softmax", tuple("abcdef"), SIDE, SIDE, *normal, "none", "", "", "cpu")

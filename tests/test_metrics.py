@@ -176,9 +176,10 @@ def test_predictions_survive_a_round_trip(tmp_path):
     probs = round_digits(np.random.default_rng(0).dirichlet(np.ones(3), 4))
     predictions = Predictions(CLASSES, HAND.labels, probs)
     write_predictions(tmp_path / "p.csv", predictions, ["x,1", "y\n2", 'z"3', "w"])
-    back = read_predictions(tmp_path / "p.csv")
+    back, paths = read_predictions(tmp_path / "p.csv")
     assert (
-        back.classes == CLASSES
+        paths == ["x,1", "y\n2", 'z"3', "w"]
+        and back.classes == CLASSES
         and np.array_equal(back.labels, HAND.labels)
         and np.array_equal(back.probs, probs)
     )

@@ -84,8 +84,9 @@ def test_curriculum(folder):
 def test_predictions(folder):
     labels = np.arange(len(NAMES))
     write_predictions(folder / "predictions.csv", Predictions(tuple(NAMES), labels, PROBS), PATHS)
-    predictions = read_predictions(folder / "predictions.csv")
-    assert predictions.classes == tuple(NAMES) and np.array_equal(predictions.labels, labels)
+    predictions, paths = read_predictions(folder / "predictions.csv")
+    assert paths == PATHS and predictions.classes == tuple(NAMES)
+    assert np.array_equal(predictions.labels, labels)
     assert np.array_equal(predictions.probs, PROBS)
 
 

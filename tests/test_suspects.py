@@ -52,6 +52,26 @@ def test_suspects_survive_a_round_trip(tmp_path):
     assert read_suspects(tmp_path / "suspects.csv") == []
 
 
+@pytest.mark.parametrize(
+    "content, line, what",
+    [
+        ("", 1, "must be path,label,believed,confidence"),
+        ("path,label\na.png,x\n", 1, "must be path,label,believed,confidence"),
+        ("path,label,believed,confidence,more\n", 1, "must be path,label,believed,confidence"),
+        ("path,label,believed,confidence\na.png,x\n", 2, "2 values, not 4"),
+        ("path,label,believed,confidence\na.png,x,y,high\n", 2, "must be a number in .0, 1., got 'high'"),
+        ("path,label,believed,confidence\na.png,x,y,1.5\n", 2, "must be a number in .0, 1., got '1.5'"),
+        ("path,label,believed,confidence\na.png,x,y,0.5\nb.png,x,y,0.", 3, "cut off"),
+    ],
+)
+def test_what_are_no_suspects_is_refused(tmp_path, content, line, what):
+    (tmp_path / "suspects.csv").write_text(content)
+    with pytest.raises(
+        UserError, match=rf"^{tmp_path}/suspects.csv: line {line}: {what}.* \(run dvc repro\)$"
+    ):
+        read_suspects(tmp_path / "suspects.csv")
+
+
 def test_folds_are_equal_in_every_class():
     labels = np.array([0] * 33 + [1] * 10 + [2] * 57)
     folds = assign_folds(labels, 4)
@@ -82,7 +102,7 @@ def test_each_picture_is_told_of_by_its_own_model():
     assert np.allclose(np.log(probs[:, 0] / probs[:, 1]), asked)
 
 
-@pytest.mark.parametrize("folds", [[1], [2, 3], [1, 3], [0, 1]])
+@pytest.mark.parametrize("folds", [[1], [2, 3], [1, 3], [0, 1], [1, 2, 3.0]])
 def test_folds_count_from_one(place, folds):
     edit_params(place, knowledge__folds=folds)
     with pytest.raises(UserError, match=r"^params.yaml: knowledge.folds"):

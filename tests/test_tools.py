@@ -175,3 +175,40 @@ def test_plots_are_drawn_without_a_network():
     assert f"html_template = {plots_page.PAGE.name}" in config
     asked = (Path(dvc_render.vega.__file__)).read_text()
     assert all(package in asked for package in plots_page.SCRIPTS)
+
+
+GIVEN = 'a b $HOME $$ `x` $(x) "#1" it\'s; '  # what a shell, or make, would change
+
+
+@pytest.mark.parametrize(
+    "target, given, expected",
+    [
+        ("evaluate", {"WEIGHTS": GIVEN}, [f"--weights={GIVEN}", "--split=test"]),
+        ("evaluate", {"SPLIT": "`x`; b"}, ["--weights=data/models/student.safetensors", "--split=`x`; b"]),
+        ("heatmaps", {}, ["--weights=data/models/student.safetensors", "--split=test"]),
+        (
+            "heatmaps",
+            {"WEIGHTS": "-x", "SPLIT": "val", "METHOD": "`x` b", "PICK": "; c", "AUGMENTED": "1"},
+            ["--weights=-x", "--split=val", "--method=`x` b", "--pick=; c", "--augmented"],
+        ),
+        (
+            "summary",
+            {"ARCH": "a `x`", "SIZE": "2;", "CLASSES": "6 7"},
+            ["--classes=6 7", "--", "a `x`", "2;"],
+        ),
+        ("serve-layout", {"AS": '`x` "'}, ['--name=`x` "']),
+    ],
+)
+def test_make_passes_texts_on_as_they_were_typed(tmp_path, monkeypatch, target, given, expected):
+    """`python` stands for one that prints its arguments."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nshift 2\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    for name in ("WEIGHTS", "SPLIT", "METHOD", "PICK", "AUGMENTED"):
+        monkeypatch.delenv(name, raising=False)
+    words = ["make", "-s", "-C", str(tmp_path), "-o", "install", target]
+    words += [f"{name}={text}" for name, text in given.items()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout.split("\n")[:-1], done.stderr) == (expected, "")

@@ -141,8 +141,10 @@ def find_distill_conflicts(params: Params) -> Iterator[str]:
     distill = params["distill"]
     view, knowledge = distill["view"], params["knowledge"]
     folds = knowledge["folds"]
-    if folds and (folds != [*range(1, len(folds) + 1)] or len(folds) < 2):
-        yield f"knowledge.folds: must be [] or count from 1 on, at least [1, 2], got {folds}"
+    whole = all(type(one) is int for one in folds)  # DVC would name a stage after 3.0
+    if folds and (not whole or folds != [*range(1, len(folds) + 1)] or len(folds) < 2):
+        rule = "must be [] or whole numbers that count from 1 on, at least [1, 2]"
+        yield f"knowledge.folds: {rule}, got {folds}"
     if view != "plain" and distill["share"] and not knowledge["teachers"]:
         yield f"distill.view: {view} needs a teacher in knowledge.teachers, got none (name one, or set plain)"
     if distill["loss"] != "kl" and distill["share"] and "softmax" not in params["loss"].split("+"):

@@ -73,7 +73,8 @@ def load_model(path: Path) -> tuple[Network, Facts]:
     A UserError names the file if `save_weights` did not write it, or if it lacks what its facts say.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file (give the path of a .safetensors file that a stage wrote)")
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what} (give the path of a .safetensors file that a stage wrote)")
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(FACTS)

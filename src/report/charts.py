@@ -74,7 +74,10 @@ def draw_axes(x: Axis, y: Axis) -> Iterable[str]:
 
 
 def draw_path(x: Axis, y: Axis, points: Points, kind: str) -> str:
-    """A line through the points."""
+    """A line through the points, or a dot if there is one point only."""
+    if len(points) == 1:
+        left, top = place(x, y, points[0])
+        return f'<circle class="{kind}" cx="{left:.1f}" cy="{top:.1f}" r="2"/>'
     places = " ".join(f"{left:.1f},{top:.1f}" for left, top in (place(x, y, point) for point in points))
     return f'<polyline class="{kind}" points="{places}"/>'
 

@@ -15,7 +15,7 @@ from src.ground.errors import UserError
 from src.networks.checkpoint import load_model
 from src.networks.last_map import Cut, find_cut
 from src.pictures.reading import Pictures, resize_pictures
-from src.report.picks import PICKS, pick_disagreements, pick_unsure
+from src.report.picks import PICKS, find_share, pick_disagreements, pick_unsure
 from src.report.thumbnails import Thumbnails
 from src.results.heatmaps import METHODS
 from src.results.predictions import Predictions
@@ -43,7 +43,7 @@ class Map(NamedTuple):
     model: str
     method: str
     label: str  # the class that it speaks for
-    prob: float  # that the model gives this class
+    prob: float  # that the model gives this class, over the sum of all
     number: int | None  # of the thumbnail
 
 
@@ -80,7 +80,7 @@ def explain(
             cut = find_cut(network, size, facts.arch)
             for (row, label), method, heat in draw_heats(cut, wanted, fitted, methods):
                 number = thumbnails.add_over(paths[row], heat, size, facts.fit)
-                prob = float(told.probs[row, label])
+                prob = find_share(told, row, label)
                 maps[row].append(Map(model.name, method, told.classes[label], prob, number))
         except UserError as error:
             problems.append(f"{model.name}: {error}")

@@ -32,6 +32,7 @@ document.querySelectorAll(".matrix button").forEach((button) => {
     button.parentNode.classList.add("chosen");
     const figures = data.cells[button.dataset.cell].map(([number, path, text]) => {
       const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+      caption.innerHTML = text; // the names in it are escaped
       const lacks = number === null || number < 0;
       const picture = document.createElement(lacks ? "div" : "img");
       if (lacks) {
@@ -39,10 +40,9 @@ document.querySelectorAll(".matrix button").forEach((button) => {
         picture.textContent = "not shown";
       } else {
         picture.dataset.number = number;
-        picture.alt = text;
+        picture.alt = caption.textContent;
         fill(picture);
       }
-      caption.textContent = text;
       figure.title = path;
       figure.append(picture, caption);
       return figure;

@@ -6,6 +6,12 @@ from src.results.metrics import find_truth
 from src.results.predictions import Predictions
 
 
+def find_share(predictions: Predictions, row: int, number: int) -> float:
+    """The probability of a class for one picture, over the sum of all, as `find_truth` scales them."""
+    probs = predictions.probs[row]
+    return float(probs[number] / probs.sum()) if probs.sum() > 0 else 1 / len(probs)
+
+
 def pick_mistakes(predictions: Predictions) -> np.ndarray:
     """The rows of wrong predictions, the surest first."""
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from src.ground.files import read_csv
+from src.ground.errors import UserError
+from src.ground.tables import LARGEST, REMEDY, parse_numbers, read_table
 from src.report.charts import Axis, Points, draw_lines
 from src.report.findings import Naive, compare_models
-from src.report.picks import pick_disagreements, pick_mistakes, pick_of_class, pick_unsure
+from src.report.picks import find_share, pick_disagreements, pick_mistakes, pick_of_class, pick_unsure
 from src.report.thumbnails import Thumbnails
 from src.results.calibration import Calibration, trace_coverage
 from src.results.metrics import bin_by_confidence, find_truth
@@ -18,6 +19,13 @@ from src.results.predictions import Measured, Predictions
 
 MOST_CLASSES = 40  # of a matrix, and of galleries per class
 IN_CELL = 12  # pictures that a cell of the matrix shows
+CURVES = {  # the columns of a file of learning curves, and the least and largest value of each
+    "epoch": (1, LARGEST),
+    "lr": (0, LARGEST),
+    "train_loss": (-np.inf, np.inf),
+    "val_loss": (0, np.inf),
+    "val_accuracy": (0, 1),
+}
 FIGURES = {  # of metrics/test.json: how the page calls them, what they mean, whether they are shares
     "accuracy": ("Accuracy", "share of the pictures whose most probable class is right", True),
     "top5": ("Top 5", "share whose class is among the five most probable ones", True),
@@ -34,7 +42,7 @@ class Item(NamedTuple):
 
     number: int | None  # of the thumbnail, None if it cannot be shown
     path: str
-    text: str  # what is said of it
+    text: Markup  # what is said of it
 
 
 class Gallery(NamedTuple):
@@ -43,6 +51,16 @@ class Gallery(NamedTuple):
     title: str
     caption: str
     items: list[Item]
+
+
+def isolate(name: str) -> Markup:
+    """The name of a class inside a sentence, whose direction it does not change."""
+    return Markup("<bdi>{}</bdi>").format(name)
+
+
+def count_pictures(number: int) -> str:
+    """The number of pictures in words."""
+    return "1 picture" if number == 1 else f"{number:,} pictures"
 
 
 def tabulate_figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
@@ -64,7 +82,10 @@ def tabulate_figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, list[st
 def describe_naive(naive: Naive) -> list[tuple[str, float]]:
     """The naive answers in words, and their accuracies."""
     return [
-        (f"always {naive.class_name}, the commonest class of train", naive.commonest),
+        (
+            Markup("always {}, the commonest class of train").format(isolate(naive.class_name)),
+            naive.commonest,
+        ),
         ("the class whose mean colour is the nearest", naive.colour),
     ]
 
@@ -85,9 +106,18 @@ def draw_curves(curves: Mapping[str, Path]) -> list[tuple[str, Markup]]:
 
 
 def read_curves(path: Path) -> list[dict[str, str]]:
-    """The rows of a file of learning curves."""
-    (_, header), *rows = read_csv(path)
-    return [dict(zip(header, row, strict=True)) for _, row in rows]
+    """The rows of a file of learning curves, one or more; a loss may be infinite or NaN."""
+    header, lines = read_table(path, [*CURVES])
+    rows = []
+    for line, texts in lines:
+        row = dict(zip(header, texts, strict=True))
+        for name, text in row.items():
+            if not (name.endswith("loss") and text == "nan"):
+                parse_numbers(path, line, [text], *CURVES[name])
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: no epochs {REMEDY}")
+    return rows
 
 
 def draw_reliability(before: Predictions, after: Predictions) -> Markup:
@@ -112,6 +142,16 @@ def draw_coverage(calibrated: Predictions, calibration: Calibration) -> Markup:
     shown = [(x, max(y, low)) for x, y in points]
     share, accuracy = Axis("share of pictures answered", 0, 1), Axis("accuracy of the answers", low, 1)
     return draw_lines(share, accuracy, {"answers": shown}, marks=marks)
+
+
+def describe_sureness(calibrated: Mapping[str, float]) -> tuple[str, str]:
+    """The share that is answered surely, and how many of these rightly, for the headline."""
+    if not calibrated["coverage"]:
+        return "0%", "can be answered surely: it is never sure enough"
+    return (
+        f"{calibrated['coverage']:.0%}",
+        f"can be answered surely, {calibrated['accuracy']:.1%} of these rightly",
+    )
 
 
 class Matrix(NamedTuple):
@@ -142,12 +182,8 @@ def fill_matrix(predictions: Predictions, paths: Sequence[str], thumbnails: Thum
 def show(predictions: Predictions, row: int, paths: Sequence[str], thumbnails: Thumbnails) -> Item:
     """A picture with what it is and what is predicted."""
     names, label, told = predictions.classes, predictions.labels[row], predictions.predicted[row]
-    prob = predictions.probs[row, told]
-    text = (
-        f"{names[label]}: {prob:.0%}"
-        if label == told
-        else f"{names[label]}, taken for {names[told]}: {prob:.0%}"
-    )
+    taken = Markup(", taken for {}").format(isolate(names[told])) if label != told else ""
+    text = Markup("{}{}: {:.0%}").format(isolate(names[label]), taken, find_share(predictions, row, told))
     return Item(thumbnails.find(paths[row]), paths[row], text)
 
 
@@ -167,8 +203,8 @@ def list_galleries(
     galleries = [
         Gallery(
             "Surest mistakes",
-            f"{len(mistakes)} of {len(paths)} pictures are taken for another class; those of which the "
-            "student is surest, with its probability. A label may be wrong, or two classes look alike.",
+            f"{len(mistakes)} of {count_pictures(len(paths))} taken for another class; those of which the "
+            "student is surest, with its confidence. A label may be wrong, or two classes look alike.",
             collect(mistakes[:most]),
         ),
         Gallery(
@@ -184,13 +220,14 @@ def list_galleries(
             other = teacher.predictions
             told = other.predicted[row]
             item = show(student, row, paths, thumbnails)
-            said = f"{teacher.name}: {other.classes[told]} {other.probs[row, told]:.0%}"
-            items.append(item._replace(text=f"{item.text}; {said}"))
+            share = find_share(other, row, told)
+            said = Markup("; {}: {} {:.0%}").format(teacher.name, isolate(other.classes[told]), share)
+            items.append(item._replace(text=item.text + said))
         galleries.append(
             Gallery(
                 f"Student and {teacher.name} differ",
-                f"{len(rows)} pictures on which they predict different classes, those of which both are sure "
-                "first.",
+                f"{count_pictures(len(rows))} on which they predict different classes, those of which "
+                "both are sure first.",
                 items,
             )
         )

@@ -12,26 +12,35 @@ import numpy as np
 import torch
 
 from src.export.formats import FORMATS
-from src.ground.files import open_atomically
+from src.ground.errors import UserError, shorten
 from src.networks.checkpoint import load_model
 
 CALLS = 30
 
 
-def write_latency(script: Path, student: Path, export: Path) -> None:
-    """Measure the exported files of a student, and write a script that tells the page."""
+def tell_latency(student: Path, export: Path) -> str:
+    """A script that tells the page how long the exported files of a student take, empty if there are none.
+
+    A UserError names the file that cannot be run.
+    """
     _, facts = load_model(student)
     image = np.zeros((1, 3, facts.height, facts.width), np.uint8)
     threads, told = torch.get_num_threads(), []
     for name, begin in {"torchscript": begin_torchscript, "onnx": begin_onnx}.items():
         path = export / FORMATS[name].file
-        if path.exists():
-            told.append(f"{1000 * measure(begin(path, threads), image):.2g} ms as {path.name}")
-    if told:
-        where = f"on this machine's CPU, {threads} thread{'s' * (threads > 1)}, one picture at a time"
-        text = f"{', '.join(told)}: {where}"
-        with open_atomically(script) as file:
-            file.write(f"window.latency = {json.dumps(text)};\n")
+        if not path.exists():
+            continue
+        try:
+            seconds = measure(begin(path, threads), image)
+        except Exception as error:  # a damaged file can raise almost anything
+            why = shorten(error, 100)
+            raise UserError(f"{path}: cannot be run: {why} (dvc repro -f export_jit writes it)") from None
+        told.append(f"{1000 * seconds:.2g} ms as {path.name}")
+    if not told:
+        return ""
+    where = f"on this machine's CPU, {threads} thread{'s' * (threads > 1)}, one picture at a time"
+    text = f"{', '.join(told)}: {where}"
+    return f"window.latency = {json.dumps(text)};\n"
 
 
 def measure(call: Callable[[np.ndarray], object], image: np.ndarray) -> float:

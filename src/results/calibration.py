@@ -3,20 +3,22 @@
 Both are chosen on val. N pictures, C classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import floor
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from src.ground.files import read_json
+from src.ground.errors import UserError, shorten
+from src.ground.tables import REMEDY, read_numbers
 from src.results.measuring import Scores
 from src.results.metrics import find_calibration_error, find_log_loss, find_truth
 from src.results.predictions import Predictions
 
 LEAST, MOST = 0.1, 20.0  # temperatures among which the best is sought
 NEVER = 2.0  # a threshold that no confidence reaches
+RANGES = {"temperature": (LEAST, MOST), "threshold": (0, NEVER), "wanted_accuracy": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Calibration:
     """How an exported student speaks: its file and the classifier demo follow this."""
 
     temperature: float  # its logits are divided by this
-    threshold: float  # confidence, the largest probability, below which it is unsure
+    threshold: float  # confidence, the largest probability over the sum of all, below which it is unsure
     wanted_accuracy: float  # of the answers on val, for which the threshold was chosen
 
 
@@ -38,8 +40,15 @@ def calibrate(on_val: Scores, fitted: bool, wanted_accuracy: float) -> Calibrati
 
 
 def read_calibration(path: Path) -> Calibration:
-    """The calibration that evaluate wrote."""
-    return Calibration(**read_json(path))
+    """The calibration that evaluate wrote; a UserError names the key that it did not."""
+    names = [field.name for field in fields(Calibration)]
+    found = read_numbers(path, (), names)
+    if unknown := found.keys() - set(names):
+        raise UserError(f"{path}: unknown {shorten(min(unknown), 50)!r} {REMEDY}")
+    for name, (least, most) in RANGES.items():
+        if not least <= found[name] <= most:
+            raise UserError(f"{path}: {name} must be in [{least:g}, {most:g}], got {found[name]:g} {REMEDY}")
+    return Calibration(**found)
 
 
 def fit_temperature(scores: Scores) -> float:

@@ -23,7 +23,16 @@ def letter_names(names: Sequence[str]) -> list[str]:
     texts = [text if can_draw(text) else f"#{number}" for number, text in enumerate(texts)]
     if len(set(texts)) < len(set(names)):
         texts = [f"#{number}" for number in range(len(names))]
-    return [text.replace("$", r"\$") for text in texts]  # a pair of plain dollars would start a formula
+    return [escape_dollars(text) for text in texts]
+
+
+def letter_text(text: str) -> str:
+    """A text to draw, as a path, with escapes for its unprintable characters."""
+    return escape_dollars(escape_unprintable(text))
+
+
+def escape_dollars(text: str) -> str:
+    return text.replace("$", r"\$")  # a pair of plain dollars would start a formula
 
 
 def explain_numbers(names: Sequence[str], texts: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 N pictures, C classes.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,11 @@ from typing import Any
 import numpy as np
 
 from src.ground.digits import write_rows
+from src.ground.errors import UserError, shorten
 from src.ground.files import open_atomically, start_csv
+from src.ground.tables import REMEDY, parse_numbers, read_table
+
+COLUMNS, PREFIX = ("path", "label", "prediction"), "p_"
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,31 @@ def write_predictions(path: Path, predictions: Predictions, paths: Sequence[str]
     """Write the predictions of pictures `paths` (N,)."""
     names = predictions.classes
     with open_atomically(path) as file:
-        start_csv(file).writerow(["path", "label", "prediction", *(f"p_{name}" for name in names)])
+        start_csv(file).writerow([*COLUMNS, *(f"{PREFIX}{name}" for name in names)])
         rows = zip(paths, predictions.labels, predictions.predicted, strict=True)
         heads = ((path, names[label], names[predicted]) for path, label, predicted in rows)
         write_rows(file, heads, predictions.probs)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """The predictions in a file that `write_predictions` wrote."""
-    with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        names = tuple(name.removeprefix("p_") for name in next(reader)[3:])
-        index = {name: label for label, name in enumerate(names)}
-        labels, probs = [], []
-        for row in reader:
-            labels.append(index[row[1]])
-            probs.append(np.fromiter(map(float, row[3:]), np.float64, len(names)))
-    return Predictions(names, np.array(labels), np.array(probs))
+def read_predictions(path: Path) -> tuple[Predictions, list[str]]:
+    """The predictions in a file that `write_predictions` wrote, and the paths (N,) of their pictures.
+
+    A UserError names the line of what it cannot have written.
+    """
+    header, rows = read_table(path, COLUMNS, PREFIX)
+    names = tuple(name.removeprefix(PREFIX) for name in header[len(COLUMNS) :])
+    index = {name: label for label, name in enumerate(names)}
+    paths, labels, probs = [], [], []
+    for line, (picture, label, prediction, *texts) in rows:
+        unknown = next((name for name in (label, prediction) if name not in index), None)
+        if unknown is not None:
+            raise UserError(f"{path}: line {line}: no class {shorten(repr(unknown), 50)} {REMEDY}")
+        paths.append(picture)
+        labels.append(index[label])
+        probs.append(parse_numbers(path, line, texts, 0, 1))
+    if not paths:
+        raise UserError(f"{path}: no pictures {REMEDY}")
+    return Predictions(names, np.array(labels), np.array(probs)), paths
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

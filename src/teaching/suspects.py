@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from src.ground.chunks import list_chunks
-from src.ground.files import open_atomically, read_csv, start_csv
+from src.ground.files import open_atomically, start_csv
+from src.ground.tables import parse_numbers, read_table
 from src.teaching.targets import AnyKnowledge
 
 COLUMNS = ("path", "label", "believed", "confidence")
@@ -60,6 +61,9 @@ def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:
 
 
 def read_suspects(path: Path) -> list[Suspect]:
-    """The suspects in a file that `write_suspects` wrote."""
-    (_, _), *rows = read_csv(path)
-    return [Suspect(name, label, believed, float(sure)) for _, (name, label, believed, sure) in rows]
+    """The suspects in a file that `write_suspects` wrote; a UserError names the line that it did not."""
+    _, rows = read_table(path, COLUMNS)
+    return [
+        Suspect(picture, label, believed, float(parse_numbers(path, line, [sure], 0, 1)[0]))
+        for line, (picture, label, believed, sure) in rows
+    ]

@@ -1,0 +1,42 @@
+"""The figures that evaluate wrote to metrics/test.json, checked as they are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from src.ground.errors import UserError
+from src.ground.tables import REMEDY, read_numbers
+from src.results.metrics import TOP
+
+SPLIT = "test"
+FIGURES = (
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "balanced_accuracy",
+    "macro_f1",
+    "log_loss",
+    "brier",
+    "ece",
+)
+CALIBRATED = ("coverage", "accuracy")
+
+
+def read_figures(path: Path, num_classes: int) -> dict[str, Any]:
+    """The student's figures on test, with those at its temperature under `calibrated`."""
+    read_numbers(path, (SPLIT, "calibrated"), CALIBRATED)
+    return read_numbers(path, (SPLIT,), list_keys(num_classes))
+
+
+def check_teachers(path: Path, figures: dict[str, Any], teachers: Sequence[str], num_classes: int) -> None:
+    """Refuse figures of other teachers than these, or in another order."""
+    found = figures.get("teacher", {})
+    if not isinstance(found, dict) or [*found] != [*teachers]:
+        raise UserError(f"{path}: {SPLIT}.teacher: other teachers than knowledge.teachers {REMEDY}")
+    for name in teachers:
+        read_numbers(path, (SPLIT, "teacher", name), list_keys(num_classes))
+
+
+def list_keys(num_classes: int) -> list[str]:
+    """The figures that there are for so many classes."""
+    return [*FIGURES, *(["top5"] if num_classes > TOP else [])]
