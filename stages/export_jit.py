@@ -37,8 +37,8 @@ from src.networks.checkpoint import Facts, check_facts, load_model
 from src.networks.predict import choose_batch_size, predict_logits
 from src.pictures.decode import FORMATS as PICTURE_FORMATS
 from src.pictures.grey import read_grey_range
-from src.pictures.manifest import read_manifest
-from src.pictures.reading import check_count, read_pictures, resize_pictures
+from src.pictures.manifest import Manifest, read_manifest
+from src.pictures.reading import Pictures, check_count, read_pictures, resize_pictures
 from src.results.calibration import read_calibration
 from src.results.figures import read_figures
 
@@ -57,6 +57,10 @@ def main() -> None:
         MachineSettings(threads=threads, cpu_isa=cpu_isa, device="cpu", tf32=False, processes=1), seed=0
     )
     model, facts = load_model(STUDENT)
+    test, fit = read_manifest("test"), read(str, "images.fit")
+    pictures = read_pictures("test", fit, dct_scaling=False)  # decoded in full, as demos/classifier.py does
+    check_count(pictures, test, "test")
+    check_facts(STUDENT, facts, test.classes, pictures.shape[1:3], fit)
     sizes = read(int, "data.min_side"), read(int, "data.max_pixels")
     product = Product(
         model=model,
@@ -65,9 +69,9 @@ def main() -> None:
         rule=PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file"),
         calibration=read_calibration(CALIBRATION),
         student=sha256(STUDENT),
-        seen=partial(pick_seen, facts, read(str, "images.fit")),
+        seen=partial(pick_seen, facts),
     )
-    truth = find_truth(product, settings, device)
+    truth = find_truth(product, test, pictures, settings.pictures, device)
     figures = read_figures(TEST, len(facts.classes))  # before anything is written
     verdicts: dict[str, Verdict] = {}
     for name in settings.formats:
@@ -85,14 +89,12 @@ def main() -> None:
     write_json(METRICS, {"export": accuracies})
 
 
-def find_truth(product: Product, settings: ExportSettings, device: torch.device) -> Truth:
-    """The picture files of test, or of as many as are to be compared, and what the model says of them."""
-    root, fit, test = Path(read(str, "data.root")), read(str, "images.fit"), read_manifest("test")
-    count = len(test.paths)
-    rows = pick_rows(count, count if settings.pictures == "all" else int(settings.pictures))
-    pictures = read_pictures("test", fit, dct_scaling=False)  # decoded in full, as demos/classifier.py does
-    check_count(pictures, test, "test")
-    check_facts(STUDENT, product.facts, test.classes, pictures.shape[1:3], fit)
+def find_truth(
+    product: Product, test: Manifest, pictures: Pictures, wanted: int | str, device: torch.device
+) -> Truth:
+    """The picture files of test, or of as many as are wanted, and what the model says of them."""
+    root, count = Path(read(str, "data.root")), len(test.paths)
+    rows = pick_rows(count, count if wanted == "all" else int(wanted))
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     logits = [predict_logits(product.model, pictures[some], size, device) for some in batches]
@@ -100,9 +102,9 @@ def find_truth(product: Product, settings: ExportSettings, device: torch.device)
     return Truth([root / test.paths[row] for row in rows], probs, test.labels[rows], test.classes)
 
 
-def pick_seen(facts: Facts, fit: str) -> np.ndarray:
+def pick_seen(facts: Facts) -> np.ndarray:
     """Pictures of train, uint8 (n, H, W, 3), as the network sees them."""
-    pictures = read_pictures("train", fit, dct_scaling=False)
+    pictures = read_pictures("train", facts.fit, dct_scaling=False)
     fitted = resize_pictures(pictures, facts.height, facts.width)
     return np.asarray(fitted[pick_rows(len(pictures), CALIBRATED_ON)])
 
