@@ -8,7 +8,7 @@ BASE ?= main
 export SPLIT BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency scale-test deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,6 +102,9 @@ libraries: install  ## write the versions of the installed libraries into librar
 
 docs: install  ## write the tables and pictures of README and docs/ from committed files
 	@python -m tools.docs
+
+scale-test: install  ## time and memory of each stage by the number of pictures: make scale-test N=1000000
+	@python -m benchmarks.scale 10000 $(N)
 
 bench: install  ## time the parts that claim to be fast against their references (20 minutes)
 	python -m benchmarks.losses
