@@ -56,6 +56,7 @@ EXPORT = Path("data/export")
 EAGER = "eager"
 TIMED = {name: form for name, form in FORMATS.items() if name != "web"}  # which a browser runs
 BATCHES, THREADS = (1, 32), (1, 2)
+LARGEST = 4096  # pixels of a side, as of params.yaml's images
 ROUNDS, TURN = 7, 0.2  # seconds
 WARMING = 3  # calls before one is timed: TorchScript rewrites its graph in the first ones
 CLASSES, SEEN = 6, 32  # of named networks; pictures on which 8 bits are calibrated
@@ -113,8 +114,8 @@ def main() -> None:
 
 def check(arch: str, side: int) -> None:
     """Refuse a network that is unknown or does not take pictures of this side."""
-    if side < 1:
-        raise UserError(f"--side: must be at least 1, got {side}")
+    if not 1 <= side <= LARGEST:
+        raise UserError(f"--side: must be from 1 to {LARGEST}, got {side}")
     if not is_known(arch):
         raise UserError(f"ARCH: unknown network {arch!r}{suggest(arch, list_architectures())}")
     count_costs(arch, CLASSES, side, side, "ARCH, --side")

@@ -28,7 +28,7 @@ from src.export.formats import FORMATS, find_writer
 from src.export.gate import Truth, Verdict, judge, pick_rows
 from src.export.papers import write_card, write_golden, write_manifest
 from src.export.settings import ExportSettings, PictureRule
-from src.ground.errors import run
+from src.ground.errors import UserError, run
 from src.ground.files import sha256, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
@@ -82,7 +82,7 @@ def main() -> None:
             f"{EXPORT / form.file}: {len(truth.files)} test pictures, largest probability difference "
             f"{verdicts[name].difference:.3g}, accuracy {verdicts[name].accuracy:.4f}"
         )
-    write_golden(EXPORT, truth, verdicts, settings)
+    write_golden(EXPORT, truth, verdicts, settings, product.student)
     write_card(EXPORT, product, figures, settings.formats)
     write_manifest(EXPORT, settings.formats, product.student)
     accuracies = {name: {"accuracy": round(verdict.accuracy, 9)} for name, verdict in verdicts.items()}
@@ -95,11 +95,15 @@ def find_truth(
     """The picture files of test, or of as many as are wanted, and what the model says of them."""
     root, count = Path(read(str, "data.root")), len(test.paths)
     rows = pick_rows(count, count if wanted == "all" else int(wanted))
+    files = [root / test.paths[row] for row in rows]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: a picture of test is gone (restore it, or dvc repro)")
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     logits = [predict_logits(product.model, pictures[some], size, device) for some in batches]
     probs = product.base.probs(torch.cat(logits).double() / product.calibration.temperature).numpy()
-    return Truth([root / test.paths[row] for row in rows], probs, test.labels[rows], test.classes)
+    return Truth(files, probs, test.labels[rows], test.classes)
 
 
 def pick_seen(facts: Facts) -> np.ndarray:
