@@ -506,6 +506,24 @@ def test_odd_names_and_files_are_one_line_each(shipped, capsys, monkeypatch, tmp
     assert errors == [f"error: {'x' * 300}\\n.pt: not an exported network (no such file)"]
 
 
+def test_a_folder_that_is_shut_is_one_line(shipped, capsys, monkeypatch, tmp_path):
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(shipped[1][0].read_bytes())
+    scan, real = os.scandir, open
+
+    def refuse(ask, path, *rest, **options):
+        if str(path) == str(tmp_path / "shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return ask(path, *rest, **options)
+
+    monkeypatch.setattr("os.scandir", lambda path: refuse(scan, path))
+    monkeypatch.setattr("builtins.open", lambda path, *rest, **options: refuse(real, path, *rest, **options))
+    lines, errors, code = call_demo(capsys, monkeypatch, shipped[0], tmp_path)
+    assert code == 1 and len(lines) == 1 and lines[0].startswith(f"{tmp_path}/open/a.png: ")
+    assert errors == [f"error: {tmp_path}/shut: Permission denied"]
+
+
 @pytest.mark.parametrize("threads", [-1, os.cpu_count() + 1, 10**6])
 def test_more_threads_than_the_cpu_has_are_refused(shipped, capsys, monkeypatch, threads):
     """onnxruntime hangs and torch crashes of 100,000."""
@@ -584,6 +602,14 @@ def test_a_demo_that_fits_pictures_otherwise_does_not_ship(cropped, monkeypatch,
     monkeypatch.setattr(src.export.gate, "CLASSIFIER", tmp_path / "forgetful.py")
     with pytest.raises(UserError, match="student.pt: differs from the model by"):
         export_jit.main()
+
+
+def test_a_picture_that_is_gone_is_told_before_anything_is_written(cropped, tiny_images):
+    for path in (tiny_images / "test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"0.png: a picture of test is gone \(restore it, or dvc repro\)$"):
+        export_jit.main()
+    assert not export_jit.EXPORT.exists()
 
 
 def test_a_student_of_cropped_pictures_is_not_measured_on_others(cropped):

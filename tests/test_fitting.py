@@ -239,6 +239,13 @@ def test_demo_accepts_what_exceeds_pillows_own_limit(monkeypatch):
     assert DEMO.open_header(content, RULE).size == (20000, 9000) and Image.MAX_IMAGE_PIXELS is None
 
 
+def test_demo_reads_the_other_formats_where_pillow_lacks_one(monkeypatch):
+    """Before 11.3 it has no AVIF, and fails of a name that it does not know."""
+    content = encode(PHOTO, "JPEG2000")
+    monkeypatch.delitem(Image.OPEN, "AVIF")
+    assert DEMO.decode(content, RULE).size == PHOTO.size
+
+
 def test_demo_without_simplejpeg_reads_sound_jpegs_alike(monkeypatch):
     monkeypatch.setattr(DEMO, "simplejpeg", None)
     assert agree(encode(PHOTO, "JPEG"))
