@@ -37,7 +37,7 @@ import torch
 
 from benchmarks.models import describe_machine
 from benchmarks.timing import time_in_turns
-from src.export.deployed import Deployed, Product
+from src.export.deployed import Deployed, Product, Seen
 from src.export.formats import FORMATS, find_writer
 from src.export.settings import PictureRule
 from src.ground.errors import Parser, UserError, run
@@ -134,6 +134,7 @@ def find_student() -> Subject:
 def export(arch: str, side: int, folder: Path) -> Subject:
     """A network with random weights, written in every format; its 8 bits are calibrated on noise."""
     model = build_model(arch, CLASSES, "ARCH")
+    noise = draw(SEEN, side, side)
     classes, normal = tuple(map(str, range(CLASSES))), model.expected
     product = Product(
         model=model,
@@ -144,7 +145,7 @@ def export(arch: str, side: int, folder: Path) -> Subject:
         rule=PictureRule(("PNG",), min_side=1, max_pixels=side * side, grey_range="file"),
         calibration=Calibration(temperature=1.0, threshold=0.0, wanted_accuracy=0.0),
         student="",
-        seen=partial(draw, SEEN, side, side),
+        seen=lambda: Seen(noise, noise, np.zeros(SEEN, int), max_drop=1.0),
     )
     for name, form in TIMED.items():
         find_writer(name)(folder / form.file, product)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from zipfile import ZipFile
 
 import numpy as np
@@ -15,7 +16,7 @@ from conftest import COLOURS, ROOT, edit_params, load_demo
 from PIL import Image
 
 import src.export.gate
-from src.export.deployed import Deployed, Product
+from src.export.deployed import Deployed, Product, Seen
 from src.export.formats import FORMATS, find_writer
 from src.export.gate import Truth, Verdict, compare, find_other_class, judge, pick_rows, run_classifier
 from src.export.papers import GOLDEN, write_golden
@@ -35,6 +36,7 @@ from stages import check_images, export_jit
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
 CALIBRATION = Calibration(temperature=2.5, threshold=0.341, wanted_accuracy=0.9)
+SEEN = 60  # pictures by which weights are quantised
 RULE = PictureRule(decode.FORMATS, 8, 64_000_000, "file")
 
 
@@ -45,11 +47,18 @@ def make_product(base="softmax", temperature=2.5):
     none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
     facts = Facts("timm/test_resnet", base, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
     calibration = replace(CALIBRATION, temperature=temperature)
-    return Product(model, BASES[base], facts, RULE, calibration, "hash", lambda: draw_pixels(20))
+    return Product(model, BASES[base], facts, RULE, calibration, "hash", partial(draw_seen, model))
 
 
 def draw_pixels(number):
     return np.random.default_rng(0).integers(0, 256, (number, 33, 48, 3), dtype=np.uint8)
+
+
+def draw_seen(model, max_drop=1.0):
+    """Noise, whose classes are those that the model finds."""
+    noise = draw_pixels(SEEN)
+    labels = predict_logits(model, noise, 5, torch.device("cpu")).argmax(dim=1).numpy()
+    return Seen(noise, noise, labels, max_drop)
 
 
 def find_probs(product, pixels):
@@ -299,6 +308,22 @@ def test_eight_bits_that_cost_too_much_do_not_ship(tmp_path):
     with pytest.raises(UserError, match="the model has 1.0000, export.int8_max_drop is 0.01 \\(file removed"):
         judge(tmp_path / form.file, form, truth, SETTINGS)
     assert not [name for name in form.list_files() if (tmp_path / name).exists()]
+
+
+@pytest.mark.slow
+def test_layers_that_cost_accuracy_on_val_stay_float32(tmp_path):
+    """The pictures of train are so dark that the ranges seen on them are far too small for val."""
+    product = make_product()
+    logits = predict_logits(product.model, draw_pixels(SEEN), 5, torch.device("cpu"))
+    product.model.net.fc.bias.data -= logits.mean(dim=0)  # so that each class is found somewhere
+    truth, accuracies = make_truth(product, tmp_path, SEEN), {}
+    for max_drop in (1.0, 0.0):
+        seen = draw_seen(product.model, max_drop)
+        dark = replace(product, seen=lambda seen=seen: seen._replace(train=seen.train // 16))
+        path = tmp_path / f"{max_drop}.xml"
+        find_writer("openvino_int8")(path, dark)
+        accuracies[max_drop] = truth.find_accuracy(run_classifier(path, truth.files, CLASSES))
+    assert accuracies[1.0] < accuracies[0.0] == 1.0
 
 
 def test_another_first_class_is_found_unless_it_is_rounding():
