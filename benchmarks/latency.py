@@ -37,7 +37,7 @@ import torch
 
 from benchmarks.models import describe_machine
 from benchmarks.timing import time_in_turns
-from src.export.deployed import Deployed, Product
+from src.export.deployed import Deployed, Product, Seen
 from src.export.formats import FORMATS, find_writer
 from src.export.settings import PictureRule
 from src.ground.errors import Parser, UserError, run
@@ -56,6 +56,7 @@ EXPORT = Path("data/export")
 EAGER = "eager"
 TIMED = {name: form for name, form in FORMATS.items() if name != "web"}  # which a browser runs
 BATCHES, THREADS = (1, 32), (1, 2)
+LARGEST = 4096  # pixels of a side, as of params.yaml's images
 ROUNDS, TURN = 7, 0.2  # seconds
 WARMING = 3  # calls before one is timed: TorchScript rewrites its graph in the first ones
 CLASSES, SEEN = 6, 32  # of named networks; pictures on which 8 bits are calibrated
@@ -113,8 +114,8 @@ def main() -> None:
 
 def check(arch: str, side: int) -> None:
     """Refuse a network that is unknown or does not take pictures of this side."""
-    if side < 1:
-        raise UserError(f"--side: must be at least 1, got {side}")
+    if not 1 <= side <= LARGEST:
+        raise UserError(f"--side: must be from 1 to {LARGEST}, got {side}")
     if not is_known(arch):
         raise UserError(f"ARCH: unknown network {arch!r}{suggest(arch, list_architectures())}")
     count_costs(arch, CLASSES, side, side, "ARCH, --side")
@@ -133,6 +134,7 @@ def find_student() -> Subject:
 def export(arch: str, side: int, folder: Path) -> Subject:
     """A network with random weights, written in every format; its 8 bits are calibrated on noise."""
     model = build_model(arch, CLASSES, "ARCH")
+    noise = draw(SEEN, side, side)
     classes, normal = tuple(map(str, range(CLASSES))), model.expected
     product = Product(
         model=model,
@@ -143,7 +145,7 @@ def export(arch: str, side: int, folder: Path) -> Subject:
         rule=PictureRule(("PNG",), min_side=1, max_pixels=side * side, grey_range="file"),
         calibration=Calibration(temperature=1.0, threshold=0.0, wanted_accuracy=0.0),
         student="",
-        seen=partial(draw, SEEN, side, side),
+        seen=lambda: Seen(noise, noise, np.zeros(SEEN, int), max_drop=1.0),
     )
     for name, form in TIMED.items():
         find_writer(name)(folder / form.file, product)

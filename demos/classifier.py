@@ -27,7 +27,12 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+try:
+    from PIL import Image
+except ModuleNotFoundError:
+    if __name__ != "__main__":
+        raise
+    sys.exit("error: needs Pillow (pip install pillow)")
 
 try:
     import simplejpeg
@@ -38,6 +43,7 @@ Image.MAX_IMAGE_PIXELS = None  # the facts have a limit
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 TIFFS = (b"II*\0", b"MM\0*")
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # types of a TIFF's tags
+BYTES_PER_PIXEL, METADATA = 16, 2**26  # at most in a picture file
 WHERE = re.compile(r"Exception from src/|Check '")  # lines of openvino about its own sources
 TURNS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,22 +78,60 @@ def load(path, threads=0):
     loader = LOADERS.get(path.suffix)
     if loader is None:
         raise NoNetwork(f"not an exported network (its name ends in none of {', '.join(LOADERS)})")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NoNetwork("not an exported network (no such file)")
     try:
+        open(path, "rb").close()
         with catch_stderr([]):  # libraries tell a page of what is wrong
-            run, facts = loader(path, threads)
-        facts = json.loads(facts)
-        height, width = facts["height"], facts["width"]
+            run, text = loader(path, threads)
+            facts = parse_facts(text)
+            height, width = facts["height"], facts["width"]
+            found, wanted = len(run([bytes(3 * height * width)], height, width)[0]), len(facts["classes"])
+        if found != wanted:
+            raise ValueError(f"{found} probabilities for {wanted} classes")
     except ModuleNotFoundError as error:
         raise NoNetwork(f"needs {error.name} (pip install {error.name})") from None
     except NoNetwork:
         raise
+    except PermissionError as error:
+        raise NoNetwork(f"{error.strerror} (make it readable)") from None
     except Exception as error:  # a broken file can raise almost anything
-        lines = [line for line in str(error).splitlines() if line.strip() and not WHERE.match(line)]
-        reason = lines[0].partition(". ")[0][:120] if lines else type(error).__name__
-        raise NoNetwork(f"not an exported network ({reason})") from None
-    return lambda pictures: run(pictures, height, width), facts
+        reason = find_reason(error)
+        raise NoNetwork(f"not an exported network: {reason} (copy the whole file again)") from None
+
+    def classify_all(pictures):
+        try:
+            return run(pictures, height, width)
+        except Exception as error:  # mostly of memory
+            reason = f"{find_reason(error)} (fewer at once, --batch, need less memory)"
+            raise NoNetwork(f"cannot classify {len(pictures)} pictures at once: {reason}") from None
+
+    return classify_all, facts
+
+
+def parse_facts(text):
+    """The facts in a file; an error unless all that is needed to classify is among them."""
+    if not text:
+        raise ValueError("it holds no facts.json, another program wrote it")
+    facts = json.loads(text)
+    try:
+        rule = facts["pictures"]
+        names = [*facts["classes"], *rule["formats"]]
+        numbers = [facts["height"], facts["width"], rule["min_side"], rule["max_pixels"]]
+        complete = "grey_range" in rule and all(isinstance(name, str) for name in names)
+        complete = complete and all(isinstance(number, int) and number > 0 for number in numbers)
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise ValueError("its facts.json is incomplete, another program wrote it")
+    find_fit(facts)
+    return facts
+
+
+def find_reason(error):
+    """The first thing that an exception says, on one line."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not WHERE.match(line)]
+    return lines[0].partition(". ")[0][:120] if lines else type(error).__name__
 
 
 def load_torchscript(path, threads):
@@ -135,6 +179,8 @@ def load_page(path, threads):
     parts = dict(re.findall(r'<script id="(facts|network)"[^>]*>([^<]*)</script>', text))
     if len(parts) != 2:
         raise ValueError("no network in this page")
+    if not text.rstrip().endswith("</html>"):
+        raise ValueError("the end of this page is missing")
     return start_onnx(gzip.decompress(base64.b64decode(parts["network"])), threads)[0], parts["facts"]
 
 
@@ -203,7 +249,21 @@ def is_unsure(facts, probs):
 
 def read(path, facts):
     """A picture file as the bytes of height x width x 3 pixels, RGB, upright by its EXIF orientation."""
-    return read_content(Path(path).read_bytes(), facts)
+    return read_content(read_bytes(path, facts["pictures"]["max_pixels"]), facts)
+
+
+def read_bytes(path, max_pixels):
+    """The bytes of a file that may be a picture; of a pipe or a device there may be no end."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise BadPicture("not a file: a device or a pipe")
+    with open(path, "rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        if length > BYTES_PER_PIXEL * max_pixels + METADATA:
+            raise BadPicture(
+                f"too large: {length / 2**20:.0f} MB, no picture of {max_pixels} pixels has them"
+            )
+        file.seek(0)
+        return file.read()
 
 
 def read_content(content, facts):
@@ -217,7 +277,7 @@ def find_fit(facts):
     for name in FITS:
         if name in facts:
             return name
-    raise ValueError(
+    raise NoNetwork(
         "the network fits pictures by a rule that this script lacks; take the script of its version"
     )
 
@@ -311,8 +371,10 @@ def decode_checked(content, rule):
 
 def open_header(content, rule):
     """The picture with only its header read; by these formats Pillow starts no other program."""
+    Image.init()
+    formats = [name for name in rule["formats"] if name in Image.OPEN]  # Pillow may be built without AVIF
     try:
-        return Image.open(BytesIO(content), formats=rule["formats"])
+        return Image.open(BytesIO(content), formats=formats)
     except Exception:
         raise Unreadable("not a readable picture") from None
 
@@ -360,6 +422,9 @@ def to_rgb(image, full, grey_range):
 @contextlib.contextmanager
 def catch_stderr(lines):
     """Append to `lines` what C code prints to stderr inside the block."""
+    if sys.stderr is None:  # closed, or a program without a terminal
+        yield
+        return
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as file:
@@ -517,20 +582,32 @@ def strip_tiff(content, keep):
 def list_paths(arguments, formats):
     """The pictures that the arguments name; in a folder, and those below it, all files of the formats.
 
-    In place of - those on standard input: one a line, or ended by NUL.
+    In place of - those on standard input: one a line, or ended by NUL. A folder that cannot be read is in
+    their place: whoever opens it is told why.
     """
     for path in arguments:
         if path == "-":
-            names = os.fsdecode(sys.stdin.buffer.read())
-            yield from filter(None, names.split("\0" if "\0" in names else "\n"))
-        elif os.path.isdir(path):
-            endings = {end for end, name in Image.registered_extensions().items() if name in formats}
-            found = [one for one in sorted(Path(path).rglob("*")) if one.suffix.lower() in endings]
+            names = os.fsdecode(sys.stdin.buffer.read()) if sys.stdin else ""
+            found = list(filter(None, names.split("\0" if "\0" in names else "\n")))
             if not found:
-                raise ValueError(f"{path}: no picture in this folder")
+                raise ValueError("-: no name on standard input (one a line, or ended by NUL)")
+            yield from found
+        elif os.path.isdir(path):
+            found = list_folder(path, formats)
+            if not found:
+                raise ValueError(f"{path}: no picture in this folder (named as a {', '.join(formats)} file)")
             yield from map(str, found)
         else:
             yield path
+
+
+def list_folder(folder, formats):
+    """The files of the formats in a folder and below it, by their endings, and the folders that are shut."""
+    endings = {end for end, name in Image.registered_extensions().items() if name in formats}
+    shut = []
+    found = [Path(place, name) for place, _, names in os.walk(folder, onerror=shut.append) for name in names]
+    found = [one for one in found if one.suffix.lower() in endings]
+    return sorted([*found, *(Path(error.filename) for error in shut)])
 
 
 def answer_all(network, facts, paths, size):
@@ -541,7 +618,7 @@ def answer_all(network, facts, paths, size):
             try:
                 batch.append((path, read(path, facts), None))
             except Exception as error:  # classify the others
-                batch.append((path, None, getattr(error, "strerror", None) or str(error)))
+                batch.append((path, None, say_why(error)))
         pictures = [picture for _, picture, _ in batch if picture is not None]
         if len(pictures) == size or (path is None and batch):
             answers = iter(network(pictures) if pictures else [])
@@ -563,73 +640,140 @@ def describe(path, facts, probs, top):
 def put_into_words(said):
     """The same as a line for people."""
     answer = ", ".join(f"{one['class']} {one['probability']:.4f}" for one in said["classes"])
-    return f"{said['path']}: {'unsure, perhaps ' if said['unsure'] else ''}{answer}"
+    return escape(f"{said['path']}: {'unsure, perhaps ' if said['unsure'] else ''}{answer}")
+
+
+def escape(text):
+    """The text on one line: a name may hold line ends, and orders to the terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def say_why(error):
+    """What an exception says of a file."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def fail(text):
+    sys.exit(f"error: {escape(text)}")
 
 
 def check(network, facts, file, golden):
     """Whether a file still says of the golden pictures what it should; prints how far it is from that."""
     import numpy as np
 
-    with np.load(golden) as told:
-        if list(told["classes"]) != list(facts["classes"]):
-            raise ValueError("its classes are others than those of the network (take the one beside it)")
-        starts, ends = [0, *told["ends"][:-1]], told["ends"]
-        contents = [told["content"][start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
-        name = f"tolerance_{Path(file).name}"
-        allowed = float(told[name]) if name in told else 1e-5
-        found = np.array(network([read_content(content, facts) for content in contents]))
-        difference = float(np.abs(found - told["probabilities"]).max())
+    contents, expected, allowed = read_golden(golden, facts, Path(file).name)
+    found = np.array(network([read_content(content, facts) for content in contents]))
+    difference = float(np.abs(found - expected).max())
     said = f"largest difference {difference:.3g}, allowed {allowed:.3g}"
-    print(f"{file}: {len(contents)} golden pictures, {said}")
+    print(escape(f"{file}: {len(contents)} golden pictures, {said}"))
     return difference <= allowed
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Classify pictures with an exported network.")
+def read_golden(golden, facts, name):
+    """The golden pictures' files as bytes, what is expected of each by the file `name`, and how nearly."""
+    import numpy as np
+
+    if not os.path.isfile(golden):
+        raise ValueError("no such file (take the golden.npz beside the network)")
+    try:
+        with np.load(golden) as told:
+            told = dict(told)
+        starts, ends = [0, *told["ends"][:-1]], told["ends"]
+        contents = [told["content"][start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+        expected = told.get(f"probabilities_{name}", told["probabilities"])
+        allowed = float(told.get(f"tolerance_{name}", 1e-5))
+        classes, student = list(told["classes"]), str(told.get("student", facts.get("student")))
+        if expected.shape != (len(contents), len(classes)) or not contents:
+            raise ValueError("its arrays do not fit each other")
+    except Exception as error:  # a broken file can raise almost anything
+        raise ValueError(f"no golden.npz: {find_reason(error)} (copy the whole file again)") from None
+    if classes != facts["classes"]:
+        raise ValueError("its classes are others than those of the network (take the one beside it)")
+    if student != str(facts.get("student")):
+        raise ValueError("it was made for other weights (take the one beside the network)")
+    return contents, expected, allowed
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"error: {escape(message)} (--help lists what it takes)\n")
+
+
+def parse_arguments():
+    parser = Parser(description="Classify pictures with an exported network.")
     parser.add_argument("network", help="a file that export_jit wrote: .pt, .pt2, .onnx, .xml or .html")
     parser.add_argument("pictures", nargs="*", help="pictures or folders; - reads names from standard input")
     parser.add_argument("--all", action="store_true", help="a JSON line with the probability of every class")
     parser.add_argument("--json", action="store_true", help="a JSON line with the most probable classes")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes are told")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at once")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the CPU")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of the CPU; 0: the library's choice"
+    )
     parser.add_argument("--check", metavar="GOLDEN", help="compare with the golden.npz beside the file")
     arguments = parser.parse_args()
     if not arguments.pictures and not arguments.check:
         parser.error("no picture is named")
-    if min(arguments.top, arguments.batch) < 1 or arguments.threads < 0:
-        parser.error("--top and --batch are at least 1, --threads at least 0")
+    if min(arguments.top, arguments.batch) < 1:
+        parser.error("--top and --batch are at least 1")
+    most = os.cpu_count() or 1
+    if not 0 <= arguments.threads <= most:  # libraries hang or crash of thousands
+        parser.error(f"--threads is from 0 to {most}, as many as this CPU has")
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    if sys.stdout is None:
+        fail("standard output is closed (lead it to a file or /dev/null)")
     sys.stdout.reconfigure(errors="backslashreplace")  # a class or file name that the terminal cannot show
     try:
         network, facts = load(arguments.network, arguments.threads)
     except NoNetwork as error:
-        sys.exit(f"error: {arguments.network}: {error}")
+        fail(f"{arguments.network}: {error}")
     failed = False
     if arguments.check:
         try:
             failed = not check(network, facts, arguments.network, arguments.check)
-        except Exception as error:
-            sys.exit(f"error: {arguments.check}: {getattr(error, 'strerror', None) or error}")
+        except ModuleNotFoundError as error:
+            fail(f"--check needs {error.name} (pip install {error.name})")
+        except ValueError as error:
+            fail(f"{arguments.check}: {error}")
+        if failed:
+            print("error: too far (script, network and golden.npz must be of one export)", file=sys.stderr)
     try:
         paths = list(list_paths(arguments.pictures, facts["pictures"]["formats"]))
     except ValueError as error:
-        sys.exit(f"error: {error}")
-    for path, probs, problem in answer_all(network, facts, paths, arguments.batch):
-        if probs is None:
-            print(f"error: {path}: {problem}", file=sys.stderr)
-            failed = True
-        elif arguments.all:
-            told = dict(zip(facts["classes"], probs, strict=True))
-            print(json.dumps({"path": path, "probabilities": told}))
-        else:
-            said = describe(path, facts, probs, arguments.top)
-            print(json.dumps(said) if arguments.json else put_into_words(said))
+        fail(str(error))
+    try:
+        for path, probs, problem in answer_all(network, facts, paths, arguments.batch):
+            failed |= probs is None
+            tell(path, facts, probs, problem, arguments)
+    except NoNetwork as error:
+        fail(f"{arguments.network}: {error}")
+    sys.stdout.flush()
     sys.exit(1 if failed else 0)
+
+
+def tell(path, facts, probs, problem, arguments):
+    """Print what is found of a picture in the form asked for, or why it is not classified."""
+    if probs is None:
+        print(escape(f"error: {path}: {problem}"), file=sys.stderr)
+    elif arguments.all:
+        print(json.dumps({"path": path, "probabilities": dict(zip(facts["classes"], probs, strict=True))}))
+    else:
+        said = describe(path, facts, probs, arguments.top)
+        print(json.dumps(said) if arguments.json else put_into_words(said))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except BrokenPipeError:  # whoever reads the answers, as `head` does, has enough
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:  # of the answers; whoever reads them, as `head` does, may have enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        closed = isinstance(error, BrokenPipeError)
+        sys.exit(1 if closed else f"error: standard output: {error.strerror} (free some space there)")

@@ -9,6 +9,8 @@ reads   data/models/student.safetensors
         data/packed/test.npy
         data/manifest/train.csv
         data/packed/train.npy           pictures on which 8 bits are calibrated
+        data/manifest/val.csv
+        data/packed/val.npy             pictures on which they are checked
         metrics/test.json               figures of the model card
         ${data.root}/${data.test}       the picture files
         demos/classifier.py             runs each exported file on them in its own process
@@ -23,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.export.deployed import Product
+from src.export.deployed import Product, Seen
 from src.export.formats import FORMATS, find_writer
 from src.export.gate import Truth, Verdict, judge, pick_rows
 from src.export.papers import write_card, write_golden, write_manifest
 from src.export.settings import ExportSettings, PictureRule
-from src.ground.errors import run
+from src.ground.errors import UserError, run
 from src.ground.files import sha256, write_json
 from src.ground.params import read
 from src.losses.bases import BASES
@@ -47,7 +49,7 @@ CALIBRATION = Path("data/calibration.json")
 EXPORT = Path("data/export")
 TEST = Path("metrics/test.json")
 METRICS = Path("metrics/export.json")
-CALIBRATED_ON = 300  # pictures of train, for 8 bits
+CALIBRATED_ON, CHECKED_ON = 300, 2000  # pictures of train and of val at most, for 8 bits
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
         rule=PictureRule(PICTURE_FORMATS, *sizes, read_grey_range() or "file"),
         calibration=read_calibration(CALIBRATION),
         student=sha256(STUDENT),
-        seen=partial(pick_seen, facts),
+        seen=partial(pick_seen, facts, settings.int8_max_drop / 2),  # on test it may be more
     )
     truth = find_truth(product, test, pictures, settings.pictures, device)
     figures = read_figures(TEST, len(facts.classes))  # before anything is written
@@ -82,7 +84,7 @@ def main() -> None:
             f"{EXPORT / form.file}: {len(truth.files)} test pictures, largest probability difference "
             f"{verdicts[name].difference:.3g}, accuracy {verdicts[name].accuracy:.4f}"
         )
-    write_golden(EXPORT, truth, verdicts, settings)
+    write_golden(EXPORT, truth, verdicts, settings, product.student)
     write_card(EXPORT, product, figures, settings.formats)
     write_manifest(EXPORT, settings.formats, product.student)
     accuracies = {name: {"accuracy": round(verdict.accuracy, 9)} for name, verdict in verdicts.items()}
@@ -95,18 +97,25 @@ def find_truth(
     """The picture files of test, or of as many as are wanted, and what the model says of them."""
     root, count = Path(read(str, "data.root")), len(test.paths)
     rows = pick_rows(count, count if wanted == "all" else int(wanted))
+    files = [root / test.paths[row] for row in rows]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: a picture of test is gone (restore it, or dvc repro)")
     size = choose_batch_size("auto", *pictures.shape[1:3])
     batches = np.split(rows, range(size, len(rows), size))
     logits = [predict_logits(product.model, pictures[some], size, device) for some in batches]
     probs = product.base.probs(torch.cat(logits).double() / product.calibration.temperature).numpy()
-    return Truth([root / test.paths[row] for row in rows], probs, test.labels[rows], test.classes)
+    return Truth(files, probs, test.labels[rows], test.classes)
 
 
-def pick_seen(facts: Facts) -> np.ndarray:
-    """Pictures of train, uint8 (n, H, W, 3), as the network sees them."""
-    pictures = read_pictures("train", facts.fit, dct_scaling=False)
-    fitted = resize_pictures(pictures, facts.height, facts.width)
-    return np.asarray(fitted[pick_rows(len(pictures), CALIBRATED_ON)])
+def pick_seen(facts: Facts, max_drop: float) -> Seen:
+    """Pictures of train and val as the network sees them."""
+    size, labels = (facts.height, facts.width), read_manifest("val").labels
+    train, val = (read_pictures(split, facts.fit, dct_scaling=False) for split in ("train", "val"))
+    some, rows = pick_rows(len(train), CALIBRATED_ON), pick_rows(len(val), CHECKED_ON)
+    return Seen(
+        resize_pictures(train, *size)[some], resize_pictures(val, *size)[rows], labels[rows], max_drop
+    )
 
 
 if __name__ == "__main__":

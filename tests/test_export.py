@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from zipfile import ZipFile
 
 import numpy as np
@@ -14,9 +16,9 @@ from conftest import COLOURS, ROOT, edit_params, load_demo
 from PIL import Image
 
 import src.export.gate
-from src.export.deployed import Deployed, Product
+from src.export.deployed import Deployed, Product, Seen
 from src.export.formats import FORMATS, find_writer
-from src.export.gate import Truth, compare, find_other_class, judge, pick_rows, run_classifier
+from src.export.gate import Truth, Verdict, compare, find_other_class, judge, pick_rows, run_classifier
 from src.export.papers import GOLDEN, write_golden
 from src.export.settings import ExportSettings, PictureRule
 from src.ground.errors import LONGEST, UserError
@@ -34,6 +36,7 @@ from stages import check_images, export_jit
 DEMO = ROOT / "demos/classifier.py"
 CLASSES = ("a,b", "\u732b", "c")
 CALIBRATION = Calibration(temperature=2.5, threshold=0.341, wanted_accuracy=0.9)
+SEEN = 60  # pictures by which weights are quantised
 RULE = PictureRule(decode.FORMATS, 8, 64_000_000, "file")
 
 
@@ -44,11 +47,18 @@ def make_product(base="softmax", temperature=2.5):
     none = {"pretrained": "none", "data": "", "params": "", "device": "cpu"}
     facts = Facts("timm/test_resnet", base, CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
     calibration = replace(CALIBRATION, temperature=temperature)
-    return Product(model, BASES[base], facts, RULE, calibration, "hash", lambda: draw_pixels(20))
+    return Product(model, BASES[base], facts, RULE, calibration, "hash", partial(draw_seen, model))
 
 
 def draw_pixels(number):
     return np.random.default_rng(0).integers(0, 256, (number, 33, 48, 3), dtype=np.uint8)
+
+
+def draw_seen(model, max_drop=1.0):
+    """Noise, whose classes are those that the model finds."""
+    noise = draw_pixels(SEEN)
+    labels = predict_logits(model, noise, 5, torch.device("cpu")).argmax(dim=1).numpy()
+    return Seen(noise, noise, labels, max_drop)
 
 
 def find_probs(product, pixels):
@@ -209,11 +219,14 @@ def test_the_largest_difference_and_its_picture():
 SETTINGS = ExportSettings(("onnx",), True, 1e-5, 0.01, "all")
 
 
-def make_truth(product, folder, number=5):
+def make_truth(product, folder, number=5, shape=(48, 33), colour=(1, 1, 1)):
     """Picture files, and what the product's network says of them, which are the labels too."""
-    pixels, files = draw_pixels(number), [folder / f"{row}.png" for row in range(number)]
-    for path, rows in zip(files, pixels, strict=True):
-        Image.fromarray(rows).save(path)
+    pixels = (draw_pixels(number) * np.array(colour)).astype(np.uint8)
+    images = [Image.fromarray(rows).resize(shape) for rows in pixels]
+    files, fit = [folder / f"{row}.png" for row in range(number)], load_demo().fit_picture
+    for path, image in zip(files, images, strict=True):
+        image.save(path)
+    pixels = np.stack([np.asarray(fit(image, 33, 48, "letterbox")) for image in images])
     probs = find_probs(product, pixels)
     return Truth(files, probs, probs.argmax(axis=1), CLASSES)
 
@@ -230,7 +243,7 @@ def test_every_format_passes_the_gate_and_proves_itself_later(name, tmp_path, ca
     verdict = judge(path, form, truth, replace(SETTINGS, int8_max_drop=1.0))
     assert verdict.difference < (1e-5 if form.exact else 0.5)
     assert all((tmp_path / one).exists() for one in form.list_files())
-    write_golden(tmp_path, truth, {name: verdict}, SETTINGS)
+    write_golden(tmp_path, truth, {name: verdict}, SETTINGS, "hash")
     lines, errors, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, path)
     assert code == 0 and not errors and lines[0].startswith(f"{path}: 5 golden pictures, largest difference")
     _, facts = load_demo().load(path)
@@ -276,14 +289,7 @@ MISTAKES = [use_bgr, use_train_mode, use_other_normalisation, use_other_temperat
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_wrong_export_does_not_ship(mistake, name, tmp_path, monkeypatch):
     product, form = make_product(), FORMATS[name]
-    truth = make_truth(product, tmp_path)
-    if mistake is use_another_resize:  # of pictures of the input's own shape all fits are the same
-        wide = [Image.open(path).resize((90, 40)) for path in truth.files]
-        for path, image in zip(truth.files, wide, strict=True):
-            image.save(path)
-        read = load_demo()
-        pixels = [read.fit_picture(image, 33, 48, "letterbox") for image in wide]
-        truth = replace(truth, probs=find_probs(product, np.stack([np.asarray(image) for image in pixels])))
+    truth = make_truth(product, tmp_path, shape=(90, 40))  # of the input's own shape all fits are the same
     mistake(product, monkeypatch)
     find_writer(name)(tmp_path / form.file, product)
     with pytest.raises(UserError, match=rf"{form.file}: differs from the model by .* \(file removed"):
@@ -302,6 +308,22 @@ def test_eight_bits_that_cost_too_much_do_not_ship(tmp_path):
     with pytest.raises(UserError, match="the model has 1.0000, export.int8_max_drop is 0.01 \\(file removed"):
         judge(tmp_path / form.file, form, truth, SETTINGS)
     assert not [name for name in form.list_files() if (tmp_path / name).exists()]
+
+
+@pytest.mark.slow
+def test_layers_that_cost_accuracy_on_val_stay_float32(tmp_path):
+    """The pictures of train are so dark that the ranges seen on them are far too small for val."""
+    product = make_product()
+    logits = predict_logits(product.model, draw_pixels(SEEN), 5, torch.device("cpu"))
+    product.model.net.fc.bias.data -= logits.mean(dim=0)  # so that each class is found somewhere
+    truth, accuracies = make_truth(product, tmp_path, SEEN), {}
+    for max_drop in (1.0, 0.0):
+        seen = draw_seen(product.model, max_drop)
+        dark = replace(product, seen=lambda seen=seen: seen._replace(train=seen.train // 16))
+        path = tmp_path / f"{max_drop}.xml"
+        find_writer("openvino_int8")(path, dark)
+        accuracies[max_drop] = truth.find_accuracy(run_classifier(path, truth.files, CLASSES))
+    assert accuracies[1.0] < accuracies[0.0] == 1.0
 
 
 def test_another_first_class_is_found_unless_it_is_rounding():
@@ -379,20 +401,191 @@ def test_folders_top_k_json_and_batches(shipped, capsys, monkeypatch, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     _, errors, code = call_demo(capsys, monkeypatch, network, tmp_path / "empty")
-    assert code == 1 and errors == [f"error: {tmp_path / 'empty'}: no picture in this folder"]
+    assert code == 1 and len(errors) == 1
+    assert errors[0].startswith(f"error: {tmp_path / 'empty'}: no picture in this folder (named as a JPEG, ")
 
 
 def test_a_deployed_file_that_says_something_else_is_found(tmp_path, capsys, monkeypatch):
     product = make_product()
     truth = make_truth(product, tmp_path)
     find_writer("torchscript")(tmp_path / "student.pt", make_product(temperature=2.4))
-    verdict = src.export.gate.Verdict(0.0, 1.0)
-    write_golden(tmp_path, truth, {"torchscript": verdict}, SETTINGS)
-    lines, _, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / "student.pt")
-    assert code == 1 and "allowed 1e-05" in lines[0]
+    write_golden(tmp_path, truth, {"torchscript": Verdict(0.0, 1.0, truth.probs)}, SETTINGS, "hash")
+    lines, errors, code = call_demo(
+        capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / "student.pt"
+    )
+    assert code == 1 and "allowed 1e-05" in lines[0] and len(lines) == 1
+    assert errors == ["error: too far (script, network and golden.npz must be of one export)"]
     (tmp_path / GOLDEN).write_bytes(b"x")
     _, errors, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / "student.pt")
     assert code == 1 and len(errors) == 1 and errors[0].startswith(f"error: {tmp_path / GOLDEN}: ")
+
+
+def use_another_class_order(product, monkeypatch):
+    monkeypatch.setattr(Deployed, "forward", lambda self, images: FORWARD(self, images).flip(1))
+
+
+LOSSY = [use_bgr, use_train_mode, use_another_class_order, use_another_resize]
+
+
+@pytest.mark.parametrize("name", ["torchscript", pytest.param("openvino_int8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mistake", [None, *LOSSY])
+def test_a_wrong_lossy_file_is_refused_later(mistake, name, tmp_path, capsys, monkeypatch):
+    """Whatever its bits cost: it must repeat what it said at its export, up to another CPU's rounding."""
+    monkeypatch.setitem(FORMATS, name, FORMATS[name]._replace(exact=False))
+    form, product = FORMATS[name], make_product(temperature=0.05)  # sure of itself, as trained ones are
+    truth = make_truth(product, tmp_path, shape=(90, 40), colour=(1, 0.5, 0))
+    find_writer(name)(tmp_path / form.file, product)
+    verdict = judge(tmp_path / form.file, form, truth, replace(SETTINGS, int8_max_drop=1.0))
+    far = replace(truth, probs=np.roll(truth.probs, 1, axis=1))  # as if the bits had cost all
+    write_golden(tmp_path, far, {name: verdict}, SETTINGS, "hash")
+    if mistake:
+        wrong = make_product(temperature=0.05)
+        mistake(wrong, monkeypatch)
+        find_writer(name)(tmp_path / form.file, wrong)
+    lines, errors, code = call_demo(capsys, monkeypatch, "--check", tmp_path / GOLDEN, tmp_path / form.file)
+    assert "allowed 0.05" in lines[0] and (code, len(errors)) == ((1, 1) if mistake else (0, 0)), lines
+
+
+@pytest.mark.slow
+def test_eight_bits_say_the_same_on_cpus_without_vnni(tmp_path, monkeypatch):
+    """There sums of 16 bits overflow, unless weights leave a bit free."""
+    product = make_product(temperature=0.05)
+    truth = make_truth(product, tmp_path)
+    form = FORMATS["openvino_int8"]
+    find_writer("openvino_int8")(tmp_path / form.file, product)
+    found = []
+    for isa in ("DEFAULT", "AVX2", "SSE41"):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+        found.append(run_classifier(tmp_path / form.file, truth.files, CLASSES))
+    assert max(np.abs(found[0] - other).max() for other in found[1:]) < 0.01
+
+
+def test_a_golden_file_of_another_network_or_damaged_is_one_line(shipped, capsys, monkeypatch, tmp_path):
+    network, pictures, probs = shipped
+    truth = Truth(pictures, probs, probs.argmax(axis=1), CLASSES)
+    write_golden(tmp_path, truth, {"torchscript": Verdict(0.0, 1.0, probs)}, SETTINGS, "hash")
+    golden, sound = tmp_path / GOLDEN, dict(np.load(tmp_path / GOLDEN))
+    for changes, reason in (
+        ({"student": np.array("x")}, "it was made for other weights"),
+        ({"classes": np.array(["a", "b", "c"])}, "its classes are others"),
+        ({"classes": sound["classes"][:2]}, "no golden.npz: its arrays do not fit each other"),
+        ({"probabilities": sound["probabilities"][0]}, "no golden.npz: its arrays do not fit each other"),
+        ({"ends": sound["ends"][:0]}, "no golden.npz: "),
+        ({"content": sound["content"][::-1]}, "not a readable picture"),
+        ({"classes": np.array([None], object)}, "no golden.npz: Object arrays cannot be loaded"),
+    ):
+        np.savez(golden, **sound | changes)
+        lines, errors, code = call_demo(capsys, monkeypatch, "--check", golden, network)
+        assert (code, lines, len(errors)) == (1, [], 1) and errors[0].startswith(f"error: {golden}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": None}, {"pictures": None}, {"pictures": 3}, {"height": "33"}, {"height": -1},
+        {"classes": ["a", "b"]}, {"letterbox": None, "tile": "x"}, {"classes": [1, 2, 3]},
+    ],
+)  # fmt: skip
+def test_facts_that_do_not_fit_the_network_are_one_line(shipped, capsys, monkeypatch, tmp_path, changes):
+    extra = {"facts.json": ""}
+    network = torch.jit.load(shipped[0], _extra_files=extra)
+    facts = {
+        key: value for key, value in (json.loads(extra["facts.json"]) | changes).items() if value is not None
+    }
+    torch.jit.save(network, tmp_path / "student.pt", _extra_files={"facts.json": json.dumps(facts)})
+    lines, errors, code = call_demo(capsys, monkeypatch, tmp_path / "student.pt", shipped[1][0])
+    assert (code, lines, len(errors)) == (1, [], 1)
+    assert errors[0].startswith(f"error: {tmp_path / 'student.pt'}: ")
+
+
+def test_a_page_without_its_end_is_refused(tmp_path):
+    """A browser would show nothing, even if all of the network has arrived."""
+    find_writer("web")(tmp_path / "student.html", make_product())
+    demo, content = load_demo(), (tmp_path / "student.html").read_bytes()
+    demo.load(tmp_path / "student.html")
+    (tmp_path / "student.html").write_bytes(content[:-1000])
+    with pytest.raises(demo.NoNetwork, match="the end of this page is missing"):
+        demo.load(tmp_path / "student.html")
+
+
+def test_odd_names_and_files_are_one_line_each(shipped, capsys, monkeypatch, tmp_path):
+    """Line ends and orders to the terminal are shown as escapes; pipes and folders are not waited for."""
+    network, pictures, _ = shipped
+    for name in ("a\nb.png", "c\x1b[31m.png"):
+        (tmp_path / name).write_bytes(pictures[0].read_bytes())
+    (tmp_path / "d\ne.png").write_text("no picture")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    lines, errors, code = call_demo(capsys, monkeypatch, network, tmp_path, "x" * 300)
+    assert code == 1 and [line.split(": ")[0] for line in lines] == [
+        f"{tmp_path}/a\\nb.png", f"{tmp_path}/c\\x1b[31m.png"
+    ]  # fmt: skip
+    assert [error.partition(": ")[2] for error in errors] == [
+        f"{tmp_path}/d\\ne.png: not a readable picture",
+        f"{tmp_path}/gone.png: No such file or directory",
+        f"{tmp_path}/pipe.png: not a file: a device or a pipe",
+        f"{'x' * 300}: File name too long",
+    ]
+    _, errors, _ = call_demo(capsys, monkeypatch, f"{'x' * 300}\n.pt", pictures[0])
+    assert errors == [f"error: {'x' * 300}\\n.pt: not an exported network (no such file)"]
+
+
+def test_a_folder_that_is_shut_is_one_line(shipped, capsys, monkeypatch, tmp_path):
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(shipped[1][0].read_bytes())
+    scan, real = os.scandir, open
+
+    def refuse(ask, path, *rest, **options):
+        if str(path) == str(tmp_path / "shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return ask(path, *rest, **options)
+
+    monkeypatch.setattr("os.scandir", lambda path: refuse(scan, path))
+    monkeypatch.setattr("builtins.open", lambda path, *rest, **options: refuse(real, path, *rest, **options))
+    lines, errors, code = call_demo(capsys, monkeypatch, shipped[0], tmp_path)
+    assert code == 1 and len(lines) == 1 and lines[0].startswith(f"{tmp_path}/open/a.png: ")
+    assert errors == [f"error: {tmp_path}/shut: Permission denied"]
+
+
+@pytest.mark.parametrize("threads", [-1, os.cpu_count() + 1, 10**6])
+def test_more_threads_than_the_cpu_has_are_refused(shipped, capsys, monkeypatch, threads):
+    """onnxruntime hangs and torch crashes of 100,000."""
+    _, errors, code = call_demo(capsys, monkeypatch, "--threads", threads, *shipped[1][:1], "x")
+    assert code == 2 and len(errors) == 1 and errors[0].startswith("error: --threads is from 0 to ")
+
+
+def test_a_batch_that_fails_is_one_line(shipped, capsys, monkeypatch):
+    demo = load_demo()
+    run, _ = demo.load(shipped[0])
+    with pytest.raises(demo.NoNetwork, match="cannot classify 1 pictures at once: .* need less memory"):
+        run([b"too short"])
+
+
+@pytest.mark.parametrize("answers", ["/dev/full", None])
+def test_answers_that_cannot_be_written_are_one_line(shipped, answers):
+    command = f"{sys.executable} {DEMO} {shipped[0]} {shipped[1][0]} {f'>{answers}' if answers else '>&-'}"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and result.stderr.startswith("error: standard output")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_no_names_on_standard_input(shipped, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    _, errors, code = call_demo(capsys, monkeypatch, shipped[0], "-")
+    assert code == 1 and errors == ["error: -: no name on standard input (one a line, or ended by NUL)"]
+
+
+@pytest.mark.slow
+def test_openvino_without_space_leaves_no_file(tmp_path, monkeypatch):
+    """Its library throws an error that names nothing."""
+    monkeypatch.setattr(
+        "openvino.save_model", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("iostream"))
+    )
+    with pytest.raises(UserError, match=r"student.xml: iostream \(free some space in "):
+        find_writer("openvino")(tmp_path / "student.xml", make_product())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -434,6 +627,14 @@ def test_a_demo_that_fits_pictures_otherwise_does_not_ship(cropped, monkeypatch,
     monkeypatch.setattr(src.export.gate, "CLASSIFIER", tmp_path / "forgetful.py")
     with pytest.raises(UserError, match="student.pt: differs from the model by"):
         export_jit.main()
+
+
+def test_a_picture_that_is_gone_is_told_before_anything_is_written(cropped, tiny_images):
+    for path in (tiny_images / "test").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"0.png: a picture of test is gone \(restore it, or dvc repro\)$"):
+        export_jit.main()
+    assert not export_jit.EXPORT.exists()
 
 
 def test_a_student_of_cropped_pictures_is_not_measured_on_others(cropped):

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from conftest import load_demo
-from odd_pictures import EACH_KIND, encode, make_mutations, make_pictures
+from odd_pictures import EACH_KIND, draw, encode, make_mutations, make_pictures
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
@@ -135,6 +135,25 @@ def test_demo_reads_pictures_as_the_pack_does(tmp_path, size, height, width):
             assert np.array_equal(shown, fit_picture(whole, height, width, fit)), (path.name, fit)
 
 
+MODES = ("RGB", "L", "LA", "RGBA", "P", "CMYK", "I;16", "1")
+SIXTY = [(1 + (7 * n * n + 3) % 211, 1 + (31 * n + 5) % 97) for n in range(60)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_demo_fits_every_mode_at_sixty_sizes_as_the_pack_does(mode):
+    """Wide, tall, square and thin, from 1 x 1 to 211 x 97 pixels, each mode, each fit: 1,440 comparisons."""
+    assert len(set(SIXTY)) == 60 and any(w > h for w, h in SIXTY) and any(w < h for w, h in SIXTY)
+    rule = RULE | {"min_side": 1}
+    for size in SIXTY:
+        image = draw(np.random.default_rng(size), mode, *size)
+        content = encode(image, "TIFF" if mode == "CMYK" else "PNG")
+        whole, theirs = decode(content, 1, 10**8).to_rgb(None), DEMO.decode(content, rule)
+        assert whole.size == size
+        for fit in FITS:
+            shown = DEMO.fit_picture(theirs, 33, 47, fit).tobytes()
+            assert shown == fit_picture(whole, 33, 47, fit).tobytes(), (size, fit)
+
+
 def test_demo_refuses_a_fit_that_it_does_not_know(tmp_path):
     draw_noise((40, 30)).save(tmp_path / "a.png")
     facts = {"height": 32, "width": 32, "pictures": RULE, "reflect": "in words"}
@@ -218,6 +237,13 @@ def test_demo_accepts_what_exceeds_pillows_own_limit(monkeypatch):
     content = encode(Image.new("1", (20000, 9000)), "PNG")
     monkeypatch.setitem(RULE, "max_pixels", 2 * 10**8)
     assert DEMO.open_header(content, RULE).size == (20000, 9000) and Image.MAX_IMAGE_PIXELS is None
+
+
+def test_demo_reads_the_other_formats_where_pillow_lacks_one(monkeypatch):
+    """Before 11.3 it has no AVIF, and fails of a name that it does not know."""
+    content = encode(PHOTO, "JPEG2000")
+    monkeypatch.delitem(Image.OPEN, "AVIF")
+    assert DEMO.decode(content, RULE).size == PHOTO.size
 
 
 def test_demo_without_simplejpeg_reads_sound_jpegs_alike(monkeypatch):

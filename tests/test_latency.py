@@ -90,7 +90,8 @@ def test_the_student_is_timed_in_the_formats_that_it_has(monkeypatch, capsys, pl
     "arguments, line",
     [
         (["resnet81"], "^ARCH: unknown network 'resnet81', did you mean "),
-        ([ARCH, "--side", 0], "^--side: must be at least 1, got 0$"),
+        ([ARCH, "--side", 0], "^--side: must be from 1 to 4096, got 0$"),
+        ([ARCH, "--side", 10**6], "^--side: must be from 1 to 4096, got 1000000$"),
         (["timm/vit_tiny_patch16_224", "--side", 32], "^ARCH, --side: "),
     ],
 )

@@ -149,6 +149,34 @@ def test_another_file_is_refused(place, exported, monkeypatch):
     assert not (place / "serve").exists()
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "[]",
+        "5",
+        '{"classes": 5}',
+        '{"classes": [1, 2, 3]}',
+        '{"classes": ["a"]}',
+        '{"classes": ["\\ud800", "b", "c"]}',
+    ],
+)
+def test_facts_of_another_program_are_refused(place, exported, monkeypatch, facts):
+    model = onnx.load_model_from_string(exported)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == FACTS]
+    entry.value = facts
+    with pytest.raises(UserError, match="student.onnx: not a file that export_jit wrote"):
+        write_layout(monkeypatch, model.SerializeToString())
+    assert not (place / "serve").exists()
+
+
+def test_a_network_of_open_size_is_refused(place, exported, monkeypatch):
+    """Triton would be told that its pictures have 0 pixels."""
+    model = onnx.load_model_from_string(exported)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    with pytest.raises(UserError, match="student.onnx: not a file that export_jit wrote"):
+        write_layout(monkeypatch, model.SerializeToString())
+
+
 @pytest.mark.parametrize("end", ["\n", "\r"])
 def test_a_class_of_two_lines_is_refused(place, exported, monkeypatch, end):
     model = onnx.load_model_from_string(exported)

@@ -69,7 +69,7 @@ def product():
     facts = Facts("timm/test_resnet", "softmax", CLASSES, 33, 48, (0.5,) * 3, (0.5,) * 3, **none)
     rule = PictureRule(PICTURE_FORMATS, 8, 64_000_000, (0, 4095))
     calibration = Calibration(temperature=0.25, threshold=0.3, wanted_accuracy=0.9)
-    return Product(model, BASES["softmax"], facts, rule, calibration, "0" * 64, seen=lambda: np.array([]))
+    return Product(model, BASES["softmax"], facts, rule, calibration, "0" * 64, seen=list)
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +166,10 @@ def test_the_page_is_always_the_same_and_holds_no_class_as_html(product, page, t
 def test_a_page_without_a_network_is_refused(tmp_path):
     demo, path = load_demo(), tmp_path / "x.html"
     path.write_text("<html></html>")
-    with pytest.raises(demo.NoNetwork, match=r"^not an exported network \(no network in this page\)$"):
+    with pytest.raises(demo.NoNetwork, match="^not an exported network: no network in this page "):
         demo.load(path)
     path.write_text(fill_page(b"x", "{}"))
-    with pytest.raises(demo.NoNetwork, match=r"^not an exported network \("):
+    with pytest.raises(demo.NoNetwork, match="^not an exported network: "):
         demo.load(path)
 
 

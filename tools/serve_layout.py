@@ -90,8 +90,12 @@ def read_signature(content: bytes) -> tuple[Tensor, Tensor, list[str]]:
         facts = {entry.key: entry.value for entry in model.metadata_props}
         classes = json.loads(facts[FACTS])["classes"]
         (images,), (probs,) = map(describe, model.graph.input), map(describe, model.graph.output)
-    except (DecodeError, KeyError, ValueError):
-        raise UserError(f"{STUDENT}: not a file that export_jit wrote (dvc repro -f export_jit)") from None
+        "".join(classes).encode()  # of texts, all of which a file can hold
+        fits = len(images.dims) == 3 and min(images.dims) > 0 and probs.dims == [len(classes)]
+    except (DecodeError, KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise UserError(f"{STUDENT}: not a file that export_jit wrote (dvc repro -f export_jit)")
     for label in classes:
         if "\n" in label or "\r" in label:
             raise UserError(f"{STUDENT}: class {label!r}: its name must be one line (rename its folder)")

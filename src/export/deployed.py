@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,15 @@ class Deployed(nn.Module):
 Deployed.__module__ = "src.export"  # is written into the file: moving the class must not change its bytes
 
 
+class Seen(NamedTuple):
+    """Pictures by which weights and maps are quantised, n of train and m of val."""
+
+    train: np.ndarray  # uint8 (n, H, W, 3); their maps have the ranges that are kept
+    val: np.ndarray  # uint8 (m, H, W, 3)
+    labels: np.ndarray  # (m,) of val
+    max_drop: float  # of the accuracy on val, in [0, 1]
+
+
 @dataclass(frozen=True, eq=False)
 class Product:
     """The student, and all that a file says of it."""
@@ -48,7 +58,7 @@ class Product:
     rule: PictureRule
     calibration: Calibration
     student: str  # SHA-256 of its weights file
-    seen: Callable[[], np.ndarray]  # gives pictures of train, uint8 (n, H, W, 3), for whoever quantises
+    seen: Callable[[], Seen]  # for whoever quantises
 
     @cached_property
     def deployed(self) -> Deployed:

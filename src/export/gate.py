@@ -42,6 +42,7 @@ class Verdict:
 
     difference: float  # the largest one of a probability
     accuracy: float  # of the file, in [0, 1]
+    probs: np.ndarray  # (N, C), the file's
 
 
 def judge(path: Path, form: Format, truth: Truth, settings: ExportSettings) -> Verdict:
@@ -71,7 +72,7 @@ def judge(path: Path, form: Format, truth: Truth, settings: ExportSettings) -> V
         for name in form.list_files():
             path.with_name(name).unlink(missing_ok=True)
         raise
-    return Verdict(difference, accuracy)
+    return Verdict(difference, accuracy, probs)
 
 
 def run_classifier(network: Path, pictures: Sequence[Path], classes: tuple[str, ...]) -> np.ndarray:
