@@ -4,16 +4,17 @@ N files of a source, whose pictures go to one split or are divided among several
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from src.ground.files import open_atomically
-from src.machine.workers import map_in_processes
+from src.machine.executor import map_items
 from src.pictures.folders import Source
 from src.pictures.grey import GreyRange, Values
 from src.pictures.likeness import THUMBNAIL
@@ -90,7 +91,14 @@ def find_shape(sizes: Sizes) -> tuple[int, ...]:
 def check_files(
     files: list[tuple[str, str]], data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str
 ) -> Iterator[Checked]:
-    """The result for each file (path, class), in their order; uses one process per core."""
+    """The result for each file (path, class), in their order, from processes here or on other machines."""
     picture = 1 + sum(3 * math.prod(size) for size in sizes)
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
-    return map_in_processes(partial(check_file, data, grey_range, sizes, fit), files, chunk, refuse_lost)
+    check, needs = partial(check_file, data, grey_range, sizes, fit), find_needs(data, files)
+    return map_items(check, files, chunk, refuse_lost, needs)
+
+
+def find_needs(data: DataSettings, files: Sequence[tuple[str, str]]) -> list[str]:
+    """What a machine must see to check files (path, class): the data root, and the last of them."""
+    paths = (Path(data.root, path) for path, _ in reversed(files))
+    return [data.root, *(str(path) for path in islice(filter(Path.is_file, paths), 1))]
