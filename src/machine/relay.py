@@ -33,7 +33,7 @@ class Relay(WorkerPlugin):
 
     def teardown(self, worker: Any) -> None:
         while self.idle:
-            self.idle.pop().end()
+            self.idle.pop().stop()
 
     def call(self, items: bytes) -> Reply:
         """What a helper answers to a pickled list of items."""
@@ -95,6 +95,11 @@ class Helper:
         """Its answer; raises EOFError or OSError if it ended."""
         self.tell(message)
         return self.connection.recv_bytes()
+
+    def stop(self) -> None:
+        """End it at once: nobody needs what it may still do."""
+        self.process.kill()
+        self.end()
 
     def end(self) -> int:
         """Its exit code, negative for a signal, after it ended because nobody talks to it any more."""
