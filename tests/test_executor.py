@@ -1,5 +1,6 @@
 """Work on this machine and on a Dask cluster: the same results in the same order, whoever is lost."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,14 +15,22 @@ from importlib.util import find_spec
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT, Project, draw_tiny_images, edit_params
+import torch
+from conftest import CPU, LIGHT, ROOT, Project, draw_tiny_images, edit_params
 from PIL import Image
 
+from src.batches.views import list_views
 from src.ground.errors import UserError
 from src.machine import cluster, facts
 from src.machine.executor import map_items
 from src.machine.facts import describe_machine, find_difference
+from src.machine.runtime import MachineSettings
 from src.machine.workers import map_in_order
+from src.networks import predict
+from src.networks.asking import Panel, list_batches
+from src.networks.checkpoint import Facts, load_model, save_weights
+from src.networks.libraries import build_model
+from src.pictures.reading import Pack
 
 needs_dask = pytest.mark.skipif(
     find_spec("distributed") is None, reason="Dask is not installed (make cluster installs it)"
@@ -338,3 +347,61 @@ def count_seconds(worker):
     with suppress(psutil.NoSuchProcess):
         return sum(child.cpu_times().user for child in worker.children())
     return 0
+
+
+def make_panel(folder, batch_size=5):
+    """Two networks of random weights, and their files."""
+    torch.manual_seed(0)
+    networks = [build_model("timm/test_resnet", 3, "").eval() for _ in range(2)]
+    files = [folder / f"{number}.safetensors" for number in range(2)]
+    half, none = (0.5,) * 3, ("none", "", "", "cpu")
+    for file, network in zip(files, networks, strict=True):
+        save_weights(
+            file, network, Facts("timm/test_resnet", "softmax", ("a", "b", "c"), 32, 32, half, half, *none)
+        )
+    networks = [load_model(file)[0] for file in files]
+    machine = MachineSettings(threads=1, cpu_isa="auto", device="auto", tf32=False, processes=1)
+    return Panel(files, networks, "softmax", batch_size, CPU, machine)
+
+
+def draw_asked(pictures):
+    return np.random.default_rng(1).integers(0, 2, len(pictures))
+
+
+def test_the_batches_of_a_cluster_are_those_of_one_process(place, pack, monkeypatch):
+    """Two networks that are asked in turns, in parts of 10 pictures, by batches of 5."""
+    monkeypatch.setattr(predict, "MOST_PROBABILITIES", 30)
+    sizes = []
+    original = predict.scale_to_unit
+    monkeypatch.setattr(
+        predict, "scale_to_unit", lambda images: sizes.append(len(images)) or original(images)
+    )
+    panel, asked = make_panel(place), draw_asked(pack[0])
+    rows, parts = zip(*panel.ask(asked, pack[0], 3), strict=True)
+    assert [(part.start, part.stop) for part in rows] == [(0, 10), (10, 20), (20, 30)]
+    batches = [batch for part in rows for batch in list_batches(asked, part, 5)]
+    assert [len(numbers) for _, numbers in batches] == sizes
+    assert sorted(np.concatenate([numbers for _, numbers in batches]).tolist()) == list(range(30))
+    assert np.concatenate(parts).sum(axis=1) == pytest.approx(np.ones(30))
+
+
+@pytest.mark.slow
+@needs_dask
+def test_networks_answer_the_same_over_a_cluster_from_a_pack_and_from_augmented_views(
+    place, parts, dask, pack, monkeypatch
+):
+    monkeypatch.setattr(predict, "MOST_PROBABILITIES", 30)
+    np.save(place / "pack.npy", pack[0])
+    (place / "pictures").mkdir()
+    panel, pictures = make_panel(place), Pack(place / "pack.npy")
+    asked = draw_asked(pictures)
+    views = list_views(pictures, dataclasses.asdict(LIGHT), 0, 1, (32, 32))
+    edit_params(place, data__root="pictures")
+    here = [list(panel.ask(asked, seen, 3)) for seen in (pictures, views[0])]
+    edit_params(place, executor=dask.address, distributed__timeout=60.0)
+    there = [list(panel.ask(asked, seen, 3)) for seen in (pictures, views[0])]
+    assert len(here[0]) == 3
+    for own, other in zip(here, there, strict=True):
+        assert [rows for rows, _ in own] == [rows for rows, _ in other]
+        assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(own, other, strict=True))
+    assert not np.array_equal(here[0][0][1], here[1][0][1])
