@@ -95,7 +95,8 @@ def test_dask_that_is_not_installed_is_named_with_the_remedy(place, monkeypatch)
     edit_params(place, executor="dask://localhost:8786")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(
-        UserError, match=r"executor: dask://localhost:8786: Dask is not installed \(pip install"
+        UserError,
+        match=r"executor: dask://localhost:8786: Dask is not installed \(make cluster, or: pip install",
     ):
         list(map_items(abs, [1], 1, print))
 

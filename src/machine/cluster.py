@@ -26,7 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 SCHEME = "dask://"
 CONNECT, CHECK = 10.0, 2.0  # seconds: until a scheduler must have answered; between looks at who is there
-INSTALL = "pip install -r requirements-cluster.txt"
+INSTALL = "make cluster, or: pip install -r requirements-cluster.txt"
 
 
 def map_on_cluster(
