@@ -268,6 +268,22 @@ def test_a_worker_that_is_killed_costs_no_result_and_one_that_comes_later_helps(
 
 @pytest.mark.slow
 @needs_dask
+def test_a_worker_that_comes_later_and_differs_is_warned_of_and_gets_no_work(place, parts, tmp_path, capsys):
+    with start_dask(tmp_path / "own", 1) as dask:
+        results = ask(place, dask, parts.double, range(300))
+        first = [next(results) for _ in range(4)]
+        shutil.copytree(ROOT / "src", place / "edited", ignore=shutil.ignore_patterns("__pycache__"))
+        (place / "edited/machine/memory.py").open("a").write("# edited\n")
+        (place / "src").unlink()
+        (place / "edited").rename(place / "src")
+        dask.add_worker()
+        assert [*first, *results] == list(range(0, 600, 2))
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1 and "other files in " in warnings[0] and "worker tcp://" in warnings[0]
+
+
+@pytest.mark.slow
+@needs_dask
 @pytest.mark.parametrize("lost, said", [("workers", "no worker is left for 3 seconds"), ("scheduler", "")])
 def test_a_cluster_that_is_lost_ends_the_run_with_one_line(place, parts, tmp_path, lost, said):
     with start_dask(tmp_path / "own", 1) as dask:
