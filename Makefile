@@ -8,7 +8,7 @@ BASE ?= main
 export SPLIT BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency scale-test deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick cluster lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency scale-test deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,7 +34,13 @@ repro: install  ## run every stage whose inputs changed, from the pictures to th
 	@python -m tools.tidy
 	dvc repro $$(python -m tools.preflight --stages)
 
-test: install  ## all tests: the fast subset on all cores, then the slow ones (half an hour)
+cluster: install .venv/.cluster  ## install Dask beside the other packages, for executor: dask://host:port
+
+.venv/.cluster: requirements-cluster.txt .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-cluster.txt
+	@touch $@
+
+test: install cluster  ## all tests: the fast subset on all cores, then the slow ones (half an hour)
 	python -m pytest -q -m "not slow" -n auto
 	python -m pytest -q -m slow
 
@@ -126,8 +132,9 @@ ci-metrics: install  ## rerun what changed, then print the change of the metrics
 tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard
 
-lock: install  ## compile requirements.txt from requirements.in, with hashes; needs uv
+lock: install  ## compile requirements.txt and requirements-cluster.txt, with hashes; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-cluster.in -o requirements-cluster.txt
 
 clean-runs: install  ## remove the states of unfinished trainings, except those that are running
 	@python -m tools.clean_runs

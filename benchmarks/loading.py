@@ -10,7 +10,6 @@ run     python -m benchmarks.loading
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import chdir
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -104,10 +103,9 @@ def read_plain(pictures: Pictures, count: int, normalize: Normalize) -> None:
 def pack_split(root: Path, split: Source) -> np.ndarray:
     """Pack a split as check_images does."""
     data = replace(read(DataSettings, "data"), root=str(root))
-    with chdir(root):
-        checks = check_source(split, ((SIDE, SIDE),), LETTERBOX, data, None)
-        judge(list_pictures([checks], data, {}))
-        return np.load(checks.pack, mmap_mode="r")
+    checks = check_source(split, ((SIDE, SIDE),), LETTERBOX, data, None, root / "packed.npy")
+    judge(list_pictures([checks], data, {}))
+    return np.load(checks.pack, mmap_mode="r")
 
 
 def build_readers(root: Path, split: Source) -> dict[str, tuple[int, Callable[[], object]]]:

@@ -90,7 +90,7 @@ def main() -> None:
     try:
         sizes = [choose_sizes(source, images, packed) for source in sources]
         checked = [
-            check_source(source, some, images.fit, data, grey.range)
+            check_source(source, some, images.fit, data, grey.range, shard=images.shard)
             for source, some in zip(sources, sizes, strict=True)
         ]
         intact = list_pictures(checked, data, keys)

@@ -22,10 +22,11 @@ from src.pictures.assigning import Picture
 from src.pictures.checking import Checks, check_source, choose_sizes
 from src.pictures.grey import read_grey_range
 from src.pictures.ledger import PASSED, TAKEN, Ledger
-from src.pictures.manifest import PackWriter, read_classes
 from src.pictures.manifest import pack_path as find_pack
+from src.pictures.manifest import read_classes
 from src.pictures.reading import Pack
 from src.pictures.settings import DataSettings, ImageSettings
+from src.pictures.shards import write_pack
 from src.pictures.splits import read_pixels
 from src.pictures.unlabelled import (
     choose_name,
@@ -48,7 +49,7 @@ def main() -> None:
         checks = check_source(source, sizes, images.fit, data, read_grey_range(), shared)
         verdicts = judge(checks)
         taken = [row for row, (verdict, _) in enumerate(verdicts) if verdict == TAKEN]
-        write_pack(pack_path(name), checks, taken, images)
+        gather(pack_path(name), checks, taken, images)
     finally:
         shared.unlink(missing_ok=True)
     write_list(name, [(source.files[row][0], checks.digests[row]) for row in taken])
@@ -74,16 +75,14 @@ def main() -> None:
         raise UserError(f"{root / name}: no usable picture (add some, or take it out of data.unlabelled)")
 
 
-def write_pack(path: Path, checks: Checks, taken: list[int], images: ImageSettings) -> None:
+def gather(path: Path, checks: Checks, taken: list[int], images: ImageSettings) -> None:
     """Write the pictures that are taken; none if they are not packed."""
     row_of = {number: row for row, number in enumerate(checks.find_intact().tolist())}
     pictures = [Picture(checks, number, row_of[number], "train", 0) for number in taken]
     size = images.size("train")
-    with open_atomically(path, "wb") as file:
-        writer = PackWriter(file, (*size, 3))
+    with write_pack(path, (*size, 3), images.shard) as writer:
         for pixels in read_pixels(pictures, size) if checks.sizes else ():
             writer.append(pixels)
-        writer.write_header()
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ from src.batches.views import list_views
 from src.ground.errors import UserError, run
 from src.ground.kinds import BatchSize
 from src.ground.params import read, read_top
-from src.losses.bases import BASES
 from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start_machine
+from src.networks.asking import Panel, join_parts
 from src.networks.checkpoint import Facts, check_facts, load_model
 from src.networks.network import Network
-from src.networks.predict import choose_batch_size, predict_each, predict_probs
+from src.networks.predict import choose_batch_size
 from src.pictures.manifest import Manifest
 from src.pictures.reading import Pictures, read_learning_pictures, resize_pictures
 from src.pictures.unlabelled import find_dropped_lists, join_pictures, read_unlabelled
@@ -61,7 +61,8 @@ def main() -> None:
     least, top = read(float, "knowledge.min_accuracy"), read(int, "knowledge.top")
     wanted: int | str = read(BatchSize, "knowledge.batch_size")  # type: ignore[arg-type]  # of a union
     folds = read(tuple[int, ...], "knowledge.folds")
-    device = start_machine(read_top(MachineSettings), seed=0)
+    machine = read_top(MachineSettings)
+    device = start_machine(machine, seed=0)
     pictures, views = read_learning_pictures(fit, read(bool, "images.dct_scaling")), read_views()
     train, val, size = pictures.train, pictures.val, pictures.size
     folders = read(tuple[str, ...], "data.unlabelled")
@@ -92,14 +93,13 @@ def main() -> None:
         weights = TEACHERS / f"{name}.safetensors"
         model, facts = load_model(weights)
         check_facts(weights, facts, train.classes, size, fit)
-        model.to(device)
-        base = BASES[facts.base]
-        on_val = predict_probs(model, pictures.val_pictures, base, batch_size, device)
+        files = [weights, *(name_weights(fold, name) for fold in folds)]
+        networks = [model, *(load_fold(path, name, facts) for path in files[1:])]
+        panel = Panel(files, [one.to(device) for one in networks], facts.base, batch_size, device, machine)
+        itself = np.zeros(len(val.labels), int)
+        on_val = join_parts(panel.ask(itself, pictures.val_pictures, len(train.classes)))
         accuracy = check_teacher(name, on_val, val.labels, least)
-        models = [model, *(load_fold(fold, name, facts).to(device) for fold in folds)]
-        parts = [
-            predict_each(models, asked, one, base, batch_size, device, len(train.classes)) for one in seen
-        ]
+        parts = [panel.ask(asked, one, len(train.classes)) for one in seen]
         if views is None and len(train.classes) <= top:
             on_train = write_as_text(name_text(DISTILL, name), facts.base, parts[0], train, paths)
         else:
@@ -121,9 +121,8 @@ def warn_of_dropped(paths: Sequence[Path], key: str) -> None:
         print(f"warning: {path}: not in {key}, but recorded in dvc.lock (make repro removes it)")
 
 
-def load_fold(fold: int, name: str, facts: Facts) -> Network:
+def load_fold(path: Path, name: str, facts: Facts) -> Network:
     """A teacher that has not learned from a fold; a UserError if it is another network than the teacher."""
-    path = name_weights(fold, name)
     model, own = load_model(path)
     if (own.arch, own.classes, own.base) != (facts.arch, facts.classes, facts.base):
         raise UserError(f"{path}: another network or other classes than teacher {name}'s (run dvc repro)")

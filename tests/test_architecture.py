@@ -169,7 +169,17 @@ def test_libraries_are_listed_where_they_are_used():
     assert {"simplejpeg", "xxhash", "pillow"} <= set(list_libraries("check_images"))
     assert {"torch", "timm", "torchvision", "safetensors", "kornia"} <= set(list_libraries("train_student"))
     imported = {name.partition(".")[0] for path in SOURCES for name in find_imports(path)}
-    inert = {"src", "jsonschema", "onnxruntime", "psutil", "ruamel", "tqdm", "yaml"}  # settings, display, ...
+    inert = {
+        "src",
+        "cloudpickle",
+        "distributed",
+        "jsonschema",
+        "onnxruntime",
+        "psutil",
+        "ruamel",
+        "tqdm",
+        "yaml",
+    }  # settings, display, ...
     assert imported - set(sys.stdlib_module_names) - set(LIBRARIES) == inert
 
 

@@ -24,6 +24,7 @@ from src.ground.errors import run
 from src.ground.files import open_atomically
 from src.ground.kinds import EntryName, Workers
 from src.losses.loss import DistillSettings
+from src.machine.executor import Executor
 from src.machine.launching import DistributedSettings
 from src.machine.runtime import MachineSettings
 from src.pictures.demo import DemoSettings
@@ -59,6 +60,7 @@ class Params(MachineSettings, StrategySettings):
 
     distributed: DistributedSettings
     workers: Workers  # background processes that augment pictures; results do not change
+    executor: Executor  # who checks, packs and dumps: this machine or a Dask cluster; results do not change
     demo: DemoSettings
     data: DataSettings
     images: ImageSettings

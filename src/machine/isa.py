@@ -33,3 +33,8 @@ def let_threads_sleep() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def list_variables() -> dict[str, str | None]:
+    """The environment variables that this module sets, as they are; None for one that is not set."""
+    return {name: os.environ.get(name) for name in (*CPU_ISA[SAME], "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}

@@ -10,14 +10,42 @@ from contextlib import contextmanager
 from multiprocessing import Pipe, Process, active_children, get_start_method, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from src.machine.cores import count_cores
 from src.machine.memory import keep_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
+Waiting = deque[tuple[Sequence[T], Future[Any]]]  # parts of the items that are being computed, in order
 AHEAD = 2  # chunks per core that are computed before their results are taken
+
+
+class Host(Protocol[T, R]):
+    """Computes parts of the items, behind a concurrent.futures.Executor."""
+
+    def count_ahead(self) -> int: ...
+
+    def submit(self, items: Sequence[T]) -> Future[Any]: ...
+
+    def take(self, waiting: Waiting[T]) -> list[R]:
+        """The results of the first part, which leaves `waiting`; those that were lost are computed again."""
+
+
+def map_in_order(host: Host[T, R], items: Sequence[T], chunk: int) -> Iterator[R]:
+    """The result for each item, in order, computed by the host `chunk` items at a time.
+
+    At most as many chunks as `count_ahead` says wait to be taken, however slow the caller is.
+    """
+    starts, waiting = iter(range(0, len(items), chunk)), Waiting[T]()
+    while True:
+        ahead = host.count_ahead()
+        while len(waiting) < ahead and (start := next(starts, None)) is not None:
+            part = items[start : start + chunk]
+            waiting.append((part, host.submit(part)))
+        if not waiting:
+            return
+        yield from host.take(waiting)
 
 
 def map_in_processes(
@@ -25,33 +53,48 @@ def map_in_processes(
 ) -> Iterator[R]:
     """`function(item)` for each item, in order, computed in one process per core, `chunk` items at a time.
 
-    At most AHEAD chunks of results per core wait to be taken, however slow the caller is. If a process dies,
-    the items that it may have been working on are computed again, each in a process of its own; for one that
-    kills that process too, the result is `lose(item, why)`.
+    At most AHEAD chunks of results per core wait to be taken. If a process dies, the items that it may have
+    been working on are computed again, each in a process of its own; for one that kills that process too, the
+    result is `lose(item, why)`.
     """
-    starts, waiting = iter(range(0, len(items), chunk)), deque[tuple[Sequence[T], Future[list[R]]]]()
-    pool, cores = start_pool(), count_cores()
+    host = Processes(function, lose)
     try:
-        while True:
-            while len(waiting) < AHEAD * cores and (start := next(starts, None)) is not None:
-                part = items[start : start + chunk]
-                waiting.append((part, submit(pool, function, part)))
-            if not waiting:
-                return
-            part, future = waiting.popleft()
-            try:
-                results = future.result()
-            except BrokenProcessPool:
-                pool.shutdown()
-                results = [call_alone(function, item, lose) for item in part]
-                pool = start_pool()
-                waiting = deque(
-                    (part, future if is_done(future) else submit(pool, function, part))
-                    for part, future in waiting
-                )
-            yield from results
+        yield from map_in_order(host, items, chunk)
     finally:
-        pool.shutdown(cancel_futures=True)
+        host.pool.shutdown(cancel_futures=True)
+
+
+class Processes(Generic[T, R]):
+    """The Host of this machine: one process per core."""
+
+    def __init__(self, function: Callable[[T], R], lose: Callable[[T, str], R]):
+        self.function, self.lose, self.pool = function, lose, start_pool()
+        self.ahead = AHEAD * count_cores()
+
+    def count_ahead(self) -> int:
+        return self.ahead
+
+    def submit(self, items: Sequence[T]) -> Future[list[R]]:
+        """The future results; those of a pool that is broken already raise BrokenProcessPool."""
+        try:
+            return self.pool.submit(call_each, self.function, items)
+        except BrokenProcessPool as error:
+            future: Future[list[R]] = Future()
+            future.set_exception(error)
+            return future
+
+    def take(self, waiting: Waiting[T]) -> list[R]:
+        part, future = waiting.popleft()
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            self.pool.shutdown()
+            results = [call_alone(self.function, item, self.lose) for item in part]
+            self.pool = start_pool()
+            again = [(part, future if is_done(future) else self.submit(part)) for part, future in waiting]
+            waiting.clear()
+            waiting.extend(again)
+            return results
 
 
 def start_pool() -> ProcessPoolExecutor:
@@ -91,16 +134,6 @@ def kill_children() -> None:
     """End the workers of this process, which may not get SIGTERM or be busy for long."""
     for child in active_children():
         child.kill()
-
-
-def submit(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Sequence[T]) -> Future[list[R]]:
-    """The future results for the items; those of a pool that is broken already raise BrokenProcessPool."""
-    try:
-        return pool.submit(call_each, function, items)
-    except BrokenProcessPool as error:
-        future: Future[list[R]] = Future()
-        future.set_exception(error)
-        return future
 
 
 def is_done(future: Future[list[R]]) -> bool:

@@ -98,15 +98,24 @@ def predict_each(
 
     Part by part, in bounded memory: rows and their probabilities (n, C).
     """
-    together = world() * batch_size  # of one model a part ends where batches do, so that these are the same
-    step = together * max(1, MOST_PROBABILITIES // (together * classes))
-    for start in range(0, len(pictures), step):
-        rows = slice(start, min(start + step, len(pictures)))
-        probs = np.empty((rows.stop - start, classes))
+    for rows in list_parts(len(pictures), world() * batch_size, classes):
+        probs = np.empty((rows.stop - rows.start, classes))
         for number in np.unique(asked[rows]).tolist():
             own = np.flatnonzero(asked[rows] == number)
-            probs[own] = predict_probs(models[number], Part(pictures, own + start), base, batch_size, device)
+            probs[own] = predict_probs(
+                models[number], Part(pictures, own + rows.start), base, batch_size, device
+            )
         yield rows, probs
+
+
+def list_parts(count: int, together: int, classes: int) -> Iterator[slice]:
+    """The rows of each part of `count` pictures, of which `together` are in a batch, or in one per process.
+
+    Of one model a part ends where batches do, so that these are the same as without parts.
+    """
+    step = together * max(1, MOST_PROBABILITIES // (together * classes))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def predict_probs(

@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from src.machine.workers import map_in_processes
-from src.pictures.checking import CHUNK, Checks, check_source
+from src.machine.executor import map_items
+from src.pictures.checking import CHUNK, Checks, check_source, find_needs
 from src.pictures.dividing import Looks, divide, find_linked, join_alike
 from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
@@ -121,4 +121,5 @@ def read_train_values(
         checked = [check_source(source, (), LETTERBOX, data, None) for source in linked]
         return [one.values for one in list_pictures(checked, data, keys) if one.split == "train"]
     files = [file for source in sources if source.splits == ("train",) for file in source.files]
-    return map_in_processes(partial(measure_values, data), files, CHUNK, lambda *_: None)
+    needs = find_needs(data, files)
+    return map_items(partial(measure_values, data), files, CHUNK, lambda *_: None, needs)

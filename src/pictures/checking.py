@@ -4,22 +4,23 @@ N files of a source, whose pictures go to one split or are divided among several
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from src.ground.files import open_atomically
-from src.machine.workers import map_in_processes
+from src.machine.executor import map_items
 from src.pictures.folders import Source
 from src.pictures.grey import GreyRange, Values
 from src.pictures.likeness import THUMBNAIL
-from src.pictures.manifest import PackWriter, pack_path
+from src.pictures.manifest import pack_path
 from src.pictures.opening import Checked, Sizes, check_file, refuse_lost
 from src.pictures.settings import DataSettings, ImageSettings
+from src.pictures.shards import write_pack
 
 CHUNK, CHUNK_BYTES = 16, 2**22  # files that a process checks at a time, and bytes of their pixels
 SHARED = Path("data/packed/.shared.npy")  # pixels of pictures until it is known which split each goes to
@@ -56,17 +57,19 @@ def check_source(
     data: DataSettings,
     grey_range: GreyRange,
     pack: Path | None = None,
+    shard: float = math.inf,
 ) -> Checks:
     """Open every file of a source, and write the pixels to `pack`, else that of its split, or to SHARED.
 
-    `fit` says how a picture is brought to each of `sizes` (height, width).
+    `fit` says how a picture is brought to each of `sizes` (height, width); `shard` is the
+    most GiB of a file of a split's pack.
     """
     number = len(source.files)
-    pack = pack or (pack_path(source.splits[0]) if len(source.splits) == 1 else SHARED)
+    own = pack is None and len(source.splits) == 1
+    pack = pack or (pack_path(source.splits[0]) if own else SHARED)
     thumbnails = np.zeros((number, THUMBNAIL * THUMBNAIL * 3), np.uint8)
     checks = Checks(source, sizes, pack, [], [], [], [], np.zeros(number, np.uint64), thumbnails)
-    with open_atomically(pack, "wb") as file:
-        writer = PackWriter(file, find_shape(sizes))
+    with write_pack(pack, find_shape(sizes), shard if own else math.inf) as writer:
         results = check_files(source.files, data, grey_range, sizes, fit)
         for row, checked in enumerate(tqdm(results, source.name, number, disable=None)):
             checks.reasons.append(checked.reason)
@@ -78,7 +81,6 @@ def check_source(
                 thumbnails[row] = np.frombuffer(checked.likeness.thumbnail, np.uint8)
             if sizes and not checked.reason:
                 writer.append(checked.pixels)
-        writer.write_header()
     return checks
 
 
@@ -90,7 +92,14 @@ def find_shape(sizes: Sizes) -> tuple[int, ...]:
 def check_files(
     files: list[tuple[str, str]], data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str
 ) -> Iterator[Checked]:
-    """The result for each file (path, class), in their order; uses one process per core."""
+    """The result for each file (path, class), in their order, from processes here or on other machines."""
     picture = 1 + sum(3 * math.prod(size) for size in sizes)
     chunk = max(1, min(CHUNK, CHUNK_BYTES // picture))
-    return map_in_processes(partial(check_file, data, grey_range, sizes, fit), files, chunk, refuse_lost)
+    check, needs = partial(check_file, data, grey_range, sizes, fit), find_needs(data, files)
+    return map_items(check, files, chunk, refuse_lost, needs)
+
+
+def find_needs(data: DataSettings, files: Sequence[tuple[str, str]]) -> list[str]:
+    """What a machine must see to check files (path, class): the data root, and the last of them."""
+    paths = (Path(data.root, path) for path, _ in reversed(files))
+    return [data.root, *(str(path) for path in islice(filter(Path.is_file, paths), 1))]

@@ -19,23 +19,22 @@ from src.pictures.fitting import fit_picture, resize
 from src.pictures.grey import GreyRange, read_grey_range
 from src.pictures.manifest import REMEDY, Manifest, manifest_path, pack_path, read_manifest
 from src.pictures.reduced import decode_sound
+from src.pictures.shards import open_shards
 
 
 class Pack:
-    """The pictures of a pack, uint8 (N, H, W, 3), mapped from its file.
+    """The pictures of a pack, uint8 (N, H, W, 3), mapped from its file or files.
 
-    A process that it is sent to gets the path and maps the file itself; an array would be sent whole.
+    A process that it is sent to gets the path and maps them itself; an array would be sent whole.
     """
 
     def __init__(self, path: Path):
         self.path = path.absolute()
-        try:
-            self.pictures = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError):
-            raise UserError(f"{path}: damaged or not a pack {REMEDY}") from None
+        parts: list[Pictures] = [shard.rows for shard in open_shards(path)]
+        self.pictures = parts[0] if len(parts) == 1 else Joined(parts)
         self.shape = self.pictures.shape
-        if self.pictures.dtype != np.uint8 or len(self.shape) != 4 or self.shape[3] != 3:
-            raise UserError(f"{path}: holds {self.pictures.dtype} {self.shape}, not pictures {REMEDY}")
+        if len(self.shape) != 4 or self.shape[3] != 3:
+            raise UserError(f"{path}: holds {self.shape}, not pictures {REMEDY}")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -189,7 +188,7 @@ class Joined:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray | list[int]) -> np.ndarray:
-        numbers = np.arange(len(self))[rows]
+        numbers = number_rows(rows, len(self))
         places = np.searchsorted(self.ends, numbers, side="right")
         pictures = np.empty((len(numbers), *self.shape[1:]), np.uint8)
         for place in np.unique(places).tolist():
@@ -197,6 +196,11 @@ class Joined:
             start = self.ends[place - 1] if place else 0
             pictures[own] = self.parts[place][numbers[own] - start]
         return pictures
+
+
+def number_rows(rows: slice | np.ndarray | list[int], count: int) -> np.ndarray:
+    """The numbers (n,) of the rows that a slice or indices, none of them negative, choose of `count`."""
+    return np.arange(*rows.indices(count)) if isinstance(rows, slice) else np.asarray(rows)
 
 
 class Part:

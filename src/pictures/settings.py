@@ -73,6 +73,7 @@ class ImageSettings(Settings):
     fit: Annotated[str, Rule(enum=list(FITS))]  # how a picture of another shape fills the input
     pack: Literal["auto", True, False]  # whether fitted pictures are stored, one file per split
     pack_limit: Factor  # GiB; auto packs if all packs together take at most this
+    shard: Annotated[float, within("(0, 1000000]")]  # GiB; a larger pack becomes files of this size
     pack_margin: Annotated[float, within("[0, 4]")]  # share by which train is packed larger, to crop from
     dct_scaling: bool  # if not packed: decode large JPEGs at 1/2, 1/4 or 1/8 of their size
     grey_range: GreySetting  # values of 16-bit grey that become 0 to 255: file, set or [lowest, highest]

@@ -4,8 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-
-import numpy as np
+from pathlib import Path
+from typing import IO
 
 from src.ground.files import open_atomically
 from src.pictures.assigning import Picture
@@ -14,8 +14,9 @@ from src.pictures.counts import warn_of_shares
 from src.pictures.dividing import find_shares
 from src.pictures.folders import Source
 from src.pictures.ledger import PASSED, REFUSED, TAKEN, Ledger
-from src.pictures.manifest import SPLITS, PackWriter, manifest_path, pack_path, start_manifest
+from src.pictures.manifest import SPLITS, manifest_path, pack_path, start_manifest
 from src.pictures.settings import ImageSettings, SplitSettings
+from src.pictures.shards import open_shards, write_pack
 
 IN_CLASSES, IN_SPLITS, ALIKE = "alike in two classes", "alike in two splits", "alike"
 SAME = "looks the same as "
@@ -60,29 +61,29 @@ def write_split(split: str, pictures: Sequence[Picture], images: ImageSettings, 
         if all(one.checks is first for one in pictures):
             return  # check_source has written these rows, in this order
     size = images.size(split)
-    with open_atomically(pack_path(split), "wb") as file:
-        writer = PackWriter(file, (*size, 3))
+    with write_pack(pack_path(split), (*size, 3), images.shard) as writer:
         for pixels in read_pixels(pictures, size) if packed else ():
             writer.append(pixels)
-        writer.write_header()
 
 
 def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[bytes]:
     """The pixels of each picture in a size (height, width), from the packs that check_source wrote."""
     with ExitStack() as stack:
-        files = {
-            checks.pack: (
-                stack.enter_context(open(checks.pack, "rb")),
-                np.load(checks.pack, mmap_mode="r").offset,
-            )
-            for checks in {id(one.checks): one.checks for one in pictures}.values()
-        }
+        packs = {path: open_pack(path, stack) for path in {one.checks.pack for one in pictures}}
         for one in pictures:
-            (file, start), sizes = files[one.checks.pack], one.checks.sizes
+            files, most, start = packs[one.checks.pack]
+            sizes, (shard, number) = one.checks.sizes, divmod(one.row, most)
             before = sum(3 * math.prod(other) for other in sizes[: sizes.index(size)])
             row = sum(3 * math.prod(other) for other in sizes)
-            file.seek(start + one.row * row + before)
-            yield file.read(3 * math.prod(size))
+            files[shard].seek(start + number * row + before)
+            yield files[shard].read(3 * math.prod(size))
+
+
+def open_pack(path: Path, stack: ExitStack) -> tuple[list[IO[bytes]], int, int]:
+    """The files of a pack, the rows of each but the last, and the byte at which these begin."""
+    shards = open_shards(path)
+    files: list[IO[bytes]] = [stack.enter_context(open(shard.path, "rb")) for shard in shards]
+    return files, max(1, len(shards[0].rows)), shards[0].rows.offset  # type: ignore[attr-defined]  # a memmap
 
 
 def find_alike(pictures: Sequence[Picture]) -> dict[str, str]:
