@@ -1,7 +1,8 @@
 """The stages of the pipeline, each run from the root as `python -m stages.NAME`.
 
-Nothing that is imported is ever garbage, so a stage searches for some only from `run` on. The CPU instructions that torch may use, and how its threads wait, are set here, since torch and its libraries
-read them on import.
+The CPU instructions that torch may use, and how its threads wait, are set here, since torch and its libraries
+read them on import. So that a stage starts sooner, torch's compiler is left until something is compiled, and
+no garbage is collected before `run`: nothing that is imported ever is any.
 """
 
 import gc
