@@ -25,7 +25,10 @@ START = "import sys; sys.argv = ['-m']; import stages.{stage}; from src.ground.e
 STEP = """
 def step():
     import torch
+    from src.ground.params import read_top
+    from src.machine.runtime import MachineSettings, start_machine
     from src.networks.libraries import build_model
+    start_machine(read_top(MachineSettings), seed=0)
     network = build_model("{arch}", 10, "student")
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.rand(2, 3, 32, 32)).sum().backward()

@@ -17,6 +17,12 @@ ABSENT = {  # modules that a stage does not import before its main runs
 }
 STEP = """
 import torch
+from src.ground.params import read_top
+from src.machine.runtime import MachineSettings, start_machine
+
+start_machine(read_top(MachineSettings), seed=0)
+assert torch.are_deterministic_algorithms_enabled()
+assert torch.is_deterministic_algorithms_warn_only_enabled()
 layer = torch.nn.Linear(3, 2)
 optimizer = torch.optim.Adam(layer.parameters())
 layer(torch.ones(1, 3)).sum().backward()
