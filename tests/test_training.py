@@ -21,7 +21,7 @@ from conftest import (
     wrap_network,
 )
 from PIL import Image
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 
 from src.batches.augment import POLICIES, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
@@ -41,7 +41,7 @@ from src.pictures.manifest import CLASSES, manifest_path, pack_path, read_manife
 from src.pictures.reading import read_pictures
 from src.training.averaging import build_average, read_images
 from src.training.fit import fit
-from src.training.optim import build_optimizer
+from src.training.optim import build_optimizer, split_decay
 from src.training.precision import choose_precision
 from src.training.prepare import check_processes, penalize_gammas, prepare
 from src.training.schedules import build_schedule, onecycle_factor, step_boundaries
@@ -210,6 +210,22 @@ def test_what_timm_decays_is_decayed(arch):
     for ours, theirs in ((1.0, None), (0.75, 0.75)):
         reference = create_optimizer_v2(network.net, "adamw", weight_decay=0.05, layer_decay=theirs)
         assert name_decayed(network, layer_decay=ours) == name_decayed(network, reference)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_the_groups_are_timms(decay):
+    """In the same order, without what is frozen: param_groups_weight_decay is the reference."""
+    net, exempt = build_model("timm/test_vit", 3, "x").net, ["pos_embed", "blocks.*.mlp.fc1.weight"]
+    net.cls_token.requires_grad = False
+    ours = split_decay(net, decay, exempt)
+    theirs = param_groups_weight_decay(net, decay, no_weight_decay_list=exempt)
+    assert [number_parameters(group) for group in ours] == [number_parameters(group) for group in theirs]
+    assert len(ours) == (2 if decay else 1)
+
+
+def number_parameters(group):
+    """A group of an optimizer with its parameters by identity."""
+    return group | {"params": [id(parameter) for parameter in group["params"]]}
 
 
 @pytest.mark.parametrize(

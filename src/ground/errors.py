@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import gc
 import io
 import json
 import os
@@ -79,6 +80,8 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
     `arguments` are those that the command line may hold, any order; None if `main` parses it. With `--debug`
     among them the traceback is shown instead; `--help` prints the docstring of main's module.
     """
+    gc.freeze()  # what is imported stays: not searched for garbage again, nor at the end, which takes 0.5 s
+    gc.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an unprintable name must not end a run

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from timm.models import group_parameters
-from timm.optim import auto_group_layers
 from torch import nn
 
 from src.ground.errors import UserError
@@ -49,6 +48,8 @@ def name_first_groups(net: Any, count: int, key: str) -> set[str]:
     if hasattr(net, "group_matcher"):
         group_of = group_parameters(net, net.group_matcher(coarse=False), reverse=True)
     else:
+        from timm.optim import auto_group_layers
+
         group_of = auto_group_layers(net)
     last = max(group_of.values())
     if count > last:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from src.ground.chunks import list_chunks
 from src.pictures.manifest import Manifest
@@ -56,6 +55,8 @@ class Agreement(NamedTuple):
 
 def compare_models(student: Predictions, teacher: Predictions) -> Agreement:
     """Where two models differ; the test is Q. McNemar's, 1947, with the binomial distribution itself."""
+    from scipy.stats import binomtest
+
     right = student.predicted == student.labels
     others = teacher.predicted == teacher.labels
     ours, theirs = int((right & ~others).sum()), int((others & ~right).sum())

@@ -8,7 +8,6 @@ from math import floor
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from src.ground.errors import UserError, shorten
 from src.ground.tables import REMEDY, read_numbers
@@ -67,6 +66,8 @@ def fit_temperature(scores: Scores) -> float:
     if (predicted == scores.labels).all():
         return 1.0
     bounds = (np.log(LEAST), np.log(MOST))
+    from scipy.optimize import minimize_scalar  # half a second that only evaluate needs
+
     found = minimize_scalar(find_loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     temperature = float(f"{np.exp(found.x):.4g}")
     same = np.array_equal(scores.find_probs(temperature).argmax(axis=1), predicted)

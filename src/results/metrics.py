@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 from src.ground.chunks import list_chunks
 from src.results.predictions import Measured, Predictions
@@ -29,6 +27,8 @@ def summarize(predictions: Predictions) -> dict[str, float]:
     summed over the classes, in [0, 2] (G. W. Brier, 1950). ece is how far they are from the accuracy of those
     who say them, see find_calibration_error.
     """
+    from scipy.stats import binomtest  # as scikit-learn below: a second that only those who count need
+
     labels, num_classes = predictions.labels, len(predictions.classes)
     correct = int((predictions.predicted == labels).sum())
     interval = binomtest(correct, len(labels)).proportion_ci(0.95, method="wilson")
@@ -105,6 +105,8 @@ def find_truth(predictions: Predictions) -> Truth:
 
 def count_classes(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and F1 in [0, 1], 0 where undefined, and the pictures of every class, each (C,)."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     return precision_recall_fscore_support(
         predictions.labels, predictions.predicted, labels=range(len(predictions.classes)), zero_division=0
     )
@@ -117,6 +119,8 @@ def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
     average_precision rank all pictures by the class's probability against whether they are of it; they are
     empty where no picture is, or all are.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     precision, recall, f1, pictures = count_classes(predictions)
     labels, count = predictions.labels, len(predictions.labels)
     taken = np.bincount(predictions.predicted, minlength=len(predictions.classes))

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Annotated, Any
 
 import torch
-from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from src.ground.kinds import OptimizerName, within
@@ -42,6 +42,8 @@ def build_optimizer(network: Network, settings: OptimSettings) -> torch.optim.Op
     builder, options = OPTIMIZERS.get(settings.optimizer, (settings.optimizer, {}))
     if builder.startswith(TORCH):
         return getattr(torch.optim, builder.removeprefix(TORCH))(groups, lr=settings.lr, **options)
+    from timm.optim import create_optimizer_v2  # takes half a second: it loads torch's compiler
+
     return create_optimizer_v2(groups, opt=builder, lr=settings.lr, weight_decay=0.0, **options)
 
 
@@ -49,7 +51,9 @@ def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str
     """timm's parameter groups, each with its own weight decay and learning rate."""
     net, decay, exempt = network.net, settings.weight_decay, list_embeddings(network.net)
     if settings.layer_decay == 1:
-        return param_groups_weight_decay(net, decay, no_weight_decay_list=exempt)
+        return split_decay(net, decay, exempt)
+    from timm.optim import param_groups_layer_decay
+
     groups = param_groups_layer_decay(net, decay, exempt, layer_decay=settings.layer_decay)
     return [
         {
@@ -59,6 +63,22 @@ def group_parameters(network: Network, settings: OptimSettings) -> list[dict[str
         }
         for group in groups
     ]
+
+
+def split_decay(net: nn.Module, decay: float, exempt: Collection[str]) -> list[dict[str, Any]]:
+    """What timm's param_groups_weight_decay gives, without the time that timm.optim takes to import.
+
+    Biases, the weights of norms and the names that match one of the patterns `exempt` are not decayed.
+    """
+    spared: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            flat = parameter.ndim <= 1 or name.endswith(".bias")
+            spares = not decay or flat or any(fnmatch(name, pattern) for pattern in exempt)
+            (spared if spares else decayed).append(parameter)
+    groups = [{"params": spared, "weight_decay": 0.0}, {"params": decayed, "weight_decay": decay}]
+    return [group for group in groups if group["params"]]
 
 
 def list_embeddings(net: nn.Module) -> Collection[str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from timm.layers import convert_sync_batchnorm
-from timm.optim import Lookahead
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -76,7 +75,7 @@ def prepare(job: Job) -> Training:
         penalties=penalties,
         before_epoch=[module.eval for module in frozen],
         before_step=before_step,
-        after_epoch=[optimizer.sync_lookahead] if isinstance(optimizer, Lookahead) else [],
+        after_epoch=[optimizer.sync_lookahead] if hasattr(optimizer, "sync_lookahead") else [],
         accumulate=settings.accumulate,
         precision=choose_precision(settings.precision, network, device, job.key),
     )
