@@ -106,6 +106,7 @@ docs: install  ## write the tables and pictures of README and docs/ from committ
 bench: install  ## time the parts that claim to be fast against their references (20 minutes)
 	python -m benchmarks.losses
 	python -m benchmarks.loading
+	python -m benchmarks.augmenting
 	python -m benchmarks.dividing
 	python -m benchmarks.training
 	python -m benchmarks.stages

@@ -121,14 +121,17 @@ class Alone:
 
 
 def flip(settings: "AugmentSettings", height: int, width: int) -> Warp:
+    """A random horizontal flip."""
     return Flip(settings.flip, height, width)
 
 
 def light(settings: "AugmentSettings", height: int, width: int) -> Warp:
+    """A small random rotation, shift and scaling, padded with black, then a random horizontal flip."""
     return Affine(settings.rotate, settings.shift, settings.scale, settings.flip, height, width)
 
 
 def crop(settings: "AugmentSettings", height: int, width: int) -> Warp:
+    """A random crop, resized, then a random horizontal flip."""
     return Crop(settings.min_area, settings.flip, height, width)
 
 
@@ -176,8 +179,9 @@ WARPS = {"light": light, "crop": crop}
 BASES = {"flip": flip, **WARPS}
 # The published recipes crop at random and flip before the rest: pictures of 32 padded and shifted by some
 # pixels, photographs resized. The basis `crop` is the latter, `light` is like the former.
+ON_PILLOW = {"custom": custom}
 PUBLISHED = {"autoaugment": autoaugment, "randaugment": randaugment, "trivialaugment": trivialaugment}
-POLICIES = ("none", *WARPS, "custom", *PUBLISHED)
+POLICIES = ("none", *WARPS, *ON_PILLOW, *PUBLISHED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +215,8 @@ def build_steps(settings: AugmentSettings, height: int, width: int) -> list[Sing
     if settings.policy in PUBLISHED:
         basis = BASES[settings.basis](settings, height, width)
         return [Alone(basis), OnPillow(PUBLISHED[settings.policy](settings))]
-    if settings.policy == "custom":
-        return [OnPillow(custom(settings)), Resize(height, width)]
+    if settings.policy in ON_PILLOW:
+        return [OnPillow(ON_PILLOW[settings.policy](settings)), Resize(height, width)]
     return [Resize(height, width)]
 
 

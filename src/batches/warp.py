@@ -38,7 +38,7 @@ class Warp(Protocol):
 
 
 class Flip:
-    """A mirror image with a given probability, as torchvision's RandomHorizontalFlip."""
+    """A mirror image with a given probability, as torchvision's RandomHorizontalFlip; on a CPU."""
 
     def __init__(self, flip: float, height: int, width: int):
         self.flip, self.size = flip, (height, width)
@@ -172,8 +172,8 @@ def line_up(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tens
     That is, where each pixel's value comes from, x and y in turns, with the picture's edges at -1 and 1, as
     F.grid_sample takes it. Its parts are added in the order of the memory.
     """
-    sides = torch.tensor([[width], [height]], device=maps.device)
-    scaled = (maps.view(-1, 2, 3) * 2 / sides).float()  # (n, 2, 3)
+    x, y = maps.view(-1, 2, 3).unbind(1)
+    scaled = torch.stack((x * 2 / width, y * 2 / height), dim=1).float()  # (n, 2, 3)
     columns = torch.arange(width, device=maps.device) + 0.5
     rows = torch.arange(height, device=maps.device) + 0.5
     across = columns[:, None] * scaled[:, None, :, 0] + (scaled[:, None, :, 2] - 1)  # (n, width, 2)
@@ -250,8 +250,6 @@ def resample(lines: Tensor, start: Tensor, length: Tensor, into: int) -> Tensor:
         line = first + tap
         weight = (1 - (line + 0.5 - centres).abs() / reach).clamp(min=0)
         weight = weight * ((line >= start[:, None]) & (line <= last))
-        total = total + weight
-        weighed = (
-            weighed + weight[:, :, None, None] * lines[picture, line.long().clamp(0, lines.shape[1] - 1)]
-        )
+        chosen = lines[picture, line.long().clamp(0, lines.shape[1] - 1)]
+        total, weighed = total + weight, weighed + weight[:, :, None, None] * chosen
     return weighed / total[:, :, None, None]
