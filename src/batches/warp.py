@@ -7,7 +7,6 @@ batch, to the last bit. CPU and GPU may differ by a grey level: they round in ot
 """
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -199,29 +198,28 @@ def resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def crop_each(pictures: Tensor, drawn: Tensor, size: tuple[int, int]) -> Tensor:
-    """Crops on a CPU, one by one: torch resizes uint8 faster than any map of a batch would."""
+    """Crops on a CPU, one by one: torch resizes uint8 faster than any map of a batch would.
+
+    It does so in one thread, so as many as it has share the pictures.
+    """
     crops = torch.empty((len(pictures), *size, 3), dtype=torch.uint8)
+    boxes = drawn.int().tolist()
 
-    def crop(picture: Tensor, into: Tensor, box: list[float]) -> None:
-        top, left, height, width, flip = map(int, box)
-        part = picture[top : top + height, left : left + width]
-        part = torch.from_numpy(part.numpy().copy())  # torch takes twice as long for a view
-        resized = resize(part[None], size)[0]
-        into.copy_(resized.flip(1) if flip else resized)
+    def crop(rows: range) -> None:
+        for row in rows:
+            top, left, height, width, flip = boxes[row]
+            part = pictures[row, top : top + height, left : left + width]
+            part = torch.from_numpy(part.numpy().copy())  # torch takes twice as long for a view
+            resized = resize(part[None], size)[0]
+            crops[row] = resized.flip(1) if flip else resized
 
-    run_in_threads(crop, pictures.unbind(), crops.unbind(), drawn.tolist())
+    threads = min(torch.get_num_threads(), len(pictures))
+    if threads == 1:
+        crop(range(len(pictures)))
+        return crops
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(crop, [range(first, len(pictures), threads) for first in range(threads)]))
     return crops
-
-
-def run_in_threads(function: Callable[..., None], *items: list | tuple) -> None:
-    """Call a function for each tuple of items, in as many threads as torch has."""
-    if torch.get_num_threads() == 1:
-        for one in zip(*items, strict=True):
-            function(*one)
-        return
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _ in pool.map(function, *items):
-            pass
 
 
 def crop_together(pictures: Tensor, drawn: Tensor, size: tuple[int, int]) -> Tensor:
