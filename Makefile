@@ -115,6 +115,7 @@ scale-test: install  ## time and memory of each stage by the number of pictures:
 bench: install  ## time the parts that claim to be fast against their references (20 minutes)
 	python -m benchmarks.losses
 	python -m benchmarks.loading
+	python -m benchmarks.augmenting
 	python -m benchmarks.dividing
 	python -m benchmarks.training
 	python -m benchmarks.stages

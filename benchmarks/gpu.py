@@ -146,7 +146,8 @@ def make_set(pictures: Pictures, policy: str, workers: int, count: int) -> Train
     targets = np.eye(CLASSES, dtype=np.float32)[np.arange(len(pictures)) % CLASSES]
     return TrainingSet(
         pictures=pictures, targets=targets, soft=[targets], weights=np.ones(len(pictures)),
-        rows=np.resize(np.arange(len(pictures)), count), augment=build_augment(settings, SIDE, SIDE),
+        rows=np.resize(np.arange(len(pictures)), count),
+        augment=build_augment(settings, SIDE, SIDE, torch.device(DEVICE)),
         transforms=lambda epoch: [], batch_size=BATCH, seed=1, view_seed=1, workers=workers,
     )  # fmt: skip
 

@@ -44,15 +44,19 @@ def add_usages(usages: Sequence[Usage]) -> Usage:
     return Usage(sum(seconds), sum(cpu), max(memory))
 
 
-def time_in_turns(contestants: Mapping[Name, Callable[[], object]], rounds: int) -> dict[Name, list[float]]:
+def time_in_turns(
+    contestants: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, list[float]]:
     """Seconds per contestant and round; an additional first round warms up and is not counted."""
     seconds: dict[Name, list[float]] = {name: [] for name in contestants}
     for number in range(rounds + 1):
         for name, run in contestants.items():
-            began = time.perf_counter()
+            began = clock()
             run()
             if number:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 

@@ -81,7 +81,7 @@ def main() -> None:
 
     seen: Sequence[Pictures]
     if views:
-        seen = list_views(learned, views.augment, views.seed, views.count, size)
+        seen = list_views(learned, views.augment, views.seed, views.count, size, device)
     else:
         seen = [resize_pictures(learned, *size)]
     asked = np.zeros(

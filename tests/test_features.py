@@ -154,7 +154,8 @@ def test_the_augmentations_of_the_first_epochs_are_used_in_turn(pack):
     plain, stored = make_training_set(pack), make_training_set(pack, views=2)
 
     def see(data, epoch):
-        return next(data.epochs.loader.load([(choose_view(epoch, data.views), [0, 1, 2])]))
+        parts = next(data.epochs.loader.load([(choose_view(epoch, data.views), [0, 1, 2])]))
+        return data.augment.finish(parts)
 
     assert [choose_view(epoch, 2) for epoch in (1, 2, 3, 4)] == [1, 2, 1, 2]
     for epoch, seen in ((1, 1), (2, 2), (3, 1), (4, 2)):

@@ -28,8 +28,10 @@ from test_resume import TRAININGS, Killed, KilledAfter, assert_same, name_change
 from timm.layers import convert_sync_batchnorm
 from torch.nn.parallel import DistributedDataParallel
 
+from src.batches.augment import augment_each, build_augment
 from src.batches.batch import Batch
 from src.batches.mixing import build_transforms, cutmix, mixup, multi_scale
+from src.batches.views import View
 from src.machine.runtime import allow_tf32
 from src.networks.last_map import find_cut
 from src.networks.libraries import build_model
@@ -85,6 +87,26 @@ def test_transforms_are_those_of_the_cpu(transform):
     )
     for expected, found in zip(one, other, strict=True):
         assert found.is_cuda and torch.allclose(found.cpu(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["light", "crop"])
+@pytest.mark.parametrize("side", [32, 24])
+def test_augmentation_is_that_of_the_cpu_but_for_a_grey_level(pack, policy, side):
+    """And the same in any batch, to the last bit."""
+    settings, numbers = replace(LIGHT, policy=policy, erase=0.5), list(range(30))
+    augment = build_augment(settings, side, side, GPU)
+    there = augment_each(pack[0], augment, 1, 2, numbers)
+    here = augment_each(pack[0], build_augment(settings, side, side), 1, 2, numbers)
+    assert there.is_cuda and (there.cpu().int() - here.int()).abs().max() <= 1
+    assert torch.equal(augment_each(pack[0][[7, 3]], augment, 1, 2, [7, 3]), there[[7, 3]])
+
+
+def test_stored_views_are_what_the_epochs_see(pack):
+    data = replace(make_training_set(pack), augment=build_augment(LIGHT, 32, 32, GPU), workers=1)
+    view = View(data.pictures, data.augment, data.seed, 2, np.arange(30), (32, 32))
+    for images, (_, numbers) in zip(data.load_images(2, 0), data.list_tasks(2), strict=True):
+        assert images.is_cuda
+        assert np.array_equal(images.permute(0, 2, 3, 1).cpu().numpy(), view[numbers])
 
 
 def test_a_gradient_is_that_of_the_cpu(pack):

@@ -183,7 +183,7 @@ def test_a_batch_carries_the_word_on_the_view_that_it_shows(pack):
     """With K views the epoch e shows view (e - 1) mod K, the very pixels that were dumped."""
     augment = dataclasses.replace(LIGHT, flip=0.5)
     alone = plan_views("stored", 3, 7, vars(augment)).augment
-    views = list_views(pack[0], alone, 7, 3, (32, 32))
+    views = list_views(pack[0], alone, 7, 3, (32, 32), torch.device("cpu"))
     means = [np.repeat(view[:].mean(axis=(1, 2)) / 255, 1, axis=1).astype(np.float32) for view in views]
     data = make_training_set(pack, augment, soft=means, views=3, view_seed=7)
     assert not np.allclose(means[0], means[1], atol=1e-4)

@@ -269,16 +269,19 @@ def test_the_second_ctrl_c_stops_at_once_and_a_third_is_ignored(pack):
 
 
 class Deadly:
-    """The usual augmentation; the process that calls it often enough is killed, as by a lack of memory."""
+    """The usual augmentation; the process that does enough pictures is killed, as by a lack of memory."""
 
     def __init__(self, augment, last):
-        self.augment, self.calls, self.last = augment, 0, last
+        self.augment, self.done, self.last = augment, 0, last
 
-    def __call__(self, pixels):
-        self.calls += 1
-        if self.calls == self.last:
+    def start(self, pictures, seed, epoch, numbers):
+        self.done += len(numbers)
+        if self.done >= self.last:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.augment(pixels)
+        return self.augment.start(pictures, seed, epoch, numbers)
+
+    def finish(self, parts):
+        return self.augment.finish(parts)
 
 
 @pytest.mark.parametrize(

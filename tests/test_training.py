@@ -23,7 +23,7 @@ from conftest import (
 from PIL import Image
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 
-from src.batches.augment import POLICIES, augment_each, build_augment
+from src.batches.augment import POLICIES, OneByOne, augment_each, build_augment
 from src.batches.batch import Batch, scale_to_unit
 from src.batches.loader import Views
 from src.batches.mixing import build_transforms
@@ -316,7 +316,7 @@ def test_an_error_of_the_user_in_a_worker_stays_one_line_each(pack, workers):
 
 def test_a_bug_in_a_worker_is_not_taken_for_its_death(pack):
     with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
-        list(dataclasses.replace(make_training_set(pack, workers=1), augment=break_down).epoch(1))
+        list(dataclasses.replace(make_training_set(pack, workers=1), augment=OneByOne(break_down)).epoch(1))
 
 
 def break_down(_):
@@ -336,7 +336,8 @@ def test_a_worker_is_sent_the_path_of_the_pack_and_no_targets(pack, place, polic
     views = Views(data.pictures, data.augment, data.seed)
     sent = pickle.dumps(views, protocol=5)
     assert len(sent) < 20_000
-    assert torch.equal(pickle.loads(sent)[1, [3, 1]], views[1, [3, 1]])
+    (images,), (expected,) = pickle.loads(sent)[1, [3, 1]], views[1, [3, 1]]
+    assert torch.equal(images, expected)
 
 
 @pytest.mark.slow
@@ -665,7 +666,7 @@ def test_swa_recomputes_batch_norm_from_plain_pictures(pack, monkeypatch):
         augmented.append(pixels)
         return np.zeros((32, 32, 3), np.uint8)
 
-    black = dataclasses.replace(make_training_set(pack), augment=blacken)
+    black = dataclasses.replace(make_training_set(pack), augment=OneByOne(blacken))
     fit(make_job(pack, data=black, swa=2), NoCurves(), State())
     assert len(augmented) == 4 * 24
     large = np.kron(pack[0], np.ones((1, 2, 2, 1), np.uint8))  # as of a pack with a margin

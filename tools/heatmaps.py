@@ -71,7 +71,8 @@ def main() -> None:
     size, paths = (facts.height, facts.width), read_manifest(given.split).paths
     pictures: Pictures = resize_pictures(read_pictures(given.split, fit, dct_scaling), *size)
     if given.augmented:
-        pictures = list_views(pictures, pick_single(find_value("augment")), read(int, "seed"), 1, size)[0]
+        augment = pick_single(find_value("augment"))
+        pictures = list_views(pictures, augment, read(int, "seed"), 1, size, device)[0]
         fit = "stretch"  # what is drawn on is the network's input itself
     seen = np.asarray(pictures[rows])
     files = Thumbnails(Path(read(str, "data.root")), read(int, "data.max_pixels"), read_grey_range(), SIDE, 0)

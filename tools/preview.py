@@ -52,7 +52,7 @@ def main() -> None:
         draw_image(axes[line, 0], torch.from_numpy(pixels).permute(2, 0, 1) / 255, names[labels[row]])
     for epoch in range(1, VIEWS + 1):
         seen = choose_view(epoch, data.views)
-        views = augment_each(data.pictures[rows], data.augment, data.seed, seen, rows)
+        views = augment_each(data.pictures[rows], data.augment, data.seed, seen, rows).cpu()
         for line, view in enumerate(views):
             draw_image(axes[line, epoch], view / 255, f"epoch {epoch}" if line == 0 else "")
     batch = mix_first_batch(data)

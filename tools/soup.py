@@ -18,7 +18,6 @@ import stages  # noqa: F401  sets the CPU's instructions before torch is importe
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -30,6 +29,7 @@ from dvc.exceptions import DvcException
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from src.batches.augment import OneByOne, Resize
 from src.batches.data import TrainingSet
 from src.batches.mixing import no_transforms
 from src.ground.errors import Parser, UserError, run, shorten
@@ -42,7 +42,6 @@ from src.machine.runtime import MachineSettings, start_machine
 from src.networks.checkpoint import Facts, load_model, save_weights
 from src.networks.network import BATCH_NORM
 from src.networks.predict import choose_batch_size
-from src.pictures.fitting import resize
 from src.pictures.reading import LearningPictures, read_learning_pictures
 from src.teaching.labels import LabelTargets, draw_fraction
 from src.training.averaging import read_images
@@ -178,7 +177,7 @@ def build_plain_data(pictures: LearningPictures, fraction: float, batch_size: in
         soft=[targets],
         weights=np.ones(len(pictures.train.labels)),
         rows=draw_fraction(pictures.train.labels, fraction, seed=0),
-        augment=partial(resize, height=height, width=width),
+        augment=OneByOne(Resize(height, width)),
         transforms=no_transforms,
         batch_size=batch_size,
         seed=0,

@@ -15,7 +15,7 @@ class Batch(NamedTuple):
     Features of the images, (N, F) float, may take their place where a classifier is trained alone.
     """
 
-    images: Tensor  # (N, 3, H, W) RGB; uint8 until it is on the device, then float in [0, 1]
+    images: Tensor  # (N, 3, H, W) RGB; uint8 until the batch is moved to the device, then float in [0, 1]
     targets: Tensor  # (N, C) float in [0, 1], of the labels
     soft: Tensor  # (N, C) float in [0, 1], the teachers' word; the targets if none is heard
     weights: Tensor  # (N,) float, at least 0

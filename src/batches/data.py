@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.batches.augment import Augment
+from src.batches.augment import Augment, OneByOne, Resize
 from src.batches.batch import Batch
 from src.batches.loader import Epochs, Loader, Task, Views
 from src.batches.mixing import Transform, Transforms, no_transforms
 from src.machine.collectives import own_slice
-from src.pictures.fitting import resize
 from src.pictures.reading import Pictures
 from src.teaching.labels import Targets
 
@@ -30,7 +29,7 @@ class TrainingSet:
     soft: Sequence[Targets]  # float32 (N, C), the teachers' word on each view, or one for all
     weights: np.ndarray  # (N,)
     rows: np.ndarray  # (M,) indices of the pictures to train on
-    augment: Augment  # of single pictures
+    augment: Augment  # of single pictures, on the device that trains if it can
     transforms: Transforms  # of whole batches; the training loop applies them on the device
     batch_size: int  # pictures per batch, summed over all processes
     seed: int
@@ -59,12 +58,12 @@ class TrainingSet:
 
     def leave_plain(self, height: int, width: int) -> "TrainingSet":
         """The same pictures without augmentation and transforms, resized to `height` x `width` pixels."""
-        plain = partial(resize, height=height, width=width)
+        plain = OneByOne(Resize(height, width))
         return replace(self, augment=plain, transforms=no_transforms, views=1)
 
     def load_images(self, epoch: int, done: int) -> Iterable[Tensor]:
         """The images of each batch of an epoch, without the first `done`."""
-        return self.epochs.load(epoch, done)
+        return map(self.augment.finish, self.epochs.load(epoch, done))
 
     def add_targets(self, images: Iterable[Tensor], tasks: Iterable[Task]) -> Iterator[Batch]:
         """The images of each batch with its targets and weights, which no worker needs to know."""
@@ -73,7 +72,7 @@ class TrainingSet:
             targets = torch.from_numpy(self.targets[numbers])
             soft = targets if word is self.targets else torch.from_numpy(word[numbers])
             weights = torch.from_numpy(self.weights[numbers]).float()
-            if part.is_pinned():
+            if part.is_cuda or part.is_pinned():
                 targets, soft, weights = targets.pin_memory(), soft.pin_memory(), weights.pin_memory()
             yield Batch(part, targets, soft, weights)
 

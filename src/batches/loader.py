@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.batches.augment import Augment, augment_each
+from src.batches.augment import Augment
 from src.ground.errors import UserError
 from src.machine.workers import block_signals, kill_children, start_worker
 from src.pictures.reading import Pictures
 
 Task = tuple[int, list[int]]  # an epoch, and the numbers (n,) of the pictures of a batch
+Parts = list[Tensor]  # what Augment.start makes of a task, and Augment.finish makes images of
 
 
 class WorkerDied(UserError):
@@ -50,11 +51,11 @@ class Views(Dataset):
     augment: Augment
     seed: int
 
-    def __getitem__(self, task: Task) -> Tensor | Refusal:
-        """The images (n, 3, H, W) uint8 of a batch."""
+    def __getitem__(self, task: Task) -> Parts | Refusal:
+        """What becomes the images of a batch."""
         epoch, numbers = task
         try:
-            return augment_each(self.pictures[numbers], self.augment, self.seed, epoch, numbers)
+            return self.augment.start(self.pictures[numbers], self.seed, epoch, numbers)
         except UserError as error:
             return Refusal(tuple(str(error).splitlines()))
 
@@ -89,8 +90,8 @@ class Loader:
             generator=torch.Generator(),  # torch's global one, from which it would draw, is left unchanged
         )
 
-    def load(self, tasks: Iterable[Task]) -> Iterator[Tensor]:
-        """The images (n, 3, H, W) uint8 of each task; the first one ends what an earlier call still computes.
+    def load(self, tasks: Iterable[Task]) -> Iterator[Parts]:
+        """The parts of each task; the first one ends what an earlier call still computes.
 
         The workers are two tasks each ahead of what is taken.
 
@@ -98,10 +99,10 @@ class Loader:
         """
         self.tasks.next = tasks
         try:
-            for images in self.start():
-                if isinstance(images, Refusal):
-                    raise UserError(*images.problems)
-                yield images
+            for parts in self.start():
+                if isinstance(parts, Refusal):
+                    raise UserError(*parts.problems)
+                yield parts
         except (RuntimeError, OSError, EOFError) as error:
             if not self.loader.num_workers or str(error).startswith("Caught"):
                 raise  # not of the connection with a worker, but of what it computes
@@ -123,7 +124,7 @@ class Loader:
 
 
 class Epochs:
-    """The images of one epoch after another, as one stream: the workers begin the next before one is over.
+    """The parts of one epoch after another, as one stream: the workers begin the next before one is over.
 
     So they work while the network is measured, and its next step need not wait for a first batch. Nothing
     here refers to what holds this, so that the workers end with it.
@@ -132,17 +133,17 @@ class Epochs:
     def __init__(self, loader: Loader, list_tasks: Callable[[int], list[Task]]):
         self.loader, self.list_tasks = loader, list_tasks
         self.place: tuple[int, int] | None = None  # epoch and batch, from 0, that the stream gives next
-        self.images: Iterator[Tensor] = iter(())
+        self.parts: Iterator[Parts] = iter(())
 
-    def load(self, epoch: int, done: int) -> Iterator[Tensor]:
-        """The images (n, 3, H, W) uint8 of an epoch's tasks without the first `done`; see Loader.load."""
+    def load(self, epoch: int, done: int) -> Iterator[Parts]:
+        """The parts of an epoch's tasks without the first `done`; see Loader.load."""
         last = len(self.list_tasks(epoch))
         if self.place != (epoch, done):
-            self.images = self.loader.load(list_from(epoch, done, self.list_tasks))
+            self.parts = self.loader.load(list_from(epoch, done, self.list_tasks))
         for batch in range(done, last):
-            images = next(self.images)
+            parts = next(self.parts)
             self.place = (epoch, batch + 1) if batch + 1 < last else (epoch + 1, 0)
-            yield images
+            yield parts
 
 
 def list_from(epoch: int, done: int, list_tasks: Callable[[int], list[Task]]) -> Iterator[Task]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from src.batches.augment import Augment, AugmentSettings, augment_each, build_augment
 from src.pictures.reading import Pictures
@@ -32,13 +33,21 @@ class View:
     def __getitem__(self, part: slice | np.ndarray | list[int]) -> np.ndarray:
         numbers = self.rows[part].tolist()
         images = augment_each(self.pictures[numbers], self.augment, self.seed, self.view, numbers)
-        return images.permute(0, 2, 3, 1).numpy()
+        return images.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def list_views(
-    pictures: Pictures, augment: Mapping[str, Any], seed: int, count: int, size: tuple[int, int]
+    pictures: Pictures,
+    augment: Mapping[str, Any],
+    seed: int,
+    count: int,
+    size: tuple[int, int],
+    device: torch.device,
 ) -> list[View]:
-    """The first `count` views of all pictures, by the settings of augment that are of single pictures."""
+    """The first `count` views of all pictures, by the settings of augment that are of single pictures.
+
+    They are computed on the device, where a training on it sees the same to the last bit.
+    """
     settings = AugmentSettings(**{**NO_MIXING, **augment})
-    rows, build = np.arange(len(pictures)), build_augment(settings, *size)
+    rows, build = np.arange(len(pictures)), build_augment(settings, *size, device)
     return [View(pictures, build, seed, view, rows, size) for view in range(1, count + 1)]

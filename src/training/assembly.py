@@ -66,7 +66,7 @@ def assemble(
         soft=lesson.soft,
         weights=lesson.weights,
         rows=lesson.rows,
-        augment=build_augment(augment, *size),
+        augment=build_augment(augment, *size, device),
         transforms=partial(build_transforms, augment, settings.epochs),
         batch_size=settings.batch_size,
         seed=strategy.seed,

@@ -84,13 +84,16 @@ def train_epoch(
 
 
 def move(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """The batches on `device`; to a GPU each is copied while it still computes the step before."""
+    """The batches on `device`; to a GPU each is copied, and there augmented, during the step before."""
     if device.type != "cuda":
         yield from (batch.to(device) for batch in batches)
         return
     copies, steps = torch.cuda.Stream(device), torch.cuda.current_stream(device)
-    for batch in batches:
-        with torch.cuda.stream(copies):
+    pending = iter(batches)
+    while True:
+        with torch.cuda.stream(copies):  # also of what the GPU computes for it: its augmentation
+            if (batch := next(pending, None)) is None:
+                return
             batch = batch.to(device)
         steps.wait_stream(copies)
         for part in batch:
