@@ -54,8 +54,8 @@ evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=tr
 experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the student's seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
 
-ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
-	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
+ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..." ENGINE=dask://HOST:PORT
+	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET)) $(if $(ENGINE),--engine "$(ENGINE)") $(if $(REMOTE),--remote "$(REMOTE)")
 
 soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=augmentation ROW="bce + aug" DATA=clothing
 	@python -m tools.soup $(if $(SET),--set $(SET)) -- "$(TABLE)" "$(ROW)" $(DATA)

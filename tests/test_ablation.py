@@ -790,7 +790,7 @@ def test_the_clone_has_the_files_that_git_ignores(place):
     old = place / "in the cache of dvc.txt"
     old.write_text("unchanged")
     (CLONE / "data/external/distill_new.txt").symlink_to(old)  # as with cache.type: symlink
-    copy_ignored("data/external")
+    copy_ignored("data/external", Path(), CLONE)
     assert old.read_text() == "unchanged"
     copied = {path.name: path.read_text() for path in (CLONE / "data/external").iterdir()}
     assert copied == {".gitignore": "*.txt\n", "README.md": "tracked", "distill_new.txt": "new"}
