@@ -8,7 +8,7 @@ BASE ?= main
 export SPLIT BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick remote-test lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,13 @@ test: install  ## all tests: the fast subset on all cores, then the slow ones (h
 
 quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow" -n auto
+
+.venv/.remote: requirements-remote.txt .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-remote.txt
+	@touch $@
+
+remote-test: .venv/.remote  ## push to an S3 server on loopback, clone, pull, rerun one changed stage (6 minutes); adds packages to .venv
+	python -m pytest -q -rs tests/test_remote.py
 
 lint: install  ## check style, format and types
 	ruff check .
@@ -123,8 +130,9 @@ ci-metrics: install  ## rerun what changed, then print the change of the metrics
 tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard
 
-lock: install  ## compile requirements.txt from requirements.in, with hashes; needs uv
+lock: install  ## compile requirements.txt from requirements.in, with hashes, then those of optional parts; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-remote.in -o requirements-remote.txt
 
 clean-runs: install  ## remove the states of unfinished trainings, except those that are running
 	@python -m tools.clean_runs
