@@ -18,7 +18,7 @@ from test_ablation import TABLE, commit_all, wait_until
 from src.ground.errors import UserError
 from tools.ablation import engine
 from tools.ablation.clone import name_refs, run_git
-from tools.ablation.remotes import OWN, choose_remote
+from tools.ablation.remotes import OWN, add_remote, choose_remote, push
 from tools.ablation.runner import Experiment, Outcome
 
 NEEDS = "Dask is not installed (pip install -r requirements-cluster.txt)"
@@ -161,11 +161,29 @@ def test_the_remote_is_the_given_one_or_the_committed_default(place):
     subprocess.run(["dvc", "init", "-q"], check=True)
     assert choose_remote(Path(), "shared") == (OWN, str(place / "shared"))
     assert choose_remote(Path(), "s3://bucket/x") == (OWN, "s3://bucket/x")
-    subprocess.run(["dvc", "remote", "add", "-q", "--local", "--default", "mine", "/x"], check=True)
+    (place / ".dvc/config.local").write_text("[core]\n    remote = mine\n")
     with pytest.raises(UserError, match=r"^.dvc/config: no default remote in the last commit \(REMOTE=/"):
         choose_remote(Path(), "")
-    subprocess.run(["dvc", "remote", "add", "-q", "--default", "ours", "/y"], check=True)
+    (place / ".dvc/config").write_text("[core]\n    remote = ours\n")
     assert choose_remote(Path(), "") == ("ours", "")
+
+
+@pytest.mark.slow
+def test_a_remote_that_refuses_is_one_line(place):
+    """A folder that nobody can create; the remote of another command's REMOTE is replaced."""
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["dvc", "init", "-q"], check=True)
+    (place / "dvc.yaml").write_text("stages: {evaluate: {cmd: echo 1 > out, outs: [out]}}\n")
+    subprocess.run(["dvc", "repro", "-q"], check=True)
+    add_remote(Path(), "/proc/nothing")
+    refused = (
+        r"^dvc push: ERROR: [^\n]*/proc/nothing[^\n]* \(check the remote's address and keys; what ran stays"
+    )
+    with pytest.raises(UserError, match=refused):
+        push(Path(), OWN)
+    add_remote(Path(), str(place / "store"))
+    push(Path(), OWN)
+    assert [path.read_text() for path in (place / "store").rglob("*") if path.is_file()] == ["1\n"]
 
 
 def test_a_clone_is_made_once_and_follows_the_commit(commit, place, tmp_path):

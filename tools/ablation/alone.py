@@ -54,14 +54,14 @@ def main() -> None:
 def prepare(job: Mapping[str, Any], marker: Path) -> None:
     """Bring a clone that is new to the job's commit to what the project has: inputs and finished stages."""
     remove_experiments(CLONE)
+    add_remote(CLONE, job["url"])
     if marker.exists() and marker.read_text() == job["commit"]:
         return
     set_identity(CLONE, job["identity"])
     project = Path(job["project"])
     for folder in IGNORED if (project / ".git").exists() else ():
         copy_ignored(folder, project, CLONE)
-    add_remote(CLONE, job["url"])
-    pull = ("pull", "--quiet", "--allow-missing", "--with-deps", "--remote", job["remote"], TARGET)
+    pull = ("pull", "--allow-missing", "--with-deps", "--remote", job["remote"], TARGET)
     run_program("dvc", *pull, remedy="check the remote's address and keys on this worker")
     marker.write_text(job["commit"])
 

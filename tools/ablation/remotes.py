@@ -25,10 +25,10 @@ def choose_remote(clone: Path, address: str) -> tuple[str, str]:
 def add_remote(clone: Path, url: str) -> None:
     """Let the clone know the remote at this URL by the name OWN; an empty one needs nothing."""
     if url:
-        run_program("dvc", "remote", "add", "--quiet", "--local", "--force", OWN, url, cwd=clone)
+        run_program("dvc", "remote", "add", "--local", "--force", OWN, url, cwd=clone)
 
 
 def push(clone: Path, name: str) -> None:
     """Push the outputs of TARGET and the stages before it that the clone's cache has."""
-    command = ("push", "--quiet", "--with-deps", "--remote", name, TARGET)
+    command = ("push", "--with-deps", "--remote", name, TARGET)
     run_program("dvc", *command, cwd=clone, remedy=REMEDY)
