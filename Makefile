@@ -45,7 +45,7 @@ quick: install  ## the fast subset of the tests (about a minute)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-remote.txt
 	@touch $@
 
-remote-test: .venv/.remote  ## push to an S3 server on loopback, clone, pull, rerun one changed stage (6 minutes); adds packages to .venv
+remote-test: .venv/.remote  ## push to an S3 server on loopback, clone, pull, rerun one changed stage; adds 35 packages to .venv
 	python -m pytest -q -rs tests/test_remote.py
 
 lint: install  ## check style, format and types
