@@ -22,7 +22,7 @@ from tools.inputs import TARGET
 from tools.tidy import TEACHERS
 
 LOG = Path(".scratch/ablation.log")
-RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage; does not apply to the clone
+RESTORE_HINT = r"; [^;]*git checkout .*metrics plots.*$"  # of a failed stage; does not apply to the clone
 
 
 class Experiment(NamedTuple):
