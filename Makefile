@@ -8,7 +8,7 @@ BASE ?= main
 export SPLIT BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help install init repro test quick cluster lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency scale-test deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
+.PHONY: help install init repro test quick cluster remote-test lint evaluate experiments ablation soup weights fashion-mnist elpv preview heatmaps lr-range models summary serve-layout latency scale-test deps schema libraries docs bench check-lock ci-metrics tensorboard lock clean-runs clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,13 @@ test: install cluster  ## all tests: the fast subset on all cores, then the slow
 quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow" -n auto
 
+.venv/.remote: requirements-remote.txt .venv/.installed
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-remote.txt
+	@touch $@
+
+remote-test: .venv/.remote  ## push to an S3 server on loopback, clone, pull, rerun one changed stage; adds 35 packages to .venv
+	python -m pytest -q -rs tests/test_remote.py
+
 lint: install  ## check style, format and types
 	ruff check .
 	ruff format --check .
@@ -60,8 +67,8 @@ evaluate: install  ## measure a weights file: make evaluate WEIGHTS=... SPLIT=tr
 experiments: install  ## print a table of all experiments; SEEDS=1: mean and sd over the student's seeds
 	@python -m tools.experiments $(if $(SEEDS),--seeds)
 
-ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..."
-	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET))
+ablation: install  ## run and compare the rows of a table: make ablation TABLE=strategies DATA=demo SET="KEY=VALUE ..." ENGINE=dask://HOST:PORT
+	@python -m tools.ablation "$(TABLE)" $(DATA) $(if $(SET),--set $(SET)) $(if $(ENGINE),--engine "$(ENGINE)") $(if $(REMOTE),--remote "$(REMOTE)")
 
 soup: install  ## average a row's fine-tuned students over its seeds: make soup TABLE=augmentation ROW="bce + aug" DATA=clothing
 	@python -m tools.soup $(if $(SET),--set $(SET)) -- "$(TABLE)" "$(ROW)" $(DATA)
@@ -133,8 +140,9 @@ ci-metrics: install  ## rerun what changed, then print the change of the metrics
 tensorboard: install  ## show the curves of running trainings in a browser
 	tensorboard --logdir tensorboard
 
-lock: install  ## compile requirements.txt and requirements-cluster.txt, with hashes; needs uv
+lock: install  ## compile requirements.txt from requirements.in, with hashes, then those of optional parts; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-remote.in -o requirements-remote.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes requirements-cluster.in -o requirements-cluster.txt
 
 clean-runs: install  ## remove the states of unfinished trainings, except those that are running

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ torch.set_num_threads(1)  # tensors are small here: a second thread only waits f
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
+UP_TO_DATE = "Data and pipelines are up to date."  # the last line of dvc repro that has nothing to do
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 60), "red": (200, 50, 40)}
 
 
@@ -250,6 +252,13 @@ class Project:
         self.run("git", "init", "-q")
         self.commit("start")
 
+    @classmethod
+    def at(cls, folder, pictures=None, origin=None):
+        """An existing copy or clone of the project in the folder `origin`."""
+        project = object.__new__(cls)
+        project.folder, project.pictures, project.origin = folder, pictures, origin
+        return project
+
     def environment(self):
         """Environment variables of commands in the project."""
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -288,6 +297,11 @@ class Project:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
+def list_stages(output):
+    """The stages that ran, by DVC's output; those from its cache are not among them."""
+    return re.findall(r"Running stage '(.+?)'", output)
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory):
     """A project after one `dvc repro` on tiny pictures, committed; tests must not change it."""
@@ -296,3 +310,10 @@ def project(tmp_path_factory):
     project.output = project.run("dvc", "repro")
     project.commit("results")
     return project
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """A copy of the finished project with its DVC cache, which the test may change."""
+    shutil.copytree(project.folder, tmp_path / "dojo")
+    return Project.at(tmp_path / "dojo", project.pictures, project.folder)

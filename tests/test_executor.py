@@ -173,7 +173,7 @@ def start_dask(folder, workers):
 
 
 def count_workers(address):
-    with cluster.connect(address) as client:
+    with cluster.connect(address, address) as client:
         return len(client.nthreads())
 
 

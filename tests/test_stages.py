@@ -9,7 +9,7 @@ from copy import deepcopy as copy_of
 import numpy as np
 import pytest
 import torch
-from conftest import Project, draw_tiny_images, edit_params, load_demo
+from conftest import UP_TO_DATE, Project, draw_tiny_images, edit_params, list_stages, load_demo
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
@@ -22,20 +22,6 @@ pytestmark = pytest.mark.slow
 STUDENT = ["train_student", "evaluate", "export_jit", "report"]
 KNOWLEDGE = ["plan_views", "dump_knowledge", "make_curriculum"]
 CHAIN = ["make_demo", "check_images", "train_teacher@big", *KNOWLEDGE, *STUDENT]
-UP_TO_DATE = "Data and pipelines are up to date."
-
-
-def list_stages(output):
-    return re.findall(r"Running stage '(.+?)'", output)
-
-
-@pytest.fixture
-def copy(project, tmp_path):
-    """A copy of the finished project with its DVC cache, which the test may change."""
-    shutil.copytree(project.folder, tmp_path / "dojo")
-    clone = object.__new__(Project)
-    clone.folder, clone.pictures, clone.origin = tmp_path / "dojo", project.pictures, project.folder
-    return clone
 
 
 def read_metrics(project):
@@ -66,8 +52,7 @@ def test_repro_runs_every_stage_once_and_git_is_clean(project):
 
 def test_lock_matches_in_a_fresh_clone(project, tmp_path):
     project.run("git", "clone", "-q", ".", str(tmp_path / "clone"))
-    clone = object.__new__(Project)
-    clone.folder = tmp_path / "clone"
+    clone = Project.at(tmp_path / "clone")
     check_lock = ("make", "-s", "check-lock", "-o", ".venv/.installed")
     assert clone.run(*check_lock).splitlines()[-1] == UP_TO_DATE
     with open(clone.folder / "src/batches/augment.py", "a") as file:

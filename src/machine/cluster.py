@@ -39,17 +39,20 @@ def map_on_cluster(
 ) -> Iterator[R]:
     """As map_in_processes, by the workers of the scheduler at `address`, which must see the paths `needs`."""
     patience = read(float, "distributed.timeout")  # no param of a stage: it changes no result
-    with connect(address) as client, install(address, client, function, needs, patience) as name:
+    with (
+        connect(address, spell(address)) as client,
+        install(address, client, function, needs, patience) as name,
+    ):
         yield from map_in_order(Cluster(address, client, name, lose, patience), items, chunk)
 
 
 @contextmanager
-def connect(address: str) -> Iterator[Any]:
-    """A client of the scheduler."""
+def connect(address: str, named: str) -> Iterator[Any]:
+    """A client of the scheduler; a UserError calls its address as `named`."""
     try:
         from distributed import Client
     except ImportError:
-        raise UserError(f"{spell(address)}: Dask is not installed ({INSTALL})") from None
+        raise UserError(f"{named}: Dask is not installed ({INSTALL})") from None
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is reported below, in one line
     try:
@@ -57,7 +60,7 @@ def connect(address: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         start = f"dask scheduler --port {address.rpartition(':')[2]}"
         raise UserError(
-            f"{spell(address)}: no scheduler answers: {shorten(error, 100)} (start one there: {start})"
+            f"{named}: no scheduler answers: {shorten(error, 100)} (start one there: {start})"
         ) from None
     try:
         yield client

@@ -1,4 +1,4 @@
-"""Run the experiments of a table that are not recorded yet, one by one, in the clone."""
+"""Run the experiments of a table that are not recorded yet: one by one in the clone, or on an engine."""
 
 import fcntl
 import os
@@ -8,11 +8,13 @@ import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO, NamedTuple
 
+from src.ground.errors import Stopped
 from src.teaching.teachers import find_dropped
 from tools.ablation.clone import CLONE, publish_experiments, run_git
 from tools.ablation.tables import Row, Table
@@ -20,7 +22,15 @@ from tools.inputs import TARGET
 from tools.tidy import TEACHERS
 
 LOG = Path(".scratch/ablation.log")
-RESTORE_HINT = r"; [^;]*git checkout metrics plots.*$"  # of a failed stage; does not apply to the clone
+RESTORE_HINT = r"; [^;]*git checkout .*metrics plots.*$"  # of a failed stage; does not apply to the clone
+
+
+class Experiment(NamedTuple):
+    """What one `dvc exp run` is told."""
+
+    name: str
+    overrides: tuple[str, ...]  # of params.yaml, the seeds last
+    teachers: tuple[str, ...]  # knowledge.teachers
 
 
 class Outcome(NamedTuple):
@@ -45,44 +55,66 @@ def hold_log() -> Iterator[IO[str]]:
         yield log
 
 
-def run_missing(table: Table, missing: Sequence[tuple[str, Row, int]], log: IO[str]) -> dict[str, str]:
-    """Run these experiments of the table, name, row and seed; returns the reasons of failures by name."""
+def run_missing(
+    table: Table,
+    missing: Sequence[tuple[str, Row, int]],
+    run: Callable[[Sequence[Experiment]], Iterator[tuple[str, Outcome, float]]],
+    at_once: int = 1,
+) -> dict[str, str]:
+    """Run these experiments of the table, name, row and seed; returns the reasons of failures by name.
+
+    `run` yields the name, the outcome and the seconds of each, as they end; it runs `at_once` side by side.
+    """
     for label in table.left_out:
         print(f"{label}: changes nothing on {table.data}, left out")
     size = f"{len(table.rows)} rows x {len(table.seeds)} seeds"
     recorded = len(table.rows) * len(table.seeds) - len(missing)
     print(f"{table.name} on {table.data}: {size}, {recorded} recorded, {len(missing)} to run", flush=True)
-    failures, seconds, trained = {}, [], 0
-    for number, (name, row, seed) in enumerate(missing, start=1):
-        began = time.monotonic()
-        outcome = run_experiment(name, row, table.list_seeds(row, seed), log)
-        seconds.append(time.monotonic() - began)
+    failures, took, trained = {}, [], 0
+    experiments = [describe(name, row, table.list_seeds(row, seed)) for name, row, seed in missing]
+    for number, (name, outcome, seconds) in enumerate(run(experiments), start=1):
+        took.append(seconds)
         if outcome.succeeded:
             trained += outcome.trained
         else:
             failures[name] = outcome.summary
-        left = statistics.median(seconds) * (len(missing) - number) / 60
+        left = statistics.median(took) * (len(missing) - number) / at_once / 60
         progress = f"[{number}/{len(missing)}] {name}"
-        print(f"{progress}: {outcome.summary} ({seconds[-1]:.0f} s; {left:.0f} min left)", flush=True)
+        print(f"{progress}: {outcome.summary} ({seconds:.0f} s; {left:.0f} min left)", flush=True)
     cached = len(missing) - trained - len(failures)
     print(f"{trained} trained, {cached} from DVC's cache, {len(failures)} failed")
     return failures
 
 
-def run_experiment(name: str, row: Row, seeds: Mapping[str, int], log: IO[str]) -> Outcome:
+def describe(name: str, row: Row, seeds: Mapping[str, int]) -> Experiment:
+    """The experiment of a row with these seeds."""
+    overrides = (*row.overrides.values(), *(f"{key}={seed}" for key, seed in seeds.items()))
+    return Experiment(name, overrides, tuple(row.params["knowledge.teachers"]))
+
+
+def run_here(experiments: Sequence[Experiment], log: IO[str]) -> Iterator[tuple[str, Outcome, float]]:
+    """Run these one after the other in CLONE; yields the name, the outcome and the seconds of each."""
+    for experiment in experiments:
+        began = time.monotonic()
+        outcome = run_experiment(experiment, CLONE, log)
+        publish_experiments()
+        yield experiment.name, outcome, time.monotonic() - began
+
+
+def run_experiment(experiment: Experiment, clone: Path, log: IO[str]) -> Outcome:
     """Run one experiment up to TARGET; a signal to this process stops it too, with its state saved."""
-    run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=CLONE)
-    for left in find_dropped(CLONE / TEACHERS, row.params["knowledge.teachers"]):  # by the row before
+    run_git("checkout", "--quiet", "HEAD", "--", "params.yaml", cwd=clone)
+    for left in find_dropped(clone / TEACHERS, experiment.teachers):  # by the row before
         left.unlink()
-    command = ["dvc", "exp", "run", "--name", name]
-    for override in (*row.overrides.values(), *(f"{key}={seed}" for key, seed in seeds.items())):
+    command = ["dvc", "exp", "run", "--name", experiment.name]
+    for override in experiment.overrides:
         command += ["-S", override]
     command.append(TARGET)
     begin = log.seek(0, os.SEEK_END)
     log.write(f"$ {shlex.join(command)}\n")
     log.flush()
     process = subprocess.Popen(
-        command, cwd=CLONE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        command, cwd=clone, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
     try:
         code = process.wait()
@@ -90,9 +122,13 @@ def run_experiment(name: str, row: Row, seeds: Mapping[str, int], log: IO[str]) 
         os.killpg(process.pid, signal.SIGINT)
         process.wait()
         raise
-    publish_experiments()
     log.seek(begin)
     return summarize_output(log.read().splitlines(), succeeded=code == 0)
+
+
+def raise_stopped(signum: int, frame: FrameType | None) -> None:
+    """A handler of signals under which run_experiment stops what it runs."""
+    raise Stopped(signum)
 
 
 def summarize_output(lines: list[str], succeeded: bool) -> Outcome:
