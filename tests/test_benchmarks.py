@@ -31,6 +31,7 @@ from benchmarks import (
     peers,
     report,
     saving,
+    startup,
     tenth,
     training,
     views,
@@ -215,6 +216,20 @@ def test_stages(monkeypatch, capsys, project):
     assert min(find(r"starts in NUMBER s of CPU", text, 2)) > 0
     whole, core = (find(pattern, text, 1)[0] for pattern in ("repro: NUMBER s, of", "of which NUMBER s are"))
     assert whole > core >= 0
+
+
+@pytest.mark.slow
+def test_startup(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    small = dict(STAGES=("plan_views",), FIRST_STEPS={"train_student": ARCH})
+    text = measure(monkeypatch, capsys, startup, [ROOT, "--rounds", 1], **small)
+    start, step = find(r"(?:start|step) +NUMBER \(", text, 2)
+    assert step > start > 0 and min(find(r"\)  NUMBER \(", text, 2)) > 0
+
+
+def test_the_ratio_of_two_starts():
+    """2 / 4, 3 / 4 and 6 / 8: of each round, not of the medians."""
+    assert startup.format_row("", {"a": [2, 3, 6], "b": [4, 4, 8]}).endswith("  0.75 (0.50 to 0.75)")
 
 
 @pytest.mark.slow
