@@ -2,8 +2,8 @@
 
 Made pictures of 16 x 16 pixels, all different, in a tenth as many for test and a thousand for val: checked,
 learned from for one epoch, dumped by a teacher, weighed, measured. The memory is the largest sum over a
-stage's processes of what is theirs alone, pages shared by several counted in parts, twice a second; pages of
-a mapped file, which the system may take back at any time, are no part of it.
+stage's processes of what is theirs alone, pages shared by several counted in parts, ten times a second. Pages
+of a mapped file, which the system may take back at any time, are no part of it.
 
 run     python -m benchmarks.scale [--classes 10] [--arch NAME] [--set KEY=VALUE ...] [NUMBER ...]
 """
@@ -25,7 +25,7 @@ from PIL import Image
 
 from src.ground.errors import Parser, UserError, run
 
-SIDE, EACH = 16, 0.5  # pixels; seconds between two looks at the memory
+SIDE, EACH = 16, 0.1  # pixels; seconds between two looks at the memory
 NUMBERS = (10_000, 100_000)
 OVERRIDES = (
     f"images.height={SIDE}", f"images.width={SIDE}", "images.pack=true", "knowledge.min_accuracy=0",

@@ -19,7 +19,7 @@ from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Part, Pictures
 
 AHEAD = 1  # batches read before they are needed
-MOST_PROBABILITIES = 2**22  # of a part
+MOST_PROBABILITIES = 2**19  # of a part
 MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
 
 

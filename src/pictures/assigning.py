@@ -7,13 +7,14 @@ from functools import partial
 
 import numpy as np
 
+from src.ground.chunks import list_chunks
 from src.machine.executor import map_items
 from src.pictures.checking import CHUNK, Checks, check_source, find_needs
 from src.pictures.dividing import Looks, divide, find_linked, join_alike
 from src.pictures.fitting import LETTERBOX
 from src.pictures.folders import Source
 from src.pictures.grey import GreyRange, GreySetting, GreyUse, Values
-from src.pictures.likeness import Groups, join_near
+from src.pictures.likeness import Groups, allocate, join_near
 from src.pictures.manifest import SPLITS
 from src.pictures.opening import measure_values
 from src.pictures.settings import DataSettings
@@ -72,10 +73,16 @@ def list_pictures(checked: Sequence[Checks], data: DataSettings, keys: Mapping[s
 def gather_looks(checked: Sequence[Checks], intact: Sequence[np.ndarray]) -> Looks:
     """The looks of the intact files of all checks."""
     rows = list(zip(checked, intact, strict=True))
+    thumbnails = allocate(sum(map(len, intact)), checked[0].pack.parent)
+    start = 0
+    for checks, some in rows:
+        for part in list_chunks(len(some), thumbnails.shape[1]):
+            thumbnails[start + part.start : start + part.stop] = checks.thumbnails[some[part]]
+        start += len(some)
     return Looks(
         [checks.digests[number] for checks, some in rows for number in some],
         np.concatenate([checks.hashes[some] for checks, some in rows]),
-        np.concatenate([checks.thumbnails[some] for checks, some in rows]),
+        thumbnails,
     )
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from src.machine.executor import map_items
 from src.pictures.folders import Source
 from src.pictures.grey import GreyRange, Values
-from src.pictures.likeness import THUMBNAIL
+from src.pictures.likeness import allocate
 from src.pictures.manifest import pack_path
 from src.pictures.opening import Checked, Sizes, check_file, refuse_lost
 from src.pictures.settings import DataSettings, ImageSettings
@@ -67,7 +67,7 @@ def check_source(
     number = len(source.files)
     own = pack is None and len(source.splits) == 1
     pack = pack or (pack_path(source.splits[0]) if own else SHARED)
-    thumbnails = np.zeros((number, THUMBNAIL * THUMBNAIL * 3), np.uint8)
+    thumbnails = allocate(number, pack.parent)
     checks = Checks(source, sizes, pack, [], [], [], [], np.zeros(number, np.uint64), thumbnails)
     with write_pack(pack, find_shape(sizes), shard if own else math.inf) as writer:
         results = check_files(source.files, data, grey_range, sizes, fit)

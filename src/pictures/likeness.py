@@ -6,6 +6,8 @@ N pictures. Whole numbers throughout, so that every CPU finds the same.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from PIL import Image
@@ -29,6 +31,16 @@ class Likeness:
 
     hash: int  # of 64 bits, of which a picture that was saved again or resized has nearly all
     thumbnail: bytes  # RGB, THUMBNAIL x THUMBNAIL x 3
+
+
+def allocate(count: int, folder: Path) -> np.ndarray:
+    """Thumbnails, uint8 (count, THUMBNAIL * THUMBNAIL * 3), black, in a file without a name in `folder`.
+
+    The system may write them there, so that those of millions of pictures need no memory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=(max(count, 1), THUMBNAIL * THUMBNAIL * 3))[:count]
 
 
 def find_likeness(image: Image.Image) -> Likeness:
