@@ -85,7 +85,7 @@ def draw_checks() -> Checks:
         found = find_likeness(Image.fromarray(np.where(smooth < 253, smooth + noise, smooth)))
         hashes[row] = found.hash
         thumbnails.append(np.frombuffer(found.thumbnail, np.uint8))
-    digests = [f"{row:032x}" for row in range(PICTURES)]
+    digests = np.array([f"{row:032x}".encode() for row in range(PICTURES)])
     blank: list[tuple[str, ...]] = [()] * PICTURES
     return Checks(
         source, (), SHARED, [""] * PICTURES, blank, [None] * PICTURES, digests, hashes, np.stack(thumbnails)
@@ -115,7 +115,7 @@ def time_gathering(images: ImageSettings, data: DataSettings) -> float:
             writer.append(pixels)
         writer.write_header()
     looks = np.random.default_rng(1).integers(0, 2**64, PHOTOS, dtype=np.uint64)
-    digests = [f"{row:032x}" for row in range(PHOTOS)]
+    digests = np.array([f"{row:032x}".encode() for row in range(PHOTOS)])
     checks = Checks(
         Source(SPLITS, ".", files, []), sizes, SHARED, [""] * PHOTOS, [()] * PHOTOS, [None] * PHOTOS, digests,
         looks, np.zeros((PHOTOS, 768), np.uint8),

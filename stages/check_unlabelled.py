@@ -52,7 +52,7 @@ def main() -> None:
         gather(pack_path(name), checks, taken, images)
     finally:
         shared.unlink(missing_ok=True)
-    write_list(name, [(source.files[row][0], checks.digests[row]) for row in taken])
+    write_list(name, [(source.files[row][0], checks.digests[row].decode()) for row in taken])
     with open_atomically(files_path(name)) as file:
         ledger = Ledger(file)
         for path, reason in source.passed:

@@ -223,7 +223,7 @@ def test_16_bit_grey_of_train_alone_sets_the_range(place, tmp_path):
 def draw_looks(count, seed=0):
     generator = np.random.default_rng(seed)
     return Looks(
-        [str(row) for row in range(count)], generator.integers(0, 2**64, count, dtype=np.uint64),
+        np.arange(count).astype("S32"), generator.integers(0, 2**64, count, dtype=np.uint64),
         generator.integers(0, 256, (count, 768), dtype=np.uint8),
     )  # fmt: skip
 
@@ -597,7 +597,7 @@ def test_the_photo_under_two_classes_is_found_and_no_other():
     hashes = np.array([one.hash for one in found], np.uint64)
     thumbnails = np.stack([np.frombuffer(one.thumbnail, np.uint8) for one in found])
     data = replace(read_shipped(DataSettings, "data"), root=str(PHOTOS))
-    looks = Looks([str(file) for file in files], hashes, thumbnails)
+    looks = Looks(np.array([str(file).encode() for file in files]), hashes, thumbnails)
     names = join_alike(looks, data.distance).names()
     (pair,) = np.flatnonzero(names != np.arange(len(files)))
     assert {files[pair].parent.name, files[names[pair]].parent.name} == {"shorts", "skirt"}

@@ -37,7 +37,7 @@ class Picture:
 
     @property
     def digest(self) -> str:
-        return self.checks.digests[self.number]
+        return self.checks.digests[self.number].decode()
 
     @property
     def values(self) -> Values | None:
@@ -80,7 +80,7 @@ def gather_looks(checked: Sequence[Checks], intact: Sequence[np.ndarray]) -> Loo
             thumbnails[start + part.start : start + part.stop] = checks.thumbnails[some[part]]
         start += len(some)
     return Looks(
-        [checks.digests[number] for checks, some in rows for number in some],
+        np.concatenate([checks.digests[some] for checks, some in rows]),
         np.concatenate([checks.hashes[some] for checks, some in rows]),
         thumbnails,
     )

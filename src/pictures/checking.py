@@ -36,7 +36,7 @@ class Checks:
     reasons: list[str]  # (N,) why a file is refused; empty if it is intact
     notes: list[tuple[str, ...]]  # (N,)
     values: list[Values | None]  # (N,)
-    digests: list[str]  # (N,) of all pixels
+    digests: np.ndarray  # (N,) of all pixels, 32 bytes each
     hashes: np.ndarray  # (N,) uint64, perceptual
     thumbnails: np.ndarray  # (N, 768) uint8
 
@@ -68,14 +68,16 @@ def check_source(
     own = pack is None and len(source.splits) == 1
     pack = pack or (pack_path(source.splits[0]) if own else SHARED)
     thumbnails = allocate(number, pack.parent)
-    checks = Checks(source, sizes, pack, [], [], [], [], np.zeros(number, np.uint64), thumbnails)
+    checks = Checks(
+        source, sizes, pack, [], [], [], np.zeros(number, "S32"), np.zeros(number, np.uint64), thumbnails
+    )
     with write_pack(pack, find_shape(sizes), shard if own else math.inf) as writer:
         results = check_files(source.files, data, grey_range, sizes, fit)
         for row, checked in enumerate(tqdm(results, source.name, number, disable=None)):
             checks.reasons.append(checked.reason)
             checks.notes.append(checked.notes)
             checks.values.append(checked.values)
-            checks.digests.append(checked.hash)
+            checks.digests[row] = checked.hash.encode()
             if checked.likeness:
                 checks.hashes[row] = checked.likeness.hash
                 thumbnails[row] = np.frombuffer(checked.likeness.thumbnail, np.uint8)

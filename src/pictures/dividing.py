@@ -30,7 +30,7 @@ MATCHING_EACH = 0.001  # and for each path; the usual pattern needs a thousandth
 class Looks:
     """What is compared of N intact pictures."""
 
-    digests: Sequence[str]  # (N,) of all pixels
+    digests: np.ndarray  # (N,) of all pixels, 32 bytes each
     hashes: np.ndarray  # (N,) uint64, perceptual
     thumbnails: np.ndarray  # (N, 768) uint8
 
@@ -41,9 +41,10 @@ class Looks:
 
 def join_alike(looks: Looks, distance: int | None) -> Groups:
     """The pictures that are the same or, within a distance, look the same, as groups."""
-    groups, first = Groups(len(looks.digests)), dict[str, int]()
-    for row, digest in enumerate(looks.digests):
-        groups.join(first.setdefault(digest, row), row)
+    groups = Groups(len(looks.digests))
+    _, first, numbers = np.unique(looks.digests, return_index=True, return_inverse=True)
+    for row in np.flatnonzero(first[numbers] != np.arange(len(numbers))).tolist():
+        groups.join(int(first[numbers[row]]), row)
     if distance is not None:
         join_near(looks.hashes, looks.thumbnails, distance, groups)
     return groups
@@ -71,7 +72,7 @@ def divide(
             groups.join(first.setdefault(keys[path], row), row)
             words = ("group", keys[path])
         elif exact[row]:
-            words = (name, looks.digests[row])
+            words = (name, looks.digests[row].decode())
         else:
             words = (name, f"{int(looks.hashes[row]):016x}")
         found.append(SPLITS.index(choose(draw(settings.seed, *words), choices[row], settings)))

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from src.ground.files import open_atomically
 from src.pictures.assigning import Picture
 from src.pictures.checking import Checks
@@ -21,6 +23,7 @@ from src.pictures.shards import open_shards, write_pack
 IN_CLASSES, IN_SPLITS, ALIKE = "alike in two classes", "alike in two splits", "alike"
 SAME = "looks the same as "
 NAMED = 3  # pairs of pictures that a warning names
+FINE = TAKEN, ""  # the same object for all such pictures
 
 
 class Duplicates:
@@ -37,7 +40,7 @@ class Duplicates:
         """The verdict on an intact picture (path, class) and its reason; splits in order."""
         path, name, other_split = self.first.setdefault(int(digest, 16), (*file, split))
         if path == file[0]:
-            return TAKEN, ""
+            return FINE
         if name != file[1]:
             reason = f"in two classes: the same pixels as {path} (one label is wrong: remove that file)"
             return REFUSED, reason
@@ -88,9 +91,11 @@ def open_pack(path: Path, stack: ExitStack) -> tuple[list[IO[bytes]], int, int]:
 
 def find_alike(pictures: Sequence[Picture]) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    members: dict[int, list[Picture]] = {}
+    names, counts = np.unique([one.alike for one in pictures], return_counts=True)
+    members: dict[int, list[Picture]] = {name: [] for name in names[counts > 1].tolist()}
     for one in pictures:
-        members.setdefault(one.alike, []).append(one)
+        if one.alike in members:
+            members[one.alike].append(one)
     remarks = {}
     for alike in members.values():
         for one, what, other in compare_alike(alike):

@@ -62,7 +62,9 @@ def judge(checks: Checks) -> list[tuple[str, str]]:
     known = {digest: split for split in reversed(SPLITS) for digest in read_digests(split)}
     seen: dict[str, str] = {}
     verdicts = []
-    for (path, _), reason, digest in zip(checks.source.files, checks.reasons, checks.digests, strict=True):
+    for (path, _), reason, digest in zip(
+        checks.source.files, checks.reasons, checks.digests.astype(str), strict=True
+    ):
         if not reason and digest in known and known[digest] != "train":
             reason = f"in {known[digest]}: the networks would be measured on what they learn (remove it)"
         if reason:
