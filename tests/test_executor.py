@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -311,12 +312,15 @@ def test_no_scheduler_and_no_workers_are_one_line_each(place, parts, tmp_path, m
 
 
 def draw_noise(root):
-    """Pictures that take a while to check: noise of 1000 x 800 pixels, and one that is broken."""
+    """Pictures that take a while: noise of 1000 x 800 pixels, each eight times, and one that is broken."""
     generator = np.random.default_rng(0)
     for number in range(120):
         folder = root / "train" / ("red", "green", "blue")[number % 3]
         pixels = generator.integers(0, 256, (800, 1000, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"noise{number}.jpg", quality=90)
+        file = folder / f"noise{number}.jpg"
+        Image.fromarray(pixels).save(file, quality=90)
+        for copy in range(7):
+            os.link(file, folder / f"noise{number} {copy}.jpg")
     (root / "train/red/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
 
 
@@ -412,7 +416,7 @@ def test_networks_answer_the_same_over_a_cluster_from_a_pack_and_from_augmented_
     (place / "pictures").mkdir()
     panel, pictures = make_panel(place), Pack(place / "pack.npy")
     asked = draw_asked(pictures)
-    views = list_views(pictures, dataclasses.asdict(LIGHT), 0, 1, (32, 32))
+    views = list_views(pictures, dataclasses.asdict(LIGHT), 0, 1, (32, 32), CPU)
     edit_params(place, data__root="pictures")
     here = [list(panel.ask(asked, seen, 3)) for seen in (pictures, views[0])]
     edit_params(place, executor=dask.address, distributed__timeout=60.0)
