@@ -84,9 +84,7 @@ def main() -> None:
         seen = list_views(learned, views.augment, views.seed, views.count, size, device)
     else:
         seen = [resize_pictures(learned, *size)]
-    asked = np.zeros(
-        len(paths), int
-    )  # who tells of each picture: its fold's network, 0 is the teacher itself
+    asked = np.zeros(len(paths), int)  # whom of each picture: its fold's network, 0 is the teacher itself
     if folds:
         asked[: len(train.labels)] = assign_folds(train.labels, len(folds))
     for name in names:

@@ -47,7 +47,10 @@ def remove_unfinished(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         number = left.suffixes[-2][1:]
         if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

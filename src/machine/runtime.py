@@ -46,9 +46,7 @@ def start_machine(machine: MachineSettings, seed: int) -> torch.device:
     if machine.cpu_isa == SAME:
         replace_sqrt()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
-    torch.set_deterministic_debug_mode(
-        "warn"
-    )  # use_deterministic_algorithms loads the compiler, for it alone
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would load the compiler
     allow_tf32(machine.tf32)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling takes 14 % of a step
     keep_memory()
