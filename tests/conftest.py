@@ -1,5 +1,8 @@
 """Shared by the tests: tiny pictures, a working folder, and a copy of the project with its own DVC."""
 
+import stages  # noqa: F401  # before torch: tests compute with the instructions that stages use
+
+# isort: split
 import dataclasses
 import hashlib
 import importlib.util
