@@ -123,7 +123,7 @@ def time_gathering(images: ImageSettings, data: DataSettings) -> float:
     pictures = list_pictures([checks], data, {})
     start = process_time()
     for split in SPLITS:
-        write_split(split, [one for one in pictures if one.split == split], images, packed=True)
+        write_split(split, pictures.of(split), images, packed=True)
     return (process_time() - start) / PHOTOS
 
 

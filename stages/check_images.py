@@ -24,6 +24,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from src.ground.errors import UserError, escape, run
 from src.ground.files import open_atomically, remove_unfinished, write_json
 from src.ground.params import check_pictures, read
@@ -95,9 +97,9 @@ def main() -> None:
         ]
         intact = list_pictures(checked, data, keys)
         verdicts = judge(intact)
-        taken = [one for one, (verdict, _) in zip(intact, verdicts, strict=True) if verdict == TAKEN]
+        taken = intact.take(np.array([verdict == TAKEN for verdict, _ in verdicts]))
         for split in SPLITS:
-            write_split(split, [one for one in taken if one.split == split], images, packed)
+            write_split(split, taken.of(split), images, packed)
     finally:
         SHARED.unlink(missing_ok=True)
     for one in taken:
@@ -105,7 +107,7 @@ def main() -> None:
     alike = find_alike(taken)
     with open_atomically(FILES) as file:
         ledger = Ledger(file)
-        enter_files(ledger, checked, dict(zip((one.file for one in intact), verdicts, strict=True)), alike)
+        enter_files(ledger, intact, verdicts, alike)
     write_refused(BAD, ledger.refused)
     counts = count_pictures(taken, sources, ledger.refused)
     write_counts(COUNTS, classes, counts)
@@ -116,7 +118,7 @@ def main() -> None:
     remove_stale(data)
     for line in format_counts(classes, counts, COUNTS):
         print(line)
-    splits = {one.file[0]: one.split for one in taken}
+    splits = {one.file[0]: one.split for one in taken if one.file[0] in keys}
     warn([*warnings, *warn_of_skew(taken, shared, keys, data.split)])
     warn([*warn_of_alike(taken, alike), *warn_of_groups(splits, keys)])
     warn([*warn_of_counts(classes, counts, sources), *grey.warn()])

@@ -36,8 +36,7 @@ def main() -> None:
     knowledge = read_folder(DISTILL, paths, train.classes)
     weights = assign_weights(find_truth_probs(knowledge, labels), settings)
     write_weights(CURRICULUM, paths, weights)
-    suspects = find_suspects(knowledge, train.paths, train.labels, train.classes)
-    write_suspects(SUSPECTS, suspects)
+    write_suspects(SUSPECTS, find_suspects(knowledge, train.paths, train.labels, train.classes))
     values, counts = np.unique(weights, return_counts=True)
     print(
         f"{CURRICULUM}: "

@@ -12,8 +12,10 @@ from PIL import Image
 
 from src.ground.errors import UserError
 from src.ground.files import read_json, sha256
+from src.ground.texts import Texts
 from src.pictures.decode import decode
 from src.pictures.fitting import FITS, fit_picture
+from src.pictures.folders import Files
 from src.pictures.grey import GREY_RANGE, read_grey_range
 from src.pictures.manifest import pack_path, read_manifest
 from src.pictures.reading import FilePictures, read_learning_pictures, read_pictures, resize_pictures
@@ -120,12 +122,17 @@ def test_a_wrong_grey_range_is_refused(place, x_rays, grey_range):
         check_images.main()
 
 
-def test_the_index_consists_of_arrays(tmp_path):
-    files = FilePictures(
-        tmp_path, [f"train/{number}.jpg" for number in range(1000)], 8, 8, "letterbox", False, None
-    )
-    assert not any(isinstance(value, list) for value in vars(files).values())
-    assert files.names.nbytes + files.ends.nbytes < 25 * 1000
+def test_an_index_of_files_takes_few_bytes_and_is_a_sequence():
+    """8 bytes and the path's own for each, and 4 for a class; objects would take some 150."""
+    files = [(f"train/ä b/{number}.jpg", "ä b") for number in range(999)] + [("train/c/1.jpg", "c")]
+    packed = Files(files)
+    own = sum(len(path.encode()) for path, _ in files)
+    assert packed.paths.ends.itemsize * 1001 + len(packed.paths.content) <= own + 8 * 1001
+    assert [*packed] == files == packed[:] and len(packed) == 1000
+    assert (packed[999], packed[-1], packed[5:900:7]) == (files[-1], files[-1], files[5:900:7])
+    assert [*Texts(["", "a", ""])] == ["", "a", ""] and not Files([]) and "" in Texts([""])
+    with pytest.raises(IndexError):
+        packed[1000]
 
 
 def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_images):

@@ -22,13 +22,13 @@ OTHER = Knowledge("softmax", np.array([[0.2, 0.8], [0.3, 0.7], [0.1, 0.9], [0.85
 
 def test_suspects_by_hand():
     """The mean of both teachers: a .55 for its label; b .3 against .7; c .85; d .1 against .9."""
-    found = find_suspects([ONE, OTHER], PATHS, LABELS, NAMES)
+    found = list(find_suspects([ONE, OTHER], PATHS, LABELS, NAMES))
     assert [(one.path, one.label, one.believed) for one in found] == [
         ("d.png", "y,z", "x"),
         ("b.png", "x", "y,z"),
     ]
     assert [one.confidence for one in found] == pytest.approx([0.8, 0.4])
-    assert find_suspects([], PATHS, LABELS, NAMES) == []
+    assert list(find_suspects([], PATHS, LABELS, NAMES)) == []
 
 
 def test_views_are_averaged():
@@ -38,12 +38,12 @@ def test_views_are_averaged():
         def take(self, view, rows):
             return (ONE, OTHER)[view].probs[rows]
 
-    once = find_suspects([Seen("softmax", ONE.probs)], PATHS, LABELS, NAMES)
-    assert once == find_suspects([ONE, OTHER], PATHS, LABELS, NAMES)
+    once = list(find_suspects([Seen("softmax", ONE.probs)], PATHS, LABELS, NAMES))
+    assert once == list(find_suspects([ONE, OTHER], PATHS, LABELS, NAMES))
 
 
 def test_suspects_survive_a_round_trip(tmp_path):
-    found = find_suspects([ONE], PATHS, LABELS, NAMES)
+    found = list(find_suspects([ONE], PATHS, LABELS, NAMES))
     write_suspects(tmp_path / "suspects.csv", found)
     back = read_suspects(tmp_path / "suspects.csv")
     assert [one[:3] for one in back] == [one[:3] for one in found]

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ def parse_numbers(
         rule = f"must be a number in [{least:g}, {most:g}]"
         raise UserError(f"{path}: line {line}: {rule}, got {text!r} {REMEDY}")
     return numbers
+
+
+class Places:
+    """The place of each of N different names in their list; a mapping is made only once it is needed.
+
+    It is not for names that come in the order of the list, and would take a hundred bytes for each.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names, self.following = names, 0
+
+    @cached_property
+    def place_of(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
+    def find(self, name: str) -> int | None:
+        """Its place, from 0; None if it is not in the list."""
+        following = self.following
+        in_order = following < len(self.names) and self.names[following] == name
+        place = following if in_order else self.place_of.get(name)
+        if place is not None:
+            self.following = place + 1
+        return place
 
 
 def parse_number(text: str) -> float:

@@ -1,9 +1,10 @@
 """Which split every intact picture goes to, and which of them look the same: each is found once for all."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +21,7 @@ from src.pictures.opening import measure_values
 from src.pictures.settings import DataSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """An intact picture: where it is in which checks, and where it goes."""
 
     checks: Checks
@@ -44,57 +44,94 @@ class Picture:
         return self.checks.values[self.number]
 
 
-def list_pictures(checked: Sequence[Checks], data: DataSettings, keys: Mapping[str, str]) -> list[Picture]:
+@dataclass(frozen=True)
+class Intact:
+    """N intact pictures in columns: a million objects would take ten times their memory."""
+
+    checked: Sequence[Checks]
+    places: np.ndarray  # (N,) int8, index into checked
+    numbers: np.ndarray  # (N,) int32, as in Picture
+    rows: np.ndarray  # (N,) int32
+    splits: np.ndarray  # (N,) int8, index into SPLITS
+    alike: np.ndarray  # (N,) int32
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Picture:
+        number, row, alike = (int(column[index]) for column in (self.numbers, self.rows, self.alike))
+        return Picture(self.checked[self.places[index]], number, row, SPLITS[self.splits[index]], alike)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (self[index] for index in range(len(self)))
+
+    def take(self, indices: np.ndarray | slice) -> "Intact":
+        """Some of them, by indices (n,), a mask (N,) or a slice."""
+        columns = (self.places, self.numbers, self.rows, self.splits, self.alike)
+        return Intact(self.checked, *(column[indices] for column in columns))
+
+    def of(self, split: str) -> "Intact":
+        """Those of a split."""
+        return self.take(self.splits == SPLITS.index(split))
+
+    def gather(self, name: str) -> np.ndarray:
+        """An array of the checks, such as their digests, for these pictures: (N, ...)."""
+        columns = [getattr(checks, name) for checks in self.checked]
+        found = np.zeros((len(self), *columns[0].shape[1:]), columns[0].dtype)
+        for place, column in enumerate(columns):
+            own = self.places == place
+            found[own] = column[self.numbers[own]]
+        return found
+
+
+def list_pictures(checked: Sequence[Checks], data: DataSettings, keys: Mapping[str, str]) -> Intact:
     """Every intact picture, in the order of the splits, and within one of the paths.
 
     `keys` has the group of each path that has one.
     """
     linked = find_linked([checks.source for checks in checked])
-    checked = sorted(checked, key=lambda checks: checks.source not in linked)
-    intact = [checks.find_intact() for checks in checked]
-    files = [checks.source.files[row] for checks, rows in zip(checked, intact, strict=True) for row in rows]
-    choices = [checks.source.splits for checks, rows in zip(checked, intact, strict=True) for _ in rows]
-    known = sum(len(rows) for checks, rows in zip(checked, intact, strict=True) if checks.source in linked)
-    looks = gather_looks(checked, intact)
-    groups = join_alike(looks.take(known), data.distance)
+    order = sorted(range(len(checked)), key=lambda place: checked[place].source not in linked)
+    intact = {place: checked[place].find_intact() for place in order}
+    places = np.repeat(np.array(order, np.int8), [len(some) for some in intact.values()])
+    numbers = np.concatenate([*intact.values()], dtype=np.int32)
+    rows = np.concatenate([np.arange(len(some), dtype=np.int32) for some in intact.values()])
+    firsts = [SPLITS.index(checks.source.splits[0]) for checks in checked]
+    found = Intact(checked, places, numbers, rows, np.array(firsts, np.int8)[places], numbers)
+    thumbnails = gather_thumbnails([checked[place] for place in order], [*intact.values()])
+    known = sum(len(some) for place, some in intact.items() if checked[place].source in linked)
+    some = found.take(slice(known))
+    looks = Looks(some.gather("digests"), some.gather("hashes"), thumbnails[:known])
+    groups = join_alike(looks, data.distance)
     near, joined = data.distance is not None, deepcopy(groups)
-    splits = divide(files[:known], keys, looks.take(known), joined, choices[:known], data.split, near)
-    splits += [one for (one,) in choices[known:]]
-    alike = join_rest(looks, data.distance, groups, known)
-    found = iter(zip(splits, alike, strict=True))
-    pictures = [
-        Picture(checks, number, row, *next(found))
-        for checks, rows in zip(checked, intact, strict=True)
-        for row, number in enumerate(rows.tolist())
-    ]
-    return sorted(pictures, key=lambda picture: (SPLITS.index(picture.split), picture.file))
+    files, choices = [one.file for one in some], [one.checks.source.splits for one in some]
+    splits = divide(files, keys, looks, joined, choices, data.split, near)
+    found.splits[:known] = [SPLITS.index(split) for split in splits]
+    alike = join_rest(found.gather("hashes"), thumbnails, data.distance, groups)
+    found = replace(found, alike=alike.astype(np.int32))
+    by_file = np.array(sorted(range(len(found)), key=lambda row: found[row].file), np.int64)
+    return found.take(by_file[found.splits[by_file].argsort(kind="stable")])
 
 
-def gather_looks(checked: Sequence[Checks], intact: Sequence[np.ndarray]) -> Looks:
-    """The looks of the intact files of all checks."""
-    rows = list(zip(checked, intact, strict=True))
+def gather_thumbnails(checked: Sequence[Checks], intact: Sequence[np.ndarray]) -> np.ndarray:
+    """The thumbnails of the intact files of all checks, in a file."""
     thumbnails = allocate(sum(map(len, intact)), checked[0].pack.parent)
     start = 0
-    for checks, some in rows:
+    for checks, some in zip(checked, intact, strict=True):
         for part in list_chunks(len(some), thumbnails.shape[1]):
             thumbnails[start + part.start : start + part.stop] = checks.thumbnails[some[part]]
         start += len(some)
-    return Looks(
-        np.concatenate([checks.digests[some] for checks, some in rows]),
-        np.concatenate([checks.hashes[some] for checks, some in rows]),
-        thumbnails,
-    )
+    return thumbnails
 
 
-def join_rest(looks: Looks, distance: int | None, groups: Groups, known: int) -> list[int]:
-    """The number of the group of each picture that looks the same as others; the first `known` are joined."""
+def join_rest(hashes: np.ndarray, thumbnails: np.ndarray, distance: int | None, groups: Groups) -> np.ndarray:
+    """The number of the group of each picture that looks the same as others; the first are in `groups`."""
     if distance is None:
-        return list(range(len(looks.digests)))
-    all_groups = Groups(len(looks.digests))
+        return np.arange(len(hashes))
+    all_groups, known = Groups(len(hashes)), len(groups.above)
     all_groups.above[:known] = groups.above
-    if known < len(looks.digests):
-        join_near(looks.hashes, looks.thumbnails, distance, all_groups, known)
-    return all_groups.names().tolist()
+    if known < len(hashes):
+        join_near(hashes, thumbnails, distance, all_groups, known)
+    return all_groups.names()
 
 
 def choose_grey_range(

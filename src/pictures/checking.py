@@ -92,7 +92,7 @@ def find_shape(sizes: Sizes) -> tuple[int, ...]:
 
 
 def check_files(
-    files: list[tuple[str, str]], data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str
+    files: Sequence[tuple[str, str]], data: DataSettings, grey_range: GreyRange, sizes: Sizes, fit: str
 ) -> Iterator[Checked]:
     """The result for each file (path, class), in their order, from processes here or on other machines."""
     picture = 1 + sum(3 * math.prod(size) for size in sizes)

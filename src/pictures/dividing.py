@@ -34,10 +34,6 @@ class Looks:
     hashes: np.ndarray  # (N,) uint64, perceptual
     thumbnails: np.ndarray  # (N, 768) uint8
 
-    def take(self, count: int) -> "Looks":
-        """The looks of the first pictures."""
-        return Looks(self.digests[:count], self.hashes[:count], self.thumbnails[:count])
-
 
 def join_alike(looks: Looks, distance: int | None) -> Groups:
     """The pictures that are the same or, within a distance, look the same, as groups."""

@@ -2,12 +2,15 @@
 
 import os
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import overload
 
 from src.ground.errors import UserError, list_some
+from src.ground.texts import Texts
 from src.ground.validating import suggest
 from src.pictures.junk import find_author
 from src.pictures.layouts import SUFFIXES, explain_parts, is_folder, warn_of_unread
@@ -28,13 +31,40 @@ SUBFOLDER = "subfolder"  # of data.split.group
 OUTPUTS = Path("data/manifest")  # of this project, in no folder of pictures
 
 
+class Files(Sequence[tuple[str, str]]):
+    """N files, path and class, in few bytes."""
+
+    def __init__(self, files: Sequence[tuple[str, str]]):
+        self.paths = Texts(path for path, _ in files)
+        self.names = list(dict.fromkeys(name for _, name in files))
+        number_of = {name: number for number, name in enumerate(self.names)}
+        self.labels = array("i", (number_of[name] for _, name in files))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self.paths, map(self.names.__getitem__, self.labels), strict=True)
+
+    @overload
+    def __getitem__(self, rows: int) -> tuple[str, str]: ...
+
+    @overload
+    def __getitem__(self, rows: slice) -> list[tuple[str, str]]: ...
+
+    def __getitem__(self, rows: int | slice) -> tuple[str, str] | list[tuple[str, str]]:
+        if isinstance(rows, slice):
+            return [self[number] for number in range(len(self))[rows]]
+        return self.paths[rows], self.names[self.labels[rows]]
+
+
 @dataclass(frozen=True)
 class Source:
     """Files of one split, or of several, among which they are divided; paths are relative to the root."""
 
     splits: tuple[str, ...]  # of train, val and test, in this order
     folder: str  # relative to the root
-    files: list[tuple[str, str]]  # those to open: path, class; sorted
+    files: Sequence[tuple[str, str]]  # those to open: path, class; sorted
     passed: list[tuple[str, str]]  # those passed over for their name or place: path, reason; sorted
     subfolders: dict[str, str] = field(default_factory=dict)  # path -> folder inside the class folder
 
@@ -254,8 +284,9 @@ def scan_folder(
     With `deeper`, files in a folder inside a class folder are taken, and so is that folder's name. Folders
     `without` labels are left out.
     """
-    source, classes = Source(splits, folder, [], []), dict(named)
-    start = "" if Path(folder) == Path() else f"{Path(folder)}/"
+    classes, start = dict(named), "" if Path(folder) == Path() else f"{Path(folder)}/"
+    files: list[tuple[str, str]] = []
+    source = Source(splits, folder, files, [])
     for entry in list_entries(root / folder):
         path, reason = f"{start}{entry.name}", explain_name(entry.name)
         if root / path in without:
@@ -265,29 +296,33 @@ def scan_folder(
         elif entry.name not in classes:
             source.passed.extend(pass_over(root, path, reason))
         else:
-            scan_class(root, path, classes[entry.name], source, deeper)
-    source.files.sort()
+            scan_class(root, path, classes[entry.name], files, source, deeper)
     source.passed.sort()
-    return source
+    return replace(source, files=Files(sorted(files)))
 
 
 def scan_class(
-    root: Path, folder: str, name: str, source: Source, deeper: bool, beyond: str = DEEPER
+    root: Path,
+    folder: str,
+    name: str,
+    files: list[tuple[str, str]],
+    source: Source,
+    deeper: bool,
+    beyond: str = DEEPER,
 ) -> None:
-    """Enter every file of a class folder; what lies in folders inside is passed over as `beyond` says."""
+    """Add every file of a class folder; what lies in folders inside is passed over as `beyond` says."""
     for entry in list_entries(root / folder):
         path, reason = f"{folder}/{entry.name}", explain_name(entry.name)
         if reason and not is_folder(entry):
             source.passed.append((path, reason))
         elif not is_folder(entry):
-            source.files.append((path, name))
+            files.append((path, name))
         elif reason or not deeper:
             source.passed.extend(pass_over(root, path, reason or beyond))
         else:
-            inner = Source(source.splits, folder, [], source.passed)
-            scan_class(root, path, name, inner, False, DEEPEST)
-            source.files.extend(inner.files)
-            source.subfolders.update((file, entry.name) for file, _ in inner.files)
+            first = len(files)
+            scan_class(root, path, name, files, source, False, DEEPEST)
+            source.subfolders.update((file, entry.name) for file, _ in files[first:])
 
 
 def pass_over(root: Path, folder: str, reason: str) -> Iterator[tuple[str, str]]:

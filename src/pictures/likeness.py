@@ -3,6 +3,7 @@
 N pictures. Whole numbers throughout, so that every CPU finds the same.
 """
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -18,7 +19,7 @@ THUMBNAIL = SIDE // 2  # pixels of the picture that decides among those whose ha
 GREY = np.array([299, 587, 114])  # of red, green and blue, in thousandths
 CORRELATION = 0.997  # of two thumbnails, above which pictures look the same
 TILE = 512  # pictures that are compared with as many others at a time
-CHUNK = 4096  # pictures that are searched for a single colour at a time
+CHUNK = 256  # pictures that are searched for a single colour at a time
 FLAT = 1.0  # standard deviation of each colour of a thumbnail, of 255, below which it shows nothing
 COSINES = np.rint(  # of the discrete cosine transform, in thousandths: frequencies 1 to 8 of 32 pixels
     1000 * np.cos(np.pi * np.outer(np.arange(1, LOWEST + 1), 2 * np.arange(SIDE) + 1) / (2 * SIDE))
@@ -74,7 +75,7 @@ class Groups:
     """Which of N rows belong together; those that do are named by the first of them."""
 
     def __init__(self, count: int):
-        self.above = list(range(count))
+        self.above = array("q", range(count))
 
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.find(one), self.find(other)))
@@ -99,7 +100,7 @@ class Groups:
 
     def names(self) -> np.ndarray:
         """The first row of each row's group, (N,) int64."""
-        above = np.array(self.above, dtype=np.int64)
+        above = np.frombuffer(self.above, np.int64) if self.above else np.zeros(0, np.int64)
         while (above[above] != above).any():
             above = above[above]
         return above

@@ -12,6 +12,7 @@ from src.ground.errors import UserError, list_some
 from src.ground.files import read_csv
 from src.pictures.folders import (
     MOST,
+    Files,
     Source,
     check_few,
     check_outputs,
@@ -97,7 +98,7 @@ def build_source(split: str, rows: Sequence[Row], labels: Collection[str]) -> So
     """The files of the rows of a split, or of those to be divided."""
     chosen = [row for row in rows if row.split == split]
     files = sorted((row.path, row.label) for row in chosen)
-    return Source((split,) if split else SPLITS, HERE, files, [], find_subfolders(chosen, labels))
+    return Source((split,) if split else SPLITS, HERE, Files(files), [], find_subfolders(chosen, labels))
 
 
 def read_rows(place: Path) -> list[Row]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from src.ground.errors import UserError
 from src.ground.params import read
+from src.ground.texts import Texts
 from src.machine.cores import count_cores
 from src.pictures.decode import BadPicture
 from src.pictures.fitting import fit_picture, resize
@@ -48,11 +49,7 @@ class Pack:
 
 
 class FilePictures:
-    """Behaves like a pack, uint8 (N, H, W, 3), but decodes and fits pictures on access.
-
-    The paths are in one array, not a list of objects: counting references to a million paths would copy their
-    memory in every worker.
-    """
+    """Behaves like a pack, uint8 (N, H, W, 3), but decodes and fits pictures on access."""
 
     def __init__(
         self,
@@ -66,9 +63,7 @@ class FilePictures:
     ):
         self.root, self.shape = root, (len(paths), height, width, 3)
         self.fit, self.dct_scaling, self.grey_range = fit, dct_scaling, grey_range
-        names = [path.encode() for path in paths]
-        self.names = np.frombuffer(b"".join(names), np.uint8)
-        self.ends = np.cumsum([len(name) for name in names])
+        self.paths = Texts(paths)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,8 +80,7 @@ class FilePictures:
 
     def load_picture(self, number: int) -> np.ndarray:
         """One picture (H, W, 3)."""
-        start = self.ends[number - 1] if number else 0
-        path = self.root / self.names[start : self.ends[number]].tobytes().decode()
+        path = self.root / self.paths[number]
         _, height, width, _ = self.shape
         try:
             content = path.read_bytes()

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -10,8 +10,7 @@ from typing import IO
 import numpy as np
 
 from src.ground.files import open_atomically
-from src.pictures.assigning import Picture
-from src.pictures.checking import Checks
+from src.pictures.assigning import Intact, Picture
 from src.pictures.counts import warn_of_shares
 from src.pictures.dividing import find_shares
 from src.pictures.folders import Source
@@ -26,36 +25,30 @@ NAMED = 3  # pairs of pictures that a warning names
 FINE = TAKEN, ""  # the same object for all such pictures
 
 
-class Duplicates:
-    """Remembers every picture's hash, to refuse a picture that is in two splits or in two classes.
+def judge(pictures: Intact) -> list[tuple[str, str]]:
+    """The verdict on each intact picture and its reason, (N,): on those whose pixels an earlier one has.
 
     The same pixels in train and test invalidate the test; in two classes, at least one label is wrong. A
     picture repeated in the same class of the same split is only remarked on.
     """
-
-    def __init__(self) -> None:
-        self.first: dict[int, tuple[str, str, str]] = {}  # hash as a number -> path, class, split
-
-    def compare(self, file: tuple[str, str], split: str, digest: str) -> tuple[str, str]:
-        """The verdict on an intact picture (path, class) and its reason; splits in order."""
-        path, name, other_split = self.first.setdefault(int(digest, 16), (*file, split))
-        if path == file[0]:
-            return FINE
-        if name != file[1]:
-            reason = f"in two classes: the same pixels as {path} (one label is wrong: remove that file)"
-            return REFUSED, reason
-        if split != other_split:
-            return REFUSED, f"in two splits: the same pixels as {path} (keep one of the two)"
-        return TAKEN, f"repeated: the same pixels as {path}"
+    _, first, inverse = np.unique(pictures.gather("digests"), return_index=True, return_inverse=True)
+    earlier, verdicts = first[inverse], [FINE] * len(pictures)
+    for row in np.flatnonzero(earlier != np.arange(len(earlier))).tolist():
+        verdicts[row] = compare(pictures[row], pictures[int(earlier[row])])
+    return verdicts
 
 
-def judge(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
-    """The verdict on each intact picture and its reason, (N,): on exact duplicates."""
-    seen = Duplicates()
-    return [seen.compare(one.file, one.split, one.digest) for one in pictures]
+def compare(one: Picture, first: Picture) -> tuple[str, str]:
+    """The verdict on a picture that has the pixels of an earlier one, and its reason."""
+    path, name = first.file
+    if name != one.file[1]:
+        return REFUSED, f"in two classes: the same pixels as {path} (one label is wrong: remove that file)"
+    if first.split != one.split:
+        return REFUSED, f"in two splits: the same pixels as {path} (keep one of the two)"
+    return TAKEN, f"repeated: the same pixels as {path}"
 
 
-def write_split(split: str, pictures: Sequence[Picture], images: ImageSettings, packed: bool) -> None:
+def write_split(split: str, pictures: Intact, images: ImageSettings, packed: bool) -> None:
     """Write a split's manifest and its pack, empty if not `packed`."""
     with open_atomically(manifest_path(split)) as file:
         start_manifest(file).writerows([*one.file, one.digest] for one in pictures)
@@ -69,7 +62,7 @@ def write_split(split: str, pictures: Sequence[Picture], images: ImageSettings, 
             writer.append(pixels)
 
 
-def read_pixels(pictures: Sequence[Picture], size: tuple[int, int]) -> Iterator[bytes]:
+def read_pixels(pictures: Iterable[Picture], size: tuple[int, int]) -> Iterator[bytes]:
     """The pixels of each picture in a size (height, width), from the packs that check_source wrote."""
     with ExitStack() as stack:
         packs = {path: open_pack(path, stack) for path in {one.checks.pack for one in pictures}}
@@ -89,13 +82,12 @@ def open_pack(path: Path, stack: ExitStack) -> tuple[list[IO[bytes]], int, int]:
     return files, max(1, len(shards[0].rows)), shards[0].rows.offset  # type: ignore[attr-defined]  # a memmap
 
 
-def find_alike(pictures: Sequence[Picture]) -> dict[str, str]:
+def find_alike(pictures: Intact) -> dict[str, str]:
     """A remark for each path of a picture that looks the same as another, but has not the same pixels."""
-    names, counts = np.unique([one.alike for one in pictures], return_counts=True)
+    names, numbers, counts = np.unique(pictures.alike, return_inverse=True, return_counts=True)
     members: dict[int, list[Picture]] = {name: [] for name in names[counts > 1].tolist()}
-    for one in pictures:
-        if one.alike in members:
-            members[one.alike].append(one)
+    for row in np.flatnonzero(counts[numbers] > 1).tolist():
+        members[int(pictures.alike[row])].append(pictures[row])
     remarks = {}
     for alike in members.values():
         for one, what, other in compare_alike(alike):
@@ -119,7 +111,7 @@ def compare_alike(alike: Sequence[Picture]) -> Iterator[tuple[Picture, str, Pict
                 break
 
 
-def warn_of_alike(pictures: Sequence[Picture], remarks: Mapping[str, str]) -> Iterator[str]:
+def warn_of_alike(pictures: Intact, remarks: Mapping[str, str]) -> Iterator[str]:
     """A warning about pictures that look the same in two classes, and one about two splits."""
     for what, remedy in (
         (IN_CLASSES, "one of two labels may be wrong"),
@@ -135,40 +127,41 @@ def warn_of_alike(pictures: Sequence[Picture], remarks: Mapping[str, str]) -> It
 
 
 def warn_of_skew(
-    pictures: Sequence[Picture], divided: Sequence[Source], keys: Mapping[str, str], settings: SplitSettings
+    pictures: Intact, divided: Sequence[Source], keys: Mapping[str, str], settings: SplitSettings
 ) -> Iterator[str]:
     """A warning for each source that was divided into other shares than those asked for."""
     for source in divided:
-        own = [one for one in pictures if one.checks.source is source]
+        place = next(place for place, checks in enumerate(pictures.checked) if checks.source is source)
+        own = pictures.take(pictures.places == place)
         groups = Counter(keys[one.file[0]] for one in own if one.file[0] in keys)
-        crowds = Counter(one.alike for one in own)
-        crowd, group = (max(sizes.values(), default=0) for sizes in (crowds, groups))
+        crowd = np.unique(own.alike, return_counts=True)[1].max(initial=0)
         found, shares = Counter(one.split for one in own), find_shares(source.splits, settings)
-        yield from warn_of_shares(found, crowd, group, shares)
+        yield from warn_of_shares(found, int(crowd), max(groups.values(), default=0), shares)
 
 
 def enter_files(
-    ledger: Ledger,
-    checked: Sequence[Checks],
-    verdicts: Mapping[tuple[str, str], tuple[str, str]],
-    alike: Mapping[str, str],
+    ledger: Ledger, pictures: Intact, verdicts: Sequence[tuple[str, str]], alike: Mapping[str, str]
 ) -> None:
-    """Enter every file, with the verdicts on intact ones by path and class, and remarks by path."""
-    for checks in checked:
-        source = checks.source
+    """Enter every file, with the verdicts (N,) on intact ones, and remarks by path."""
+    for place, checks in enumerate(pictures.checked):
+        source, own = checks.source, np.flatnonzero(pictures.places == place)
         for path, reason in source.passed:
             ledger.add(source.name, path, PASSED, reason)
-        for file, reason, notes in zip(source.files, checks.reasons, checks.notes, strict=True):
-            verdict, why = (REFUSED, reason) if reason else verdicts[file]
-            remark = alike.get(file[0], "") if verdict == TAKEN else ""
-            ledger.add(source.name, file[0], verdict, *filter(None, (why, remark, *notes)))
+        row_of = np.zeros(len(source.files), np.int64)
+        row_of[pictures.numbers[own]] = own
+        for (path, _), reason, notes, row in zip(
+            source.files, checks.reasons, checks.notes, row_of.tolist(), strict=True
+        ):
+            verdict, why = (REFUSED, reason) if reason else verdicts[row]
+            remark = alike.get(path, "") if verdict == TAKEN else ""
+            ledger.add(source.name, path, verdict, *filter(None, (why, remark, *notes)))
 
 
 def count_pictures(
-    pictures: Sequence[Picture], sources: Sequence[Source], refused: Sequence[tuple[str, str]]
+    pictures: Intact, sources: Sequence[Source], refused: Sequence[tuple[str, str]]
 ) -> dict[str, Counter[str]]:
     """The number of pictures of each class in each split, and of refused files (path, reason)."""
-    counts = {split: Counter(one.file[1] for one in pictures if one.split == split) for split in SPLITS}
+    counts = {split: Counter(one.file[1] for one in pictures.of(split)) for split in SPLITS}
     paths = {path for path, _ in refused}
     files = (file for source in sources for file in source.files)
     return counts | {"refused": Counter(name for path, name in files if path in paths)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from src.ground.errors import UserError, list_some
 from src.ground.files import open_atomically, parse_csv, start_csv
 from src.pictures.checking import Checks
-from src.pictures.folders import Source, explain_name, list_folders, walk
+from src.pictures.folders import Files, Source, explain_name, list_folders, walk
 from src.pictures.ledger import PASSED, REFUSED, TAKEN
 from src.pictures.manifest import CLASSES, SPLITS, read_digests
 from src.pictures.reading import Joined, Pictures, open_pictures
@@ -44,17 +44,17 @@ def scan_unlabelled(root: Path, name: str) -> Source:
     """Every file of a folder of the root, at any depth; no picture is opened."""
     if not (root / name).is_dir():
         raise UserError(f"{root / name}: no such folder (create it, or take it out of data.unlabelled)")
-    source = Source(("train",), name, [], [])
+    files, passed = [], []
     for path in walk(root, name):
         reasons = [explain_name(part) for part in path.split("/")[1:]]
         reason = next(filter(None, reasons), "")
         if reason:
-            source.passed.append((path, reason))
+            passed.append((path, reason))
         else:
-            source.files.append((path, ""))
-    if not source.files:
+            files.append((path, ""))
+    if not files:
         raise UserError(f"{root / name}: no pictures (add some, or take it out of data.unlabelled)")
-    return source
+    return Source(("train",), name, Files(files), passed)
 
 
 def judge(checks: Checks) -> list[tuple[str, str]]:

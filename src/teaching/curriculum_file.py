@@ -7,6 +7,7 @@ import numpy as np
 
 from src.ground.errors import UserError, shorten
 from src.ground.files import open_atomically, read_csv, start_csv
+from src.ground.tables import Places
 
 COLUMNS = ["path", "weight"]
 REMEDY = "(run dvc repro -f make_curriculum)"
@@ -44,9 +45,9 @@ def read_weights(path: Path, paths: Sequence[str]) -> np.ndarray:
     if header != COLUMNS:
         raise UserError(f"{path}: line {line}: must be {','.join(COLUMNS)} {REMEDY}")
     weights, given = np.empty(len(paths)), np.zeros(len(paths), bool)
-    number_of = {name: number for number, name in enumerate(paths)}
+    places = Places(paths)
     for line, row in rows:
-        number = number_of.get(row[0])
+        number = places.find(row[0])
         if number is None:
             continue
         if given[number]:

@@ -12,6 +12,7 @@ import numpy as np
 from src.ground.digits import write_rows
 from src.ground.errors import UserError, list_some, shorten
 from src.ground.files import open_atomically, read_csv, start_csv
+from src.ground.tables import Places, parse_number
 from src.teaching.knowledge import SUMS_TO_ONE, Knowledge
 
 PATTERN = "distill*.txt"
@@ -65,9 +66,9 @@ def iterate_rows(
         line, header = next(rows, (2, []))
     check_header(path, line, header, classes)
     given = np.zeros(len(paths), bool)
-    number_of, extra = {name: number for number, name in enumerate(paths)}, 0
+    places, extra = Places(paths), 0
     for line, row in rows:
-        number = number_of.get(row[0])
+        number = places.find(row[0])
         if number is None:
             extra += 1
             continue
@@ -138,11 +139,3 @@ def parse_row(path: Path, line: int, row: list[str], num_classes: int) -> np.nda
         text = shorten(row[1 + int(wrong.argmax())], 50)
         raise UserError(f"{path}: line {line}: {row[0]}: a probability must be in [0, 1], got {text!r}")
     return values
-
-
-def parse_number(text: str) -> float:
-    """The number, NaN for what is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
