@@ -18,6 +18,7 @@ from src.losses.bases import Base
 from src.machine.collectives import all_max, all_sum, rank, world
 from src.pictures.reading import Part, Pictures
 
+Keep = Callable[[int, Tensor], Tensor]  # the first row of a batch and its logits (n, C) -> (n, ...) of it
 AHEAD = 1  # batches read before they are needed
 MOST_PROBABILITIES = 2**19  # of a part
 MOST_PICTURES, MOST_PIXELS = 256, 2**21  # of a batch: larger ones take more memory and no less time on a CPU
@@ -28,6 +29,11 @@ def choose_batch_size(wanted: int | str, height: int, width: int) -> int:
     return int(wanted) if wanted != "auto" else max(1, min(MOST_PICTURES, MOST_PIXELS // (height * width)))
 
 
+def keep_all(start: int, logits: Tensor) -> Tensor:
+    """The logits themselves."""
+    return logits
+
+
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
@@ -35,11 +41,13 @@ def predict_logits(
     batch_size: int,
     device: torch.device,
     before_batch: Callable[[], None] = lambda: None,
+    keep: Keep = keep_all,
 ) -> Tensor:
     """Logits (N, C) float32, on the CPU, of pictures uint8 (N, H, W, 3); puts the network in eval mode.
 
     Several processes take the batches in turns and all return every row. Each picture is in the same batch
     as with one process, so the logits are identical to the last bit. All call `before_batch` equally often.
+    Not the logits but what `keep` makes of those of each batch is returned, (N, ...).
     """
     model.eval()
     own: dict[int, Tensor] = {}
@@ -49,9 +57,9 @@ def predict_logits(
         before_batch()
         for start, images in islice(batches, 1):
             logits = model(scale_to_unit(images.to(device, non_blocking=True))).float()
-            settle(own)  # the batch before: a GPU has this one to compute by now
+            settle(own, keep)  # the batch before: a GPU has this one to compute by now
             own[start] = logits
-    settle(own)
+    settle(own, keep)
     columns = all_max(torch.tensor([max((part.shape[1] for part in own.values()), default=0)]))
     logits = torch.zeros(len(pictures), int(columns))
     for start, part in own.items():
@@ -78,11 +86,11 @@ def read_ahead(
             yield waiting.popleft().result()
 
 
-def settle(logits: dict[int, Tensor]) -> None:
-    """Bring those that were computed last to the CPU, which waits for them."""
+def settle(logits: dict[int, Tensor], keep: Keep) -> None:
+    """Bring those that were computed last to the CPU, which waits for them, and keep what is wanted."""
     if logits:
         start = next(reversed(logits))
-        logits[start] = logits[start].cpu()
+        logits[start] = keep(start, logits[start].cpu())
 
 
 def predict_each(

@@ -55,12 +55,12 @@ class FeatureValidation(Validation):
 
     @torch.inference_mode()
     def predict(self, model: nn.Module, before_batch: Callable[[], None]) -> Tensor:
-        logits = []
+        found = []
         for rows in list_chunks(*self.features.shape):
             before_batch()
             part = torch.from_numpy(np.array(self.features[rows])).to(self.device)
-            logits.append(model.eval()(part).float().cpu())
-        return torch.cat(logits)
+            found.append(self.compare(rows.start, model.eval()(part).float().cpu()))
+        return torch.cat(found)
 
 
 def learn_from_features(job: Job) -> Job:

@@ -4,13 +4,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from src.ground.errors import UserError
 from src.machine.collectives import all_rows, rank, world
 from src.training.curves import Row
 from src.training.schedules import hurry
-from src.training.step import average_losses
+from src.training.step import Losses, average_losses
 from src.training.validation import Best
 
 
@@ -25,11 +24,16 @@ class Progress:
     turn: int = field(init=False)  # the epoch after which the schedule hurries to its end
     last: int = field(init=False)  # the epoch with which the training ends; the same as `turn` without hurry
     epoch: int = 0  # the last finished one, from 1
-    losses: list[Tensor] = field(default_factory=list)  # of the finished batches of the next epoch
+    losses: Losses = field(init=False)  # of the finished batches of the next epoch
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.turn = self.last = self.planned
+        self.losses = self.start_losses()
+
+    def start_losses(self) -> Losses:
+        """Those of an epoch of which no batch is finished."""
+        return Losses(torch.zeros(0, device=self.device))
 
     def find_place(self, time: float) -> float:
         """Where in the planned epochs the training is at a time in epochs, from 0; see `hurry`."""
@@ -37,7 +41,7 @@ class Progress:
 
     def finish(self, row: Row) -> None:
         """Record that the epoch of `row` is finished."""
-        self.epoch, self.losses = row.epoch, []
+        self.epoch, self.losses = row.epoch, self.start_losses()
         self.rows.append(row)
 
     def end_early(self, patience: int, warmup: int) -> bool:
@@ -55,7 +59,8 @@ class Progress:
 
     def check_finite(self, newest: int) -> None:
         """Stop all processes, with the same message, if one of the `newest` losses is not finite."""
-        if not (losses := self.losses[-newest:]):
+        losses = self.losses.values[-newest:]
+        if not len(losses):
             return
         means = average_losses(losses)  # not finite if that of one process is not
         if len(broken := (~means.isfinite()).nonzero()):
@@ -69,10 +74,10 @@ class Progress:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to resume; a UserError if a loss is not finite: no such state is saved."""
         self.check_finite(len(self.losses))
-        losses = all_rows(torch.stack(self.losses)[None]) if self.losses else torch.empty(world(), 0)
+        losses = self.losses.values.clone()  # (batches,), becomes (processes, batches)
         return {
             "epoch": self.epoch,
-            "losses": losses,  # (processes, batches)
+            "losses": all_rows(losses[None]) if len(losses) else losses.new_empty(world(), 0),
             "rows": [asdict(row) for row in self.rows],
             "best": vars(self.best),
             "turn": self.turn,
@@ -80,6 +85,6 @@ class Progress:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epoch, self.losses = state["epoch"], list(state["losses"][rank()].to(self.device))
+        self.epoch, self.losses = state["epoch"], Losses(state["losses"][rank()].to(self.device))
         self.rows, self.best = [Row(**row) for row in state["rows"]], Best(**state["best"])
         self.turn, self.last = state["turn"], state["last"]

@@ -40,12 +40,39 @@ class Training:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
 
 
+class Losses:
+    """The losses of an epoch's batches so far, in one tensor on the device.
+
+    One of its own for each, kept to the epoch's end, would lie between those of the steps: the room of a
+    (N, C) tensor was lost at every step, since the next one no longer fitted in between.
+    """
+
+    def __init__(self, values: Tensor):
+        self.count = len(values)
+        self.room = torch.cat([values, values.new_zeros(1024)])
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def values(self) -> Tensor:
+        """(batches,)"""
+        return self.room[: self.count]
+
+    def append(self, loss: Tensor) -> None:
+        """Add a scalar, without waiting for the GPU."""
+        if self.count == len(self.room):
+            self.room = torch.cat([self.room, torch.zeros_like(self.room)])
+        self.room[self.count] = loss
+        self.count += 1
+
+
 def train_epoch(
     run: Training,
     batches: Iterable[Batch],
     seed: Sequence[int],
     transforms: Sequence[Transform] = (),
-    losses: list[Tensor] | None = None,
+    losses: Losses | None = None,
 ) -> Tensor:
     """One pass over `batches`; returns the losses (batches,), each averaged over all processes.
 
@@ -56,7 +83,7 @@ def train_epoch(
     run.model.train()
     for hook in run.before_epoch:
         hook()
-    losses = [] if losses is None else losses
+    losses = Losses(torch.zeros(0, device=run.device)) if losses is None else losses
     for number, batch in enumerate(move(batches, run.device), len(losses) + 1):
         generator = np.random.default_rng([*seed, number])
         seed_generators(run.device, *seed, number, rank())
@@ -80,7 +107,7 @@ def train_epoch(
                 hook()
     for hook in run.after_epoch:
         hook()
-    return average_losses(losses)
+    return average_losses(losses.values)
 
 
 def move(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -101,6 +128,6 @@ def move(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
         yield batch
 
 
-def average_losses(losses: Sequence[Tensor]) -> Tensor:
-    """This process's losses of some batches, averaged over all processes: (batches,), on the CPU."""
-    return all_sum(torch.stack(list(losses)).cpu()) / world()
+def average_losses(losses: Tensor) -> Tensor:
+    """This process's losses of some batches (batches,), averaged over all processes, on the CPU."""
+    return all_sum(losses.cpu()) / world()

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from src.ground.chunks import list_chunks
 from src.losses.bases import Base
 from src.networks.predict import predict_logits
 from src.pictures.reading import Pictures
@@ -66,14 +65,19 @@ class Validation:
         self, model: nn.Module, before_batch: Callable[[], None] = lambda: None
     ) -> tuple[float, float]:
         """Accuracy in [0, 1], and the base's mean loss against the labels."""
-        logits = self.predict(model, before_batch)
-        losses, right = [], []
-        for rows in list_chunks(*logits.shape):
-            targets = torch.from_numpy(self.targets[rows])
-            losses.append(self.base.terms(logits[rows], targets).sum(dim=1))
-            right.append(logits[rows].argmax(dim=1) == targets.argmax(dim=1))
-        return torch.cat(right).double().mean().item(), torch.cat(losses).mean().item()
+        losses, right = self.predict(model, before_batch).T.contiguous()
+        return right.double().mean().item(), losses.mean().item()
 
     def predict(self, model: nn.Module, before_batch: Callable[[], None]) -> Tensor:
-        """The logits (N, C) of all pictures, on the CPU; calls `before_batch` before each batch."""
-        return predict_logits(model, self.pictures, self.batch_size, self.device, before_batch)
+        """The loss of each picture, and 1 if it is taken for its class, else 0: (N, 2), on the CPU.
+
+        The logits of a batch are used and forgotten. Calls `before_batch` before each batch.
+        """
+        pictures, size = self.pictures, self.batch_size
+        return predict_logits(model, pictures, size, self.device, before_batch, self.compare)
+
+    def compare(self, start: int, logits: Tensor) -> Tensor:
+        """The same of the pictures from `start` on, by their logits (n, C)."""
+        targets = torch.from_numpy(self.targets[start : start + len(logits)])
+        losses = self.base.terms(logits, targets).sum(dim=1)
+        return torch.stack([losses, logits.argmax(dim=1) == targets.argmax(dim=1)], dim=1)
