@@ -628,6 +628,17 @@ def test_in_a_browser(finished, width, dark):
     assert (told["background"] == "rgb(13, 17, 23)") == dark and "on this machine" in told["latency"]
 
 
+def test_the_page_is_the_same_whoever_checks_and_dumps(finished):
+    report.main()
+    before = Path("plots/report.html").read_bytes()
+    edit_params(Path(), executor="dask://localhost:8786")
+    report.main()
+    assert Path("plots/report.html").read_bytes() == before
+    edit_params(Path(), report__gallery=7)
+    report.main()
+    assert Path("plots/report.html").read_bytes() != before
+
+
 def test_the_shipped_settings_are_those_of_params():
     """If this fails after a change of a default: cp params.yaml src/report/shipped.yaml"""
     text = (ROOT / "params.yaml").read_text()

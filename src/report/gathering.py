@@ -221,6 +221,7 @@ def gather_run(files: Files, facts: Facts, metrics: Mapping[str, Any]) -> dict[s
     """Title, headline, facts of the exported file, and the settings."""
     params = read_params()
     own, shipped = dict(flatten(params)), dict(flatten(parse_yaml(SHIPPED.read_bytes(), str(SHIPPED))))
+    own.pop("executor")  # whoever checks and dumps, the page is the same
     trained = read_numbers(files.metrics / "student.json", (STUDENT,), ("parameters", "best_epoch"))
     data = read_numbers(files.metrics / "data.json", ("data",), SPLITS)
     exported = sorted(files.export.iterdir())
