@@ -97,7 +97,7 @@ def main() -> None:
         ]
         intact = list_pictures(checked, data, keys)
         verdicts = judge(intact)
-        taken = intact.take(np.array([verdict == TAKEN for verdict, _ in verdicts]))
+        taken = intact.take(np.array([verdict == TAKEN for verdict, _ in verdicts], bool))
         for split in SPLITS:
             write_split(split, taken.of(split), images, packed)
     finally:

@@ -270,6 +270,17 @@ def test_folders_without_valid_pictures_are_all_reported(place, data):
     assert str(error.value) == f"{data}/train/green: {left}\n{data}/test: {left}"
 
 
+@pytest.mark.parametrize("parts, lines", [({}, 6), ({"data__val": "train", "data__test": "train"}, 4)])
+def test_a_set_without_any_valid_picture_is_refused(place, data, parts, lines):
+    """For each class of train and each split; of a folder that is divided for all classes and each split."""
+    for path in data.glob("*/*/*"):
+        path.write_bytes(b"")
+    edit_params(place, data__on_bad="skip", **parts)
+    with pytest.raises(UserError) as error:
+        check_images.main()
+    assert len(str(error.value).splitlines()) == lines
+
+
 def test_names_with_control_characters_are_shown_with_escapes(place, data, capsys):
     """Such as those that clear a terminal; one that ends a line would be taken for another message."""
     name = "red\x1b[2J\n"
