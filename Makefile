@@ -42,7 +42,7 @@ cluster: install .venv/.cluster  ## install Dask beside the other packages, for 
 
 test: install cluster  ## all tests: the fast subset on all cores, then the slow ones (half an hour)
 	python -m pytest -q -m "not slow" -n auto
-	python -m pytest -q -m slow
+	python -m pytest -q -m slow -n auto --maxprocesses 4 --dist worksteal
 
 quick: install  ## the fast subset of the tests (about a minute)
 	python -m pytest -q -m "not slow" -n auto

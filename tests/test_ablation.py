@@ -297,6 +297,7 @@ def test_the_shipped_tables_are_valid(name, monkeypatch):
 
 
 @pytest.mark.parametrize("data", ["own", "fashion-mnist", "clothing", "elpv"])
+@pytest.mark.slow
 def test_the_shipped_datasets_are_valid(data, monkeypatch, tmp_path):
     """Their overrides are keys of params.yaml; their pictures need not be there."""
     monkeypatch.chdir(ROOT)
@@ -317,6 +318,7 @@ def test_the_uneven_classes_of_elpv_are_compared_without_the_digits_costs(monkey
         assert not any(key.startswith("weighting.weighted.costs.") for key in row.params)
 
 
+@pytest.mark.slow
 def test_costs_of_a_row_replace_those_of_its_dataset(monkeypatch):
     monkeypatch.chdir(ROOT)
     row = next(row for row in read_table("imbalance", "demo", []).rows if row.label == "rare digits cost 3")
@@ -853,6 +855,7 @@ def test_an_error_of_dvc_is_one_line(place):
 
 
 @pytest.mark.parametrize("tool", ["ablation", "experiments"])
+@pytest.mark.slow
 def test_an_unknown_argument_is_one_line(tool, place):
     command = [sys.executable, "-m", f"tools.{tool}", "losses", "own", "--sett", "x=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

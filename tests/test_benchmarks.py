@@ -98,6 +98,7 @@ def test_the_loop_over_bins_is_what_ghm_computes():
     assert torch.allclose(ours, loop)
 
 
+@pytest.mark.slow
 def test_loading(monkeypatch, capsys, place):
     tiny = dict(SIZES={(60, 45): 4}, SIDE=32, BATCH=2, WORKERS=0, ROUNDS=1, PACKED=4)
     text = measure(monkeypatch, capsys, loading, **tiny)
@@ -132,6 +133,7 @@ def test_models(monkeypatch, capsys, place):
     assert (place / "table.csv").read_text().count(ARCH) == 5
 
 
+@pytest.mark.slow
 def test_saving(monkeypatch, capsys, ready):
     quick = ["student.epochs=1", "student.warmup=0"]
     text = measure(monkeypatch, capsys, saving, ROUNDS=1, STUDENTS={"tiny": quick})
@@ -160,6 +162,7 @@ def test_near_duplicates(monkeypatch, capsys, place, tmp_path):
     assert all(0 <= share <= 1 for share in find(r"NUMBER within", text, 9 * 4))
 
 
+@pytest.mark.slow
 def test_pack_margin(monkeypatch, capsys, place, tmp_path):
     shutil.copy(ROOT / "libraries.yaml", place)
     root = draw_tiny_images(tmp_path / "pictures", 17)
@@ -168,6 +171,7 @@ def test_pack_margin(monkeypatch, capsys, place, tmp_path):
     assert all(0 <= accuracy <= 1 for accuracy in find(r"^margin +[\d.]+ +NUMBER", text, 2))
 
 
+@pytest.mark.slow
 def test_fit(monkeypatch, capsys, place, tiny_images):
     """The differences are those of the accuracies above them."""
     torch.save(build_model(ARCH, 3, "x").net.state_dict(), place / "weights.pth")
@@ -182,6 +186,7 @@ def test_fit(monkeypatch, capsys, place, tiny_images):
     assert len(find(r"^stretch - crop, test: \+?NUMBER", text, 1)) == 1
 
 
+@pytest.mark.slow
 def test_views(monkeypatch, capsys, ready):
     facts = Facts(ARCH, "softmax", ("blue", "green", "red"), 32, 32, *[(0.5,) * 3] * 2, "", "", "", "cpu")
     save_weights(ready / "data/models/teachers/big.safetensors", build_model(ARCH, 3, "x"), facts)

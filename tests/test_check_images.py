@@ -163,6 +163,7 @@ def end_process(content, *_):
     return decode(content, *_)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_one_file(place, data, monkeypatch, capfd):
     for number, text in enumerate(("kill SIGKILL", "kill SIGSEGV", "raise", "memory")):
         (data / f"train/green/{number}.png").write_text(text)

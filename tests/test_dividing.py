@@ -84,6 +84,7 @@ def test_every_picture_is_in_one_split_with_its_own_pixels(photos):
     assert sorted(path.name for path in Path("data/packed").iterdir()) == ["test.npy", "train.npy", "val.npy"]
 
 
+@pytest.mark.slow
 def test_added_and_renamed_pictures_move_no_other(photos):
     before = find_splits()
     for number in range(10):
@@ -96,6 +97,7 @@ def test_added_and_renamed_pictures_move_no_other(photos):
     assert {path[:4] + path[8:]: split for path, split in renamed.items() if path[4:6] != "0-"} == before
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_pictures_and_the_size_none(place, photos):
     before = find_splits()
     edit_params(place, images__height=16, images__pack=False)
@@ -170,6 +172,7 @@ def test_a_change_of_a_test_picture_changes_neither_train_nor_val(place, photos,
     assert "data/manifest/test.csv" in changed <= {"data/manifest/test.csv", "data/packed/test.npy"}
 
 
+@pytest.mark.slow
 def test_the_folder_of_train_and_val_is_divided_and_that_of_test_is_not(place, photos):
     (photos / "all").mkdir()
     for name in ("cat", "dog"):
@@ -260,6 +263,7 @@ def test_pictures_that_are_hard_to_tell_apart_are_divided(place, photos, draw):
     assert counts["train"] > 60 and min(counts["val"], counts["test"]) > 5
 
 
+@pytest.mark.slow
 def test_a_distance_may_be_written_as_a_decimal_number(place, photos):
     for path in photos.glob("*/*.png"):
         path.with_suffix(".jpg").write_bytes(save_again(Image.open(path), 90, 1))
@@ -271,6 +275,7 @@ def test_a_distance_may_be_written_as_a_decimal_number(place, photos):
     assert all(split == found["4.0"][path.replace("png", "jpg")] for path, split in found["4.0"].items())
 
 
+@pytest.mark.slow
 def test_groups_stay_together_and_a_name_is_one_group_in_all_classes(place, photos, capsys):
     for path in photos.glob("*/*.png"):
         folder = path.parent / f"patient {int(path.stem) // 6}"
@@ -345,6 +350,7 @@ def test_groups_that_group_nothing_or_all_are_refused(place, photos, group, mess
     assert not Path("data/manifest").exists()  # no picture was opened
 
 
+@pytest.mark.slow
 def test_splits_that_are_left_empty_are_refused(place, photos):
     edit_params(place, data__split__val=0.0001, data__split__test=0.0002)
     with pytest.raises(UserError) as error:
@@ -375,6 +381,7 @@ def test_of_many_classes_the_largest_and_the_smallest_are_shown():
     assert lines[22] == ["all", "820", "0", "0", "2"]
 
 
+@pytest.mark.slow
 def test_few_pictures_and_uneven_classes_are_warned_of_last(place, photos, capsys):
     for path in sorted(photos.glob("dog/*"))[9:]:
         path.unlink()
@@ -411,6 +418,7 @@ def test_a_class_of_one_picture_is_refused_before_and_after_a_look(place, photos
         check_images.main()
 
 
+@pytest.mark.slow
 def test_shares_that_a_crowd_has_skewed_are_warned_of(photos, capsys):
     """All cats in one photo, but for a little noise."""
     check_images.main()
@@ -603,6 +611,7 @@ def test_the_photo_under_two_classes_is_found_and_no_other():
     assert {files[pair].parent.name, files[names[pair]].parent.name} == {"shorts", "skirt"}
 
 
+@pytest.mark.slow
 def test_own_data_folder_with_splits_beside_the_outputs(place, tiny_images):
     """The stage's outputs lie beside the pictures, and a second run takes none of them for pictures."""
     for split in SPLITS:

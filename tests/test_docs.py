@@ -122,6 +122,7 @@ def manual(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_make_docs_restores_tables_and_draws_the_same_plots(manual, capsys):
     page = manual / "docs/tables.md"
     whole = page.read_text()
@@ -137,6 +138,7 @@ def test_make_docs_restores_tables_and_draws_the_same_plots(manual, capsys):
     assert [picture.read_bytes() for picture in pictures] == first and first[1].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_committed_pictures_are_those_of_the_committed_figures(manual):
     """Text may be drawn a shade differently elsewhere: fewer than one pixel in a thousand differs clearly."""
     main()

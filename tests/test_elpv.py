@@ -87,6 +87,7 @@ def test_both_photos_of_a_cell_are_in_one_split(cells, monkeypatch):
     assert all({(number + 80) % 160 for number in some} == some for some in numbers.values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_no_dataset(cells, place, monkeypatch):
     def raise_full(*_):
         raise OSError(28, "No space left on device")

@@ -78,11 +78,13 @@ def shipped(request, tmp_path_factory):
     return folder / "student.pt", pictures, find_probs(product, pixels)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_agrees_with_the_model(shipped):
     network, pictures, probs = shipped
     assert np.abs(run_classifier(network, pictures, CLASSES) - probs).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_more_pictures_than_a_command_line_holds(shipped, tmp_path):
     """4,000 names of 1,000 bytes: 4 MB, where Linux takes 2; the last one has a line end in it."""
     network, pictures, probs = shipped
@@ -145,6 +147,7 @@ def test_a_picture_is_unsure_below_the_threshold_of_the_sum():
     assert not is_unsure({}, [0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_demo_needs_only_torch_and_pillow_and_works_in_any_terminal(shipped, tmp_path):
     """In its own process, with all other packages hidden and ASCII output."""
     odd = tmp_path / "\u732b.png"
@@ -195,6 +198,7 @@ def test_the_file_contains_no_paths_of_sources(shipped, tmp_path):
         assert not [name for name in records.namelist() if str(ROOT).encode() in records.read(name)]
 
 
+@pytest.mark.slow
 def test_a_demo_that_fails_is_an_error(shipped, tmp_path):
     with pytest.raises(UserError, match="classifier.py failed: "):
         run_classifier(shipped[0], [tmp_path / "none.png"], CLASSES)
@@ -236,6 +240,7 @@ EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for 
 
 
 @pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow
 def test_every_format_passes_the_gate_and_proves_itself_later(name, tmp_path, capsys, monkeypatch):
     form, product = FORMATS[name], make_product()
     path, truth = tmp_path / form.file, make_truth(product, tmp_path)
@@ -251,6 +256,7 @@ def test_every_format_passes_the_gate_and_proves_itself_later(name, tmp_path, ca
 
 
 @pytest.mark.parametrize("name", EACH)
+@pytest.mark.slow
 def test_a_file_names_no_source_of_this_machine(name, tmp_path):
     find_writer(name)(tmp_path / FORMATS[name].file, make_product())
     for file in FORMATS[name].list_files():
@@ -287,6 +293,7 @@ MISTAKES = [use_bgr, use_train_mode, use_other_normalisation, use_other_temperat
 
 @pytest.mark.parametrize("name", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+@pytest.mark.slow
 def test_a_wrong_export_does_not_ship(mistake, name, tmp_path, monkeypatch):
     product, form = make_product(), FORMATS[name]
     truth = make_truth(product, tmp_path, shape=(90, 40))  # of the input's own shape all fits are the same
@@ -332,6 +339,7 @@ def test_another_first_class_is_found_unless_it_is_rounding():
     assert find_other_class(np.array([[0.4, 0.5, 0.1], [0.8, 0.1, 0.1]]), measured, 1e-5) == 1
 
 
+@pytest.mark.slow
 def test_onnx_has_a_free_batch_and_the_standard_keys_of_images(tmp_path):
     onnx = pytest.importorskip("onnx")
     find_writer("onnx")(tmp_path / "student.onnx", make_product())
@@ -347,6 +355,7 @@ def test_onnx_has_a_free_batch_and_the_standard_keys_of_images(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_demo_needs_neither_torch_nor_the_project(name, tmp_path):
     """In its own process, where torch and all of the project's own packages are hidden."""
     product = make_product()
@@ -429,6 +438,7 @@ LOSSY = [use_bgr, use_train_mode, use_another_class_order, use_another_resize]
 
 @pytest.mark.parametrize("name", ["torchscript", pytest.param("openvino_int8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mistake", [None, *LOSSY])
+@pytest.mark.slow
 def test_a_wrong_lossy_file_is_refused_later(mistake, name, tmp_path, capsys, monkeypatch):
     """Whatever its bits cost: it must repeat what it said at its export, up to another CPU's rounding."""
     monkeypatch.setitem(FORMATS, name, FORMATS[name]._replace(exact=False))
@@ -498,6 +508,7 @@ def test_facts_that_do_not_fit_the_network_are_one_line(shipped, capsys, monkeyp
     assert errors[0].startswith(f"error: {tmp_path / 'student.pt'}: ")
 
 
+@pytest.mark.slow
 def test_a_page_without_its_end_is_refused(tmp_path):
     """A browser would show nothing, even if all of the network has arrived."""
     find_writer("web")(tmp_path / "student.html", make_product())
@@ -629,6 +640,7 @@ def test_a_demo_that_fits_pictures_otherwise_does_not_ship(cropped, monkeypatch,
         export_jit.main()
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_gone_is_told_before_anything_is_written(cropped, tiny_images):
     for path in (tiny_images / "test").rglob("*.png"):
         path.unlink()
@@ -637,6 +649,7 @@ def test_a_picture_that_is_gone_is_told_before_anything_is_written(cropped, tiny
     assert not export_jit.EXPORT.exists()
 
 
+@pytest.mark.slow
 def test_a_student_of_cropped_pictures_is_not_measured_on_others(cropped):
     edit_params(cropped, images__fit="stretch")
     with pytest.raises(

@@ -304,6 +304,7 @@ def test_probing_leaves_every_layer_to_be_trained(pack):
     assert {"net.conv1.0.weight", "net.fc.weight"} <= moved
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_probe_end_with_it(pack):
     """A network whose probe is trained from pictures; the training that follows has two workers."""
     counts = []
@@ -340,6 +341,7 @@ def test_probing_without_something_to_spoil_is_refused(place, changes, got):
     assert str(error.value) == f"params.yaml: {got.format(rule)}"
 
 
+@pytest.mark.slow
 def test_the_benchmark_compares_its_rows(place, tiny_images, monkeypatch, capsys):
     """From features and from pictures the accuracies are the same."""
     weights = place / "weights.pth"

@@ -128,6 +128,7 @@ def test_grad_cam_plus_plus_is_the_papers_formula_by_derivatives_of_the_score():
     assert expected.max() > 0 and torch.allclose(found * score, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_peak_is_where_the_object_is():
     """Coloured squares in one of four corners of noise; the colour is the class."""
     network = build_model("timm/test_resnet", 2, "x")
@@ -170,6 +171,7 @@ def test_a_network_without_a_map_is_refused_by_name(arch, size):
 
 
 @pytest.mark.parametrize("size", [(128, 256), (160, 96)])
+@pytest.mark.slow
 def test_pictures_that_are_not_square(size):
     for arch in ("resnet18", "swin_t", "timm/test_mambaout"):
         network = build_model(arch, 3, "x")
@@ -200,6 +202,7 @@ def run_tool(monkeypatch, *words):
     tools.heatmaps.main()
 
 
+@pytest.mark.slow
 def test_texts_of_the_tool_are_drawn_as_they_are(odd, monkeypatch):
     """Dollars are escaped once, overrides of the direction are seen, probabilities are over their sum."""
     titles, save = [], matplotlib.figure.Figure.savefig
@@ -231,6 +234,7 @@ def test_texts_of_the_tool_are_drawn_as_they_are(odd, monkeypatch):
         ),
     ],
 )
+@pytest.mark.slow
 def test_the_tool_names_what_is_wrong(odd, monkeypatch, words, message):
     with pytest.raises(UserError, match=f"^{message}"):
         run_tool(monkeypatch, *words)

@@ -159,6 +159,7 @@ def test_the_word_on_a_view_is_the_mean_of_arrays_and_text(tmp_path):
     assert [one.views for one in only] == [1]
 
 
+@pytest.mark.slow
 def test_text_of_many_classes_becomes_arrays_in_bounded_memory(tmp_path):
     """1,500 x 400 probabilities would take 4.8 MB."""
     names, paths = [f"c{number}" for number in range(400)], [f"{number}.png" for number in range(1500)]

@@ -57,6 +57,7 @@ def test_rows_without_a_split_are_divided_and_the_others_stay(listed):
     }
 
 
+@pytest.mark.slow
 def test_a_class_that_val_or_test_lacks_is_warned_of(listed, capsys):
     more = ["all/30.png,c,train", "all/31.png,c,train", "all/32.png,c,test"]
     listed("path,label,split", *make_rows(*SPLITS), *more)

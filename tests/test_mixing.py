@@ -155,6 +155,7 @@ def test_sizes_that_a_network_must_take():
     assert list_sizes(96, 96, 0.3, [0.75], 8) == [(96, 96), (72, 72), (48, 48)]
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_sizes_runs(tiny_images, place, capsys, monkeypatch):
     """On a tiny network: a line for each row and seed, then the mean of each row."""
     from benchmarks import sizes  # here: it imports stages, which set what torch reads on import

@@ -99,6 +99,7 @@ def test_resnest_fast_has_the_published_number_of_parameters(arch):
     assert count_millions(build_without_values(arch, 1000)) == pytest.approx(RESNEST_FAST[arch], abs=0.1)
 
 
+@pytest.mark.slow
 def test_aliases_build_their_networks():
     for alias, other, wanted in (
         ("mobilenetv3_small", "mobilenet_v3_small", 2.54),

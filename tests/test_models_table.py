@@ -69,6 +69,7 @@ def test_the_rule_by_hand():
     assert count_by_rule(linear, (features,), linear(features)) == 35 + 7
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_up_to_date():
     settings, table = read(ModelsSettings, "models"), pd.read_csv(ROOT / "metrics/models.csv")
     assert table.columns[0] == "model" and list(table["model"]) == list(settings.archs)

@@ -49,6 +49,7 @@ def make_exif(orientation):
 
 
 @pytest.mark.parametrize("fit", FITS)
+@pytest.mark.slow
 def test_files_give_the_bytes_of_the_pack(checked, capsys, fit):
     edit_params(checked, images__fit=fit)
     check_images.main()
@@ -89,6 +90,7 @@ def x_rays(place, tmp_path):
 
 
 @pytest.mark.parametrize("grey_range", ["set", [1000, 1255]])
+@pytest.mark.slow
 def test_16_bit_grey_has_the_same_range_in_packs_files_and_all_splits(place, x_rays, capsys, grey_range):
     edit_params(place, images__grey_range=grey_range, images__pack=True)
     check_images.main()
@@ -103,6 +105,7 @@ def test_16_bit_grey_has_the_same_range_in_packs_files_and_all_splits(place, x_r
         assert np.array_equal(read_pictures(split, "letterbox", True)[:], pack)
 
 
+@pytest.mark.slow
 def test_little_use_of_16_bits_is_warned_of(place, x_rays, capsys):
     """And these pictures, alike in their upper 8 bits, are no duplicates."""
     check_images.main()
@@ -135,6 +138,7 @@ def test_an_index_of_files_takes_few_bytes_and_is_a_sequence():
         packed[1000]
 
 
+@pytest.mark.slow
 def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_images):
     edit_params(checked, images__pack=False)
     check_images.main()
@@ -147,6 +151,7 @@ def test_a_picture_that_changed_after_the_checks_is_reported(checked, tiny_image
             pictures[[row]]
 
 
+@pytest.mark.slow
 def test_a_margin_packs_the_training_pictures_larger(checked):
     edit_params(checked, images__pack_margin=0.25)
     check_images.main()
@@ -162,6 +167,7 @@ COUNT = int(os.environ.get("PICTURES", 0))
 
 
 @pytest.mark.parametrize("count", [2 * len(EACH_KIND), pytest.param(max(COUNT, 500), marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_packed_and_unpacked_reading_agree(count):
     """To the byte, for every format, mode, orientation and size; PICTURES=5000 takes more of them."""
     for what, content in make_pictures(count):

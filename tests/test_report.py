@@ -315,6 +315,7 @@ def read_page():
     return text, Reader(text), json.loads(data[1])
 
 
+@pytest.mark.slow
 def test_the_page_is_complete_in_itself(finished):
     report.main()
     text, page, data = read_page()
@@ -349,6 +350,7 @@ def read_captions():
         (0.999, "No picture here reaches the threshold 0.999"),
     ],
 )
+@pytest.mark.slow
 def test_a_student_that_is_never_sure_enough(finished, threshold, said):
     calibration, metrics = Path("data/calibration.json"), Path("metrics/test.json")
     write_json(calibration, json.loads(calibration.read_text()) | {"threshold": threshold})
@@ -362,6 +364,7 @@ def test_a_student_that_is_never_sure_enough(finished, threshold, said):
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
+@pytest.mark.slow
 def test_a_temperature_of_1_is_told_of_as_it_came_about(finished, calibrate):
     edit_params(finished, export__calibrate=calibrate)
     path = Path("data/calibration.json")
@@ -371,6 +374,7 @@ def test_a_temperature_of_1_is_told_of_as_it_came_about(finished, calibrate):
     assert ("export.calibrate is off" in read_captions()) != calibrate
 
 
+@pytest.mark.slow
 def test_one_test_picture(finished):
     """Singular words, one group, dots for lines; a class without pictures has no figures."""
     root = Path(str(finished)).parent / "pictures"
@@ -390,6 +394,7 @@ def test_one_test_picture(finished):
     assert read_page()[0].count('<circle class="line c') == 3  # reliability twice, coverage
 
 
+@pytest.mark.slow
 def test_a_picture_that_has_gone_is_told_of_and_the_rest_is_drawn(finished, capsys):
     root = Path(str(finished)).parent / "pictures"
     for path in (root / "test/red").iterdir():
@@ -399,6 +404,7 @@ def test_a_picture_that_has_gone_is_told_of_and_the_rest_is_drawn(finished, caps
     assert "gone or unreadable" in text and page.numbers and len(data["pictures"]) > 8
 
 
+@pytest.mark.slow
 def test_odd_names_are_escaped(finished, tmp_path, monkeypatch):
     root = tmp_path / "pictures"
     for split in ("train", "val", "test"):
@@ -438,6 +444,7 @@ def test_odd_names_are_escaped(finished, tmp_path, monkeypatch):
         ),
     ],
 )
+@pytest.mark.slow
 def test_predictions_of_other_pictures_are_refused(finished, damage, message):
     damage()
     if message is None:
@@ -507,6 +514,7 @@ DAMAGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_damage_is_named_in_one_line_and_the_page_stays(finished):
     """Each in turn, mended before the next."""
     report.main()
@@ -542,6 +550,7 @@ def test_damage_is_named_in_one_line_and_the_page_stays(finished):
         ),
     ],
 )
+@pytest.mark.slow
 def test_the_export_refuses_what_evaluate_did_not_write(finished, damage, message):
     damage()
     before = sorted((path, path.read_bytes()) for path in Path("data/export").iterdir())
@@ -551,6 +560,7 @@ def test_the_export_refuses_what_evaluate_did_not_write(finished, damage, messag
     assert sorted((path, path.read_bytes()) for path in Path("data/export").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_network_without_a_map_is_told_of(finished):
     edit_params(finished, report__heatmaps__methods=["cam", "grad-cam++"], report__heatmaps__split="val")
     report.main()
@@ -561,6 +571,7 @@ def test_a_network_without_a_map_is_told_of(finished):
     assert "heat" not in read_page()[1].ids
 
 
+@pytest.mark.slow
 def test_without_a_teacher_and_with_a_loss_that_was_infinite(finished):
     edit_params(finished, knowledge__teachers=[], report__heatmaps__pick="disagree")
     shutil.rmtree("data/teacher_predictions")
@@ -601,6 +612,7 @@ addEventListener("message", (event) => document.getElementById("told").textConte
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)")
 @pytest.mark.parametrize("width, dark", [(390, False), (390, True), (1400, False)])
+@pytest.mark.slow
 def test_in_a_browser(finished, width, dark):
     """No error, no horizontal scroll, every picture loads, tables sort, cells show their pictures."""
     report.main()
@@ -628,6 +640,7 @@ def test_in_a_browser(finished, width, dark):
     assert (told["background"] == "rgb(13, 17, 23)") == dark and "on this machine" in told["latency"]
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_whoever_checks_and_dumps(finished):
     report.main()
     before = Path("plots/report.html").read_bytes()

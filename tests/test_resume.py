@@ -146,6 +146,7 @@ def name_changes(changes):
 
 
 @pytest.mark.parametrize("changes", TRAININGS, ids=name_changes)
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bits(pack, tmp_path, capsys, changes):
     quiet = train(pack, State(), NoCurves(), **changes)
     for last in (1, 2):
@@ -165,6 +166,7 @@ class Flat(Validation):
         return 0.5, 1.0
 
 
+@pytest.mark.slow
 def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_path, monkeypatch):
     """Patience 2 strikes after epoch 3 of 9, so 5 is the last; killed while it writes any row."""
     monkeypatch.setattr("conftest.Validation", Flat)
@@ -187,6 +189,7 @@ def test_a_training_that_patience_shortens_resumes_to_the_same_bits(pack, tmp_pa
     ],
 )
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_signal_stops_after_the_step_and_keeps_its_work(pack, tmp_path, capsys, signum, changes):
     quiet, seen = train(pack, State(), NoCurves(), **changes), []
 
@@ -288,6 +291,7 @@ class Deadly:
     "calls, begun",
     [(41, "epoch 1(,| and [12] batches)"), pytest.param(1, "epoch 0,", marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_if_a_worker_dies_the_state_is_saved(pack, tmp_path, capsys, monkeypatch, calls, begun):
     """In the first batch of 8, or in the second epoch's third; an epoch has 24 pictures."""
     monkeypatch.setattr("src.training.state.COST", 1e-9)  # otherwise saved only at the end of an epoch
@@ -328,6 +332,7 @@ class Slow(Validation):
         (4, {"swa": 2, "optimizer": "ranger", "accumulate": 3, "batch_size": 2}),
     ],
 )
+@pytest.mark.slow
 def test_a_signal_during_validation_loses_nothing(pack, tmp_path, monkeypatch, capsys, number, changes):
     """Not even in the first epoch, and no batch is trained again."""
     quiet, seen = train(pack, State(), NoCurves(), **changes), []
@@ -344,6 +349,7 @@ def test_a_signal_during_validation_loses_nothing(pack, tmp_path, monkeypatch, c
     assert f"resuming from epoch {number - 1} and" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_signal_while_batch_norm_is_recomputed_loses_nothing(pack, tmp_path, monkeypatch):
     """SWA passes over all training pictures once more; the signal arrives before its second batch."""
     changes = {"swa": 2, "dropout": 0.5}

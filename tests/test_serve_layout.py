@@ -93,6 +93,7 @@ def write_layout(monkeypatch, content, *arguments):
     serve_layout.main()
 
 
+@pytest.mark.slow
 def test_the_layout_is_what_triton_reads(place, exported, monkeypatch, capsys):
     write_layout(monkeypatch, exported, "--name", "cats_2-x")
     assert capsys.readouterr().out == "serve/cats_2-x: 3 classes, pictures of 33 x 48 pixels\n"

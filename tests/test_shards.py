@@ -109,6 +109,7 @@ def read_packs():
 
 
 @pytest.mark.parametrize("folders", ["own", "shared"])
+@pytest.mark.slow
 def test_check_images_writes_the_same_pictures_in_shards(place, tmp_path, folders):
     root = draw_tiny_images(tmp_path / "pictures", 8)
     (root / "val/red/0.png").write_bytes((root / "train/red/0.png").read_bytes())  # is refused

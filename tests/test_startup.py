@@ -74,6 +74,7 @@ def execute(code):
 
 
 @pytest.mark.parametrize("stage", ABSENT)
+@pytest.mark.slow
 def test_a_stage_imports_only_what_it_uses(stage):
     step = STEP if stage == "train_student" else ""
     code = f"import sys\nimport stages.{stage}\n{step}\nprint(*sys.modules)"
@@ -88,6 +89,7 @@ def test_a_stage_collects_garbage_from_run_on():
     assert execute(code.format("")).split() == ["True", "True", "True"]
 
 
+@pytest.mark.slow
 def test_the_compiler_is_there_when_it_is_used():
     """As if it had been imported at once: what was decorated and called before is kept out of it."""
     code = f"import stages\n{STEP}{COUNTER}{COMPILE}"

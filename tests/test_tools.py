@@ -151,6 +151,7 @@ def test_every_action_of_ci_is_pinned_by_commit():
     assert used and all(re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", action) for action in used)
 
 
+@pytest.mark.slow
 def test_the_preview_shows_the_views_that_the_epochs_see(ready, monkeypatch):
     edit_params(ready, augment__views=2)
     seen, augment_each = [], tools.preview.augment_each

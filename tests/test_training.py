@@ -346,6 +346,7 @@ def test_an_error_of_the_user_in_a_worker_stays_one_line_each(pack, workers):
     assert str(caught.value).splitlines() == [f"pictures/{n}.png: gone (run dvc repro)" for n in (1, 2)]
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_worker_is_not_taken_for_its_death(pack):
     with pytest.raises(RuntimeError, match="Caught RuntimeError in DataLoader worker process 0"):
         list(dataclasses.replace(make_training_set(pack, workers=1), augment=OneByOne(break_down)).epoch(1))
@@ -534,6 +535,7 @@ def test_clipping_bounds_the_gradient(pack):
     assert change.norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_with_all_features_off_training_equals_a_plain_loop(pack):
     ours = train(pack, epochs=2, data={"transforms": partial(build_transforms, LIGHT, 2)})[0].state_dict()
     torch.manual_seed(0)
@@ -681,6 +683,7 @@ def test_swa_updates_batch_norm(pack):
     assert torch.equal(model[0].running_mean, torch.zeros(3))  # the model in training is unchanged
 
 
+@pytest.mark.slow
 def test_swa_takes_its_own_constant_rate(pack, monkeypatch):
     """The last 3 of 6 epochs; without swa_lr they follow onecycle."""
     changes = {"epochs": 6, "warmup": 2, "swa": 3}
@@ -793,6 +796,7 @@ def test_a_better_epoch_renews_patience_and_the_end_stays_as_planned(pack, monke
     assert plain[0] == 3 and len(plain[1]) == 8
 
 
+@pytest.mark.slow
 def test_slimming_by_hand_and_its_metric(pack):
     gammas = [torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.tensor([0.5]))]
     penalty = penalize_gammas(gammas, 0.1)

@@ -46,6 +46,7 @@ def read_ledger():
 
 
 @pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.slow
 def test_pictures_at_any_depth_follow_those_of_train(extra, place, packed, capsys):
     edit_params(place, images__pack=packed)
     (extra / ".hidden").mkdir()
@@ -65,6 +66,7 @@ def test_pictures_at_any_depth_follow_those_of_train(extra, place, packed, capsy
     assert "folders of classes" not in capsys.readouterr().out  # they lie deeper
 
 
+@pytest.mark.slow
 def test_pictures_of_val_and_test_are_refused(extra, place, tiny_images):
     shutil.copy(tiny_images / "test/red/3.png", extra / "known.png")
     with pytest.raises(
@@ -75,6 +77,7 @@ def test_pictures_of_val_and_test_are_refused(extra, place, tiny_images):
     assert len(check().paths) == 6 and read_ledger()["web/known.png"][0] == "refused"
 
 
+@pytest.mark.slow
 def test_pictures_of_train_and_repeated_ones_are_passed_over(extra, tiny_images):
     shutil.copy(tiny_images / "train/red/3.png", extra / "labelled.png")
     shutil.copy(extra / "batch/red/8.png", extra / "again.png")
@@ -84,6 +87,7 @@ def test_pictures_of_train_and_repeated_ones_are_passed_over(extra, tiny_images)
     assert ledger["web/batch/red/8.png"][1].startswith("repeated: the same pixels as web/again.png")
 
 
+@pytest.mark.slow
 def test_folders_named_like_classes_are_warned_of(extra, capsys):
     (extra / "red").mkdir()
     shutil.move(extra / "batch/red/8.png", extra / "red/8.png")
@@ -98,6 +102,7 @@ def test_folders_named_like_classes_are_warned_of(extra, capsys):
         (lambda folder: shutil.rmtree(folder / "batch"), "/web: no pictures (add some, or take it out of"),
     ],
 )
+@pytest.mark.slow
 def test_a_missing_or_empty_folder_is_refused(extra, spoil, message):
     spoil(extra)
     with pytest.raises(UserError) as error:
@@ -119,6 +124,7 @@ def test_a_folder_of_a_split_is_refused(place, train):
         read_params()
 
 
+@pytest.mark.slow
 def test_a_folder_may_lie_among_class_folders_in_the_root(extra, place, tiny_images, capsys):
     root = tiny_images.parent / "poured"
     shutil.copytree(tiny_images / "train", root)
@@ -147,11 +153,13 @@ def test_the_curriculum_of_a_picture_without_label_is_its_largest_probability():
     assert find_truth_probs([teacher], np.array([0, -1, -1])).tolist() == [0.2, 0.7, 0.9]
 
 
+@pytest.mark.slow
 def test_manifests_are_those_without_them(extra):
     check()
     assert len(read_manifest("train").paths) == 24
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_folder_that_is_no_longer_listed_is_removed(extra, place, capsys):
     """Of the others it stays, of one whose name begins alike too."""
     check()

@@ -183,6 +183,7 @@ def test_seeds_of_many_are_numpys():
         assert derive_seeds(seed, epoch, numbers) == [int(state[0]) for state in states]
 
 
+@pytest.mark.slow
 def test_torchvision_is_imported_only_by_the_policies_that_need_it():
     code = "import sys; import src.batches.augment, src.batches.data; print('torchvision' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

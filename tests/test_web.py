@@ -141,6 +141,7 @@ def show(browser, *paths):
     )
 
 
+@pytest.mark.slow
 def test_the_demo_runs_the_network_in_the_page(product, page, pictures):
     demo = load_demo()
     network, facts = demo.load(page)
@@ -174,6 +175,7 @@ def test_a_page_without_a_network_is_refused(tmp_path):
 
 
 @in_a_browser
+@pytest.mark.slow
 def test_the_page_sees_and_says_what_the_demo_does(opened, page, pictures):
     demo = load_demo()
     network, facts = demo.load(page)
@@ -213,6 +215,7 @@ def test_nothing_is_loaded(opened, page, pictures):
 
 
 @in_a_browser
+@pytest.mark.slow
 def test_a_class_is_only_text(opened, page, pictures):
     network, facts = load_demo().load(page)
     probs = load_demo().classify(network, facts, pictures[0])
@@ -258,6 +261,7 @@ def test_the_camera(opened):
         ),
     ],
 )
+@pytest.mark.slow
 def test_without_a_camera(opened, devices, said):
     opened.run(f"Object.defineProperty(navigator, 'mediaDevices', {{ value: {devices} }})")
     opened.run("startCamera()")

