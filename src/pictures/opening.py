@@ -8,7 +8,7 @@ from PIL import Image
 
 from src.ground.errors import shorten
 from src.machine.stderr import catch_stderr
-from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
+from src.pictures.decode import FORMATS, BadPicture, decode, may_be_deep_grey
 from src.pictures.fitting import fit_picture
 from src.pictures.grey import GreyRange, Values
 from src.pictures.likeness import Likeness, find_likeness
@@ -61,7 +61,7 @@ def open_file(path: Path, data: DataSettings, grey_range: GreyRange, sizes: Size
         picture = decoded.to_rgb(grey_range) if sizes else decoded.image
         pixels = b"".join(fit_picture(picture, *size, fit).tobytes() for size in sizes)
         likeness, values = find_likeness(decoded.image), decoded.find_values()
-        return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, values, likeness)
+        return Checked(pixels, decoded.hash(), "", decoded.notes, values, likeness)
     except BadPicture as bad:
         return refuse(str(bad))
     except MemoryError:
