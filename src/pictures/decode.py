@@ -129,15 +129,17 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     image = open_header(content)
     check_size(image, min_side, max_pixels)
     check_preview(image)
-    notes, lines = note_frames(open_header(content)) + note_depth(content, image), list[str]()
+    jpeg, lines = image.format in JPEGS, list[str]()
+    notes = note_frames(image if jpeg else open_header(content)) + note_depth(content, image)
     if image.format == "TIFF":
         content = trim_tiff(content)
         image = open_header(content)
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
-            verify(content)
+            if not jpeg:  # of which Pillow verifies nothing
+                verify(content)
             full = read_unscaled(image)
-            pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else None
+            pixels = decode_strict_jpeg(content, image) if jpeg else None
             decoded = load(image) if pixels is None else Image.fromarray(pixels)
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")
