@@ -130,14 +130,15 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     check_size(image, min_side, max_pixels)
     check_preview(image)
     jpeg, lines = image.format in JPEGS, list[str]()
-    notes = note_frames(image if jpeg else open_header(content)) + note_depth(content, image)
+    header = image if jpeg else open_header(content)  # counting frames and verifying spoil it
+    notes = note_frames(header) + note_depth(content, image)
     if image.format == "TIFF":
         content = trim_tiff(content)
         image = open_header(content)
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
             if not jpeg:  # of which Pillow verifies nothing
-                verify(content)
+                header.verify()  # what needs no pixels, such as a PNG's checksums
             full = read_unscaled(image)
             pixels = decode_strict_jpeg(content, image) if jpeg else None
             decoded = load(image) if pixels is None else Image.fromarray(pixels)
@@ -182,11 +183,6 @@ def check_preview(image: Image.Image) -> None:
     kind = tags.get(REDUCED_RESOLUTION, 0)
     if DNG_VERSION in tags or (isinstance(kind, int) and kind & 1):
         raise BadPicture(PREVIEW)
-
-
-def verify(content: bytes) -> None:
-    """Raise what Pillow finds wrong without decoding pixels, such as a PNG's checksums."""
-    Image.open(BytesIO(content), formats=FORMATS).verify()
 
 
 def decode_strict_jpeg(content: bytes, image: Image.Image) -> np.ndarray | None:
@@ -243,5 +239,5 @@ def hash_pixels(image: Image.Image, pixels: np.ndarray | None = None) -> str:
     XXH3 takes a tenth of the time of hashlib's hashes; it does not protect against deliberate collisions.
     """
     digest = xxhash.xxh3_128(repr(image.size).encode())
-    digest.update(image.tobytes() if pixels is None else pixels)
+    digest.update(image.tobytes() if pixels is None else pixels.data)
     return digest.hexdigest()
