@@ -200,10 +200,27 @@ def test_a_file_in_a_folder_that_may_not_be_entered_is_named_as_that(data, monke
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
     settings = replace(read_shipped(DataSettings, "data"), root=str(data))
     reason = opening.check_file(settings, None, (), "letterbox", ("train/red/0.png", "red")).reason
     assert reason == "cannot be read: Permission denied (make it readable or remove it)"
+
+
+def test_what_is_no_regular_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "device").symlink_to("/dev/null")
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "link").symlink_to("a.png")
+    settings = replace(read_shipped(DataSettings, "data"), root=str(tmp_path))
+    expected = {
+        "pipe": "not a file", "folder": "not a file", "device": "not a file", "circle": "a broken link",
+        "lost": "gone: it was removed", "a.png/b.png": "gone: it was removed", "link": "",
+    }  # fmt: skip
+    for path, reason in expected.items():
+        found = opening.check_file(settings, None, (), "letterbox", (path, "x")).reason
+        assert found.startswith(reason) and bool(found) == bool(reason), path
 
 
 @pytest.mark.parametrize("head", [b"x", b"II*\0", b"\xff\xd8\xff"])

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from odd_pictures import encode, make_mutations, write_grey_map
+from odd_pictures import encode, make_mutations, make_pictures, write_grey_map
 from PIL import Image
 
 from src.pictures.decode import BadPicture, decode, hash_pixels
@@ -442,6 +442,18 @@ def test_a_damaged_file_is_a_bad_picture_or_read_alike_by_the_checks_and_trainin
         decode_sound(content, 16, 16, "letterbox", dct_scaling=True, grey_range=None)
         accepted += 1
     assert count / 20 < accepted < count / 2
+
+
+def test_the_hash_is_that_of_the_picture_that_training_sees():
+    """Also where the decoder's own array is hashed, which is not yet turned and perhaps grey."""
+    hashed_as_decoded = 0
+    for what, content in make_pictures(150, seed=2):
+        decoded = decode(content, 8, 10**6)
+        assert decoded.hash() == hash_pixels(decoded.image), what
+        hashed_as_decoded += decoded.pixels is not None
+    assert 0 < hashed_as_decoded < 15
+    upright = decode(JPEG, 8, 10**6)
+    assert upright.pixels is not None and upright.hash() == hash_pixels(Image.open(io.BytesIO(JPEG)))
 
 
 def test_hash_depends_on_pixels_and_size_but_not_on_metadata():

@@ -13,6 +13,7 @@ from functools import partial
 from io import BytesIO
 from typing import TypeVar, cast
 
+import numpy as np
 import xxhash
 from PIL import ExifTags, Image
 
@@ -57,10 +58,15 @@ class Decoded:
     image: Image.Image  # upright; RGB, or I;16: 16-bit grey with the values of the file
     full: int  # the largest value that the file allows, of 16-bit grey
     notes: tuple[str, ...]  # what is odd about it but no reason to refuse it
+    pixels: np.ndarray | None = None  # of `image`, if its decoder gave them as an array
 
     def to_rgb(self, grey_range: GreyRange) -> Image.Image:
         """The picture as RGB; of 16-bit grey the given range becomes 0 to 255."""
         return self.image if self.image.mode == "RGB" else to_8_bits(self.image, self.full, grey_range)
+
+    def hash(self) -> str:
+        """A hash of size and pixels."""
+        return hash_pixels(self.image, self.pixels)
 
     def find_values(self) -> Values | None:
         """The values of 16-bit grey; None if it is RGB."""
@@ -123,19 +129,23 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     image = open_header(content)
     check_size(image, min_side, max_pixels)
     check_preview(image)
-    notes, lines = note_frames(open_header(content)) + note_depth(content, image), list[str]()
+    jpeg, lines = image.format in JPEGS, list[str]()
+    header = image if jpeg else open_header(content)  # counting frames and verifying spoil it
+    notes = note_frames(header) + note_depth(content, image)
     if image.format == "TIFF":
         content = trim_tiff(content)
         image = open_header(content)
     try:
         with catch_stderr() if image.format == "TIFF" else nullcontext(lines) as lines:
-            verify(content)
+            if not jpeg:  # of which Pillow verifies nothing
+                header.verify()  # what needs no pixels, such as a PNG's checksums
             full = read_unscaled(image)
-            pixels = decode_strict_jpeg(content, image) if image.format in JPEGS else load(image)
+            pixels = decode_strict_jpeg(content, image) if jpeg else None
+            decoded = load(image) if pixels is None else Image.fromarray(pixels)
         if lines:  # of libtiff; Pillow switches off those that are only warnings
             raise OSError("decoder error")
         orientation, unreadable = find_orientation(image)
-        upright = turn(simplify(pixels, full), orientation)
+        upright = turn(simplify(decoded, full), orientation)
     except BadPicture:
         raise
     except Exception as error:
@@ -143,7 +153,7 @@ def decode_checked(content: bytes, min_side: int, max_pixels: int) -> Decoded:
     low, high = upright.getextrema() if upright.mode == "I;16" else (0, 1)
     if low == high or (upright.mode == "RGB" and upright.getcolors(1)):
         notes += ("one colour: every pixel is the same",)
-    return Decoded(upright, full, notes + unreadable)
+    return Decoded(upright, full, notes + unreadable, pixels if upright is decoded else None)
 
 
 def open_header(content: bytes) -> Image.Image:
@@ -175,18 +185,16 @@ def check_preview(image: Image.Image) -> None:
         raise BadPicture(PREVIEW)
 
 
-def verify(content: bytes) -> None:
-    """Raise what Pillow finds wrong without decoding pixels, such as a PNG's checksums."""
-    Image.open(BytesIO(content), formats=FORMATS).verify()
+def decode_strict_jpeg(content: bytes, image: Image.Image) -> np.ndarray | None:
+    """The pixels of a JPEG as Pillow gives them, by a decoder that detects more damage.
 
-
-def decode_strict_jpeg(content: bytes, image: Image.Image) -> Image.Image:
-    """The pixels of a JPEG as Pillow gives them, by a decoder that detects more damage; CMYK by both."""
+    None of CMYK, which it only checks, and if it cannot judge the file: Pillow is to decode them.
+    """
     cmyk = image.mode == "CMYK"
     pixels = decode_strictly(content, COLOURS[image.mode], smallest=8 if cmyk else 1)
     if cmyk or pixels is None:
-        return load(image)
-    return Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels)
+        return None
+    return pixels[..., 0] if image.mode == "L" else pixels
 
 
 def load(image: Image.Image) -> Image.Image:
@@ -224,11 +232,12 @@ def simplify(image: Image.Image, full: int) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def hash_pixels(image: Image.Image) -> str:
+def hash_pixels(image: Image.Image, pixels: np.ndarray | None = None) -> str:
     """A hash of size and pixels, 32 hexadecimal digits: what training sees, without metadata.
 
+    `pixels` are the image's, if they are at hand: Pillow would copy them twice.
     XXH3 takes a tenth of the time of hashlib's hashes; it does not protect against deliberate collisions.
     """
     digest = xxhash.xxh3_128(repr(image.size).encode())
-    digest.update(image.tobytes())
+    digest.update(image.tobytes() if pixels is None else pixels.data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from src.ground.errors import shorten
 from src.machine.stderr import catch_stderr
-from src.pictures.decode import FORMATS, BadPicture, decode, hash_pixels, may_be_deep_grey
+from src.pictures.decode import FORMATS, BadPicture, decode, may_be_deep_grey
 from src.pictures.fitting import fit_picture
 from src.pictures.grey import GreyRange, Values
 from src.pictures.likeness import Likeness, find_likeness
@@ -61,7 +61,7 @@ def open_file(path: Path, data: DataSettings, grey_range: GreyRange, sizes: Size
         picture = decoded.to_rgb(grey_range) if sizes else decoded.image
         pixels = b"".join(fit_picture(picture, *size, fit).tobytes() for size in sizes)
         likeness, values = find_likeness(decoded.image), decoded.find_values()
-        return Checked(pixels, hash_pixels(decoded.image), "", decoded.notes, values, likeness)
+        return Checked(pixels, decoded.hash(), "", decoded.notes, values, likeness)
     except BadPicture as bad:
         return refuse(str(bad))
     except MemoryError:
@@ -76,12 +76,8 @@ def read_bytes(path: Path, max_pixels: int) -> bytes:
     Raises BadPicture for one that is longer than a picture of `max_pixels` can be.
     """
     try:
-        if path.is_symlink() and not path.exists():
-            raise BadPicture("a broken link: its target is gone (restore the target or remove the link)")
-        if not path.exists():
-            raise BadPicture("gone: it was removed during the run (run again)")
         if not path.is_file():
-            raise BadPicture("not a file: a device or a pipe (remove it)")
+            raise BadPicture(explain_missing(path))
         with open(path, "rb") as file:
             if not is_known(head := file.read(HEAD)):
                 return head
@@ -95,6 +91,15 @@ def read_bytes(path: Path, max_pixels: int) -> bytes:
             return file.read()
     except OSError as error:
         raise BadPicture(f"cannot be read: {error.strerror} (make it readable or remove it)") from None
+
+
+def explain_missing(path: Path) -> str:
+    """Why a path that was found is no regular file, nor a link to one."""
+    if path.exists():
+        return "not a file: a device or a pipe (remove it)"
+    if path.is_symlink():
+        return "a broken link: its target is gone (restore the target or remove the link)"
+    return "gone: it was removed during the run (run again)"
 
 
 def is_known(head: bytes) -> bool:

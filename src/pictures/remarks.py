@@ -54,7 +54,7 @@ def tell(error: Exception) -> str:
 def note_frames(header: Any) -> tuple[str, ...]:
     """A note if a file has several pictures; not of MPO, in which cameras add a preview or a gain map.
 
-    `header` cannot be used afterwards.
+    `header` cannot be used afterwards, unless it is a JPEG's.
     """
     try:
         count = header.n_frames if header.format != "MPO" and getattr(header, "is_animated", False) else 1
