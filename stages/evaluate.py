@@ -34,9 +34,9 @@ from src.machine.collectives import is_main
 from src.machine.runtime import MachineSettings, start_machine
 from src.pictures.manifest import SPLITS, Manifest, read_manifest
 from src.results.calibration import calibrate, measure_calibrated
-from src.results.drawing import draw_confusion
+from src.results.drawing import count_confusions, draw_confusion
 from src.results.measuring import EvaluateSettings, score
-from src.results.metrics import count_confusions, pair_labels, pick_charted, summarize, tabulate_classes
+from src.results.metrics import pair_labels, pick_charted, summarize, tabulate_classes
 from src.results.predictions import Measured, write_predictions, write_table
 
 STUDENT = Path("data/models/student.safetensors")

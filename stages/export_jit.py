@@ -26,8 +26,8 @@ import numpy as np
 import torch
 
 from src.export.deployed import Product, Seen
-from src.export.formats import FORMATS, find_writer
-from src.export.gate import Truth, Verdict, judge, pick_rows
+from src.export.formats import FORMATS
+from src.export.gate import Truth, pick_rows, ship
 from src.export.papers import write_card, write_golden, write_manifest
 from src.export.settings import ExportSettings, PictureRule
 from src.ground.errors import UserError, run
@@ -75,14 +75,11 @@ def main() -> None:
     )
     truth = find_truth(product, test, pictures, settings.pictures, device)
     figures = read_figures(TEST, len(facts.classes))  # before anything is written
-    verdicts: dict[str, Verdict] = {}
-    for name in settings.formats:
-        form = FORMATS[name]
-        find_writer(name)(EXPORT / form.file, product)
-        verdicts[name] = judge(EXPORT / form.file, form, truth, settings)
+    verdicts = ship(EXPORT, product, truth, settings)
+    for name, verdict in verdicts.items():
         print(
-            f"{EXPORT / form.file}: {len(truth.files)} test pictures, largest probability difference "
-            f"{verdicts[name].difference:.3g}, accuracy {verdicts[name].accuracy:.4f}"
+            f"{EXPORT / FORMATS[name].file}: {len(truth.files)} test pictures, largest probability "
+            f"difference {verdict.difference:.3g}, accuracy {verdict.accuracy:.4f}"
         )
     write_golden(EXPORT, truth, verdicts, settings, product.student)
     write_card(EXPORT, product, figures, settings.formats)

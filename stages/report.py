@@ -10,6 +10,7 @@ reads   params.yaml                      is shown
         plots/student.csv
         data/bad_images.csv
         data/calibration.json
+        data/classes.csv
         data/counts.csv
         data/export
         data/manifest/classes.json
@@ -52,6 +53,7 @@ FILES = Files(
     teachers=Path("data/models/teachers"),
     predictions=Path("data/predictions.csv"),
     teacher_predictions=Path("data/teacher_predictions"),
+    classes=Path("data/classes.csv"),
     calibration=Path("data/calibration.json"),
     suspects=Path("data/suspects.csv"),
     counts=Path("data/counts.csv"),

@@ -1,5 +1,6 @@
 """Exported files are self-contained, a fresh process agrees with the model, and wrong ones do not ship."""
 
+import gc
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from functools import partial
+from threading import Event
 from zipfile import ZipFile
 
 import numpy as np
@@ -18,7 +20,16 @@ from PIL import Image
 import src.export.gate
 from src.export.deployed import Deployed, Product, Seen
 from src.export.formats import FORMATS, find_writer
-from src.export.gate import Truth, Verdict, compare, find_other_class, judge, pick_rows, run_classifier
+from src.export.gate import (
+    Truth,
+    Verdict,
+    compare,
+    find_other_class,
+    judge,
+    pick_rows,
+    run_classifier,
+    ship,
+)
 from src.export.papers import GOLDEN, write_golden
 from src.export.settings import ExportSettings, PictureRule
 from src.ground.errors import LONGEST, UserError
@@ -135,6 +146,17 @@ def test_demo_prints_class_and_probability_of_each_picture(shipped, capsys, monk
         for path, answer, doubt in zip(pictures, answers, unsure, strict=True)
     ]
     assert not errors and code == 0
+
+
+@pytest.mark.parametrize("name", ["student.pt", "none.pt"])
+def test_demo_collects_garbage_but_while_it_loads(shipped, capsys, monkeypatch, name):
+    demo, found = load_demo(), []
+    load = demo.load
+    monkeypatch.setattr(demo, "load", lambda *given: found.append(gc.isenabled()) or load(*given))
+    monkeypatch.setattr("sys.argv", ["classifier.py", str(shipped[0].with_name(name)), str(shipped[1][0])])
+    with pytest.raises(SystemExit):
+        demo.main()
+    assert found == [False] and gc.isenabled()
 
 
 def test_a_picture_is_unsure_below_the_threshold_of_the_sum():
@@ -302,6 +324,33 @@ def test_a_wrong_export_does_not_ship(mistake, name, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=rf"{form.file}: differs from the model by .* \(file removed"):
         judge(tmp_path / form.file, form, truth, SETTINGS)
     assert not (tmp_path / form.file).exists()
+
+
+def test_the_first_wrong_format_is_named_and_none_of_the_wrong_ships(tmp_path, monkeypatch):
+    product = make_product()
+    truth = make_truth(product, tmp_path)
+    use_bgr(product, monkeypatch)
+    with pytest.raises(UserError, match="student.pt: differs from the model"):
+        ship(tmp_path, product, truth, replace(SETTINGS, formats=("torchscript", "onnx")))
+    assert not [form.file for form in FORMATS.values() if (tmp_path / form.file).exists()]
+
+
+def test_a_format_is_judged_while_the_next_is_written(tmp_path, monkeypatch):
+    judging, written = Event(), []
+
+    def write(path, product):
+        assert not written or judging.wait(60)
+        written.append(path.name)
+
+    def judge_slowly(path, form, truth, settings):
+        judging.set()
+        return path.name
+
+    monkeypatch.setattr(src.export.gate, "find_writer", lambda name: write)
+    monkeypatch.setattr(src.export.gate, "judge", judge_slowly)
+    verdicts = ship(tmp_path, None, None, replace(SETTINGS, formats=("torchscript", "onnx", "web")))
+    assert verdicts == {"torchscript": "student.pt", "onnx": "student.onnx", "web": "student.html"}
+    assert written == [*verdicts.values()]
 
 
 @pytest.mark.slow

@@ -32,8 +32,10 @@ from sklearn.metrics import (
 
 import stages.evaluate
 from src.ground.digits import round_digits
+from src.ground.errors import UserError
 from src.pictures.manifest import Manifest
-from src.results.drawing import draw_blocks, draw_confusion, draw_pairs
+from src.results.drawing import count_confusions, draw_blocks, draw_confusion, draw_pairs
+from src.results.figures import read_classes
 from src.results.lettering import (
     LONGEST,
     NUMBERED,
@@ -44,14 +46,14 @@ from src.results.lettering import (
     list_upright,
 )
 from src.results.metrics import (
-    count_confusions,
     find_calibration_error,
     measure_classes,
     pair_labels,
     pick_charted,
     summarize,
+    tabulate_classes,
 )
-from src.results.predictions import Measured, Predictions, read_predictions, write_predictions
+from src.results.predictions import Measured, Predictions, read_predictions, write_predictions, write_table
 
 CLASSES = ("a", "b,c", "d")
 PROBS = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
@@ -97,6 +99,39 @@ def test_the_interval_is_the_wilson_interval():
 
 def test_confusion_has_a_row_per_true_class():
     assert count_confusions(HAND).toarray().tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+
+
+def test_the_table_of_classes_comes_back(tmp_path):
+    """The student's rows are the first, even if a teacher has its name; d has no picture, so no AUC."""
+    path, other = tmp_path / "classes.csv", Predictions(CLASSES, HAND.labels, PROBS[::-1])
+    write_table(path, *tabulate_classes([Measured("student", HAND), Measured("student", other)]))
+    rows, wanted = read_classes(path, CLASSES), measure_classes(HAND)
+    assert [[*row] for row in rows] == [[*row] for row in wanted] and rows[2]["roc_auc"] == ""
+    for row, computed in zip(rows, wanted, strict=True):
+        assert row == {
+            key: pytest.approx(value, abs=1e-8) if isinstance(value, float) else value
+            for key, value in computed.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "old, new, problem",
+    [
+        ("student: d,student,d,0", "student: e,student,e,0", "figures of other classes than test's"),
+        ("student: d,student,d,0", "student: d,student,d,x", r"line 4: must be a number in \[0, 1e\+15\]"),
+        ('b,c",2,0.5', 'b,c",2,1.5', r"line 3: must be a number in \[0, 1\], got '1.5'"),
+        ("f1", "F1", "line 1: must be name,model,class,pictures,precision,recall,f1,specificity"),
+        ("student: a,student,a,2,", "student: a,student,a,", "line 2: 9 values, not 10"),
+    ],
+)
+def test_a_table_of_classes_that_evaluate_did_not_write_is_refused(old, new, problem, tmp_path):
+    path = tmp_path / "classes.csv"
+    write_table(path, *tabulate_classes([Measured("student", HAND)]))
+    text = path.read_text()
+    assert old in text, text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=problem):
+        read_classes(path, CLASSES)
 
 
 def test_per_class_by_hand():

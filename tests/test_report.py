@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, draw_tiny_images, edit_params
 from PIL import Image
+from scipy.stats import binomtest
 
 import src.export.gate
 from src.ground.errors import UserError
@@ -85,6 +87,15 @@ def test_agreement_by_hand():
     other = Predictions(("a", "b"), labels, np.where(np.arange(12)[:, None] < 1, right, wrong))
     assert compare_models(one, other).p == pytest.approx(2 / 2**9)  # 9 to 0
     assert compare_models(one, one).p == 1.0
+
+
+@pytest.mark.parametrize("ours, theirs", [(1, 0), (5, 5), (3, 9), (40, 12), (0, 700)])
+def test_agreement_is_tested_as_scipy_does(ours, theirs):
+    labels = np.zeros(ours + theirs, int)
+    right, wrong = np.eye(2)[labels], np.eye(2)[labels + 1]
+    first = np.arange(ours + theirs)[:, None] < ours
+    found = [Predictions(("a", "b"), labels, np.where(own, right, wrong)) for own in (first, ~first)]
+    assert compare_models(*found).p == pytest.approx(binomtest(ours, ours + theirs).pvalue, rel=1e-9)
 
 
 def test_confused_pairs_and_worst_classes():
@@ -313,6 +324,14 @@ def read_page():
     text = Path("plots/report.html").read_text(encoding="utf-8")
     data = re.search(r'<script id="page-data" type="application/json">(.*?)</script>', text, re.DOTALL)
     return text, Reader(text), json.loads(data[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["sklearn", "sklearn.metrics", "scipy.stats"])
+def test_the_page_is_made_without_what_takes_long_to_import(finished, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)  # to import it is an error
+    report.main()
+    assert "average precision" in read_page()[0]
 
 
 @pytest.mark.slow

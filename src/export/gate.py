@@ -8,13 +8,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
 
-from src.export.formats import Format
+from src.export.deployed import Product
+from src.export.formats import FORMATS, Format, find_writer
 from src.export.settings import ExportSettings
 from src.ground.errors import UserError
 
@@ -43,6 +45,20 @@ class Verdict:
     difference: float  # the largest one of a probability
     accuracy: float  # of the file, in [0, 1]
     probs: np.ndarray  # (N, C), the file's
+
+
+def ship(folder: Path, product: Product, truth: Truth, settings: ExportSettings) -> dict[str, Verdict]:
+    """Write the formats that are asked for and judge each, while the next one is written.
+
+    If several must not ship, the UserError is that of the first.
+    """
+    forms = {name: (FORMATS[name], find_writer(name)) for name in settings.formats}
+    with ThreadPoolExecutor(max_workers=1) as process:
+        judged = {}
+        for name, (form, write) in forms.items():
+            write(folder / form.file, product)
+            judged[name] = process.submit(judge, folder / form.file, form, truth, settings)
+        return {name: verdict.result() for name, verdict in judged.items()}
 
 
 def judge(path: Path, form: Format, truth: Truth, settings: ExportSettings) -> Verdict:

@@ -40,9 +40,9 @@ from src.report.sections import (
 from src.report.settings import HeatmapSettings, ReportSettings
 from src.report.thumbnails import Thumbnails
 from src.results.calibration import NEVER, Calibration, read_calibration
-from src.results.figures import check_teachers, read_figures
+from src.results.figures import check_teachers, read_classes, read_figures
 from src.results.measuring import score
-from src.results.metrics import BINS, measure_classes
+from src.results.metrics import BINS
 from src.results.predictions import Measured, Predictions, read_predictions
 from src.teaching.suspects import read_suspects
 
@@ -74,6 +74,7 @@ class Files(NamedTuple):
     teachers: Path
     predictions: Path
     teacher_predictions: Path
+    classes: Path
     calibration: Path
     suspects: Path
     counts: Path
@@ -105,7 +106,7 @@ def gather(
     ]
     metrics = read_figures(files.metrics / "test.json", len(test.classes))
     check_teachers(files.metrics / "test.json", metrics, teachers, len(test.classes))
-    rows = measure_classes(student)
+    rows = read_classes(files.classes, test.classes)
     few = len(test.classes) <= MOST_CLASSES
     worst = [test.classes.index(row["class"]) for row in rank_classes(rows, MOST_CLASSES)]
     heat = gather_heat(files, student, others, settings.heatmaps, thumbnails, fit, dct_scaling)

@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 
 from src.ground.files import open_atomically
 from src.results.lettering import explain_numbers, letter_names, use_fonts
+from src.results.predictions import Predictions
 
 MOST_NUMBERS = 20  # classes up to which the counts are large enough to read
 MOST_NAMES = 40  # classes up to which the names are
@@ -19,6 +20,13 @@ MOST_BLOCKS = 250  # rows of a larger matrix: more would be finer than the pictu
 MOST_PAIRS = 30  # bars beside a larger matrix
 LEFT_TO_RIGHT = "\u200e"  # invisible: else two Hebrew or Arabic names would change places about the arrow
 ARROW = f"{LEFT_TO_RIGHT}\N{RIGHTWARDS ARROW}{LEFT_TO_RIGHT}"
+
+
+def count_confusions(predictions: Predictions) -> coo_array:
+    """Counts (C, C) int64 of the pairs that occur: row = true class, column = predicted class."""
+    num_classes = len(predictions.classes)
+    codes, counts = np.unique(predictions.labels * num_classes + predictions.predicted, return_counts=True)
+    return coo_array((counts, np.divmod(codes, num_classes)), shape=(num_classes, num_classes))
 
 
 def draw_confusion(path: Path, counts: Sequence[tuple[str, coo_array]], classes: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
 
 from src.ground.chunks import list_chunks
 from src.results.predictions import Measured, Predictions
@@ -144,13 +143,6 @@ def measure_classes(predictions: Predictions) -> list[dict[str, float | str]]:
             }
         )
     return rows
-
-
-def count_confusions(predictions: Predictions) -> coo_array:
-    """Counts (C, C) int64 of the pairs that occur: row = true class, column = predicted class."""
-    num_classes = len(predictions.classes)
-    codes, counts = np.unique(predictions.labels * num_classes + predictions.predicted, return_counts=True)
-    return coo_array((counts, np.divmod(codes, num_classes)), shape=(num_classes, num_classes))
 
 
 def tabulate_classes(models: Sequence[Measured]) -> tuple[list[str], list[tuple[Any, ...]]]:
