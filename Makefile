@@ -44,7 +44,7 @@ test: install cluster  ## all tests: the fast subset on all cores, then the slow
 	python -m pytest -q -m "not slow" -n auto
 	python -m pytest -q -m slow -n auto --maxprocesses 4 --dist worksteal
 
-quick: install  ## the fast subset of the tests (about a minute)
+quick: install  ## the fast subset of the tests (about two minutes)
 	python -m pytest -q -m "not slow" -n auto
 
 .venv/.remote: requirements-remote.txt .venv/.installed
