@@ -130,4 +130,4 @@ def move(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
 
 def average_losses(losses: Tensor) -> Tensor:
     """This process's losses of some batches (batches,), averaged over all processes, on the CPU."""
-    return all_sum(losses.cpu()) / world()
+    return all_sum(losses.clone().cpu()) / world()  # which adds in place
